@@ -1,0 +1,119 @@
+"""The language of privity and its meaning: programs traced into data, lowered by a suite, checked, priced, run.
+
+    import mpc
+
+    @mpc.program
+    def average_salary(salaries):                 # one private array per party
+        total = sum(mpc.share(s) for s in salaries)
+        return mpc.reveal(total / len(salaries))
+
+Programs use `share`, arithmetic, `repeat` and `reveal`; protocol rules use `mask`, `masked`, `deal` and `open`.
+"""
+
+from mpc.api import emulate, owned, simulate
+from mpc.errors import (
+    InputError,
+    LeakError,
+    MpcError,
+    OverflowRefusal,
+    PeerError,
+    PolicyError,
+    ProgramError,
+    SecretError,
+    ShapeError,
+    UsageError,
+)
+from mpc.functions import sigmoid
+from mpc.loops import repeat
+from mpc.lowering import Lowered, Suite
+from mpc.pricing import Plan
+from mpc.programs import Program, ProgramFunction, program
+from mpc.rules import deal, mask, masked, msb, open, protocol, series, waves
+from mpc.surface import (
+    PerParty,
+    Private,
+    Public,
+    Secret,
+    Table,
+    accept_rounding,
+    assume_range,
+    broadcast_to,
+    clip,
+    concatenate,
+    constant,
+    matmul,
+    maximum,
+    mean,
+    nonzero,
+    permute,
+    rescale,
+    reshape,
+    reveal,
+    secret,
+    share,
+    sqrt,
+    stack,
+    transpose,
+    where,
+)
+from mpc.surface import sum_ as sum
+from mpc.table import Schema
+
+__all__ = [
+    "InputError",
+    "LeakError",
+    "Lowered",
+    "MpcError",
+    "OverflowRefusal",
+    "PeerError",
+    "PerParty",
+    "Plan",
+    "PolicyError",
+    "Private",
+    "Program",
+    "ProgramError",
+    "ProgramFunction",
+    "Public",
+    "Schema",
+    "Secret",
+    "SecretError",
+    "ShapeError",
+    "Suite",
+    "Table",
+    "UsageError",
+    "accept_rounding",
+    "assume_range",
+    "broadcast_to",
+    "clip",
+    "concatenate",
+    "constant",
+    "deal",
+    "emulate",
+    "mask",
+    "masked",
+    "matmul",
+    "maximum",
+    "mean",
+    "msb",
+    "nonzero",
+    "open",
+    "owned",
+    "permute",
+    "program",
+    "protocol",
+    "repeat",
+    "rescale",
+    "reshape",
+    "reveal",
+    "secret",
+    "series",
+    "share",
+    "sigmoid",
+    "simulate",
+    "sqrt",
+    "stack",
+    "sum",
+    "transpose",
+    "waves",
+    "where",
+]

@@ -1,0 +1,143 @@
+"""The dealing program: the backward slice of a lowered program from its deals, run on masks in the clear.
+
+The dealer derives every mask from its seeds and sends, for each dealt value, one correction to one party. It never sees
+an opening, and what it sends depends on nothing but the program and its seeds, so it can run as far ahead as it likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mpc.exchange import Array
+from mpc.ir import Block, Equation, Kind, Var, walk
+from mpc.kernels import KERNELS
+from mpc.lowering import Lowered
+from mpc.prg import DealerEntropy, Position
+from mpc.ring import Ring, total
+from mpc.schedule import Slot, schedule
+
+__all__ = ["Correction", "needed_for_dealing", "run_dealer"]
+
+_DEALT = (Kind.CONST, Kind.MASK, Kind.DEALER)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The arrays for one draw of one party; `number` counts that party's draws from 1."""
+
+    party: int
+    number: int
+    arrays: list[Array]
+
+
+def needed_for_dealing(top: Block) -> set[Var]:
+    """The values that deals depend on, through loops."""
+    needed: set[Var] = set()
+    size = -1
+    while size != len(needed):
+        size = len(needed)
+        for e in reversed(list(walk(top))):
+            if e.op == "repeat":
+                _through_loop(e, needed)
+            elif e.op == "deal" or any(v in needed for v in e.outputs):
+                needed.update(v for v in e.inputs if v.type.kind in _DEALT)
+    return needed
+
+
+def _through_loop(e: Equation, needed: set[Var]) -> None:
+    assert e.body is not None
+    for i, p in enumerate(e.body.params[1:]):
+        state = i < e.params["carry"]
+        if p in needed or (state and e.outputs[i] in needed):
+            needed.add(e.inputs[i])
+            if state:
+                needed |= {p, e.body.results[i]}
+
+
+def run_dealer(lowered: Lowered, entropy: DealerEntropy) -> Iterator[Correction]:
+    """Every correction of a run, in program order."""
+    dealer = _Dealer(lowered, entropy)
+    yield from dealer.block(lowered.block, 0)
+
+
+class _Dealer:
+    def __init__(self, lowered: Lowered, entropy: DealerEntropy) -> None:
+        self.ring, self.entropy, self.names = Ring(lowered.bits), entropy, lowered.parties
+        self.needed = needed_for_dealing(lowered.block)
+        self.values: dict[int, Any] = {}
+        self.draws = [0] * len(self.names)
+        self.slots: dict[int, list[Slot]] = {}
+
+    def block(self, b: Block, iteration: int) -> Iterator[Correction]:
+        if id(b) not in self.slots:
+            self.slots[id(b)] = schedule(b)
+        for slot in self.slots[id(b)]:
+            corrections: dict[int, list[Array]] = {}
+            for e in slot.local:
+                self.equation(e, iteration, corrections)
+            for party, arrays in sorted(corrections.items()):
+                self.draws[party] += 1
+                yield Correction(party, self.draws[party], arrays)
+            for e in slot.loops:
+                yield from self.repeat(e, iteration)
+            for v in slot.dead:
+                self.values.pop(v.number, None)
+
+    def repeat(self, e: Equation, iteration: int) -> Iterator[Correction]:
+        assert e.body is not None
+        body = e.body
+        if not any(v in self.needed for v in e.outputs) and not any(inner.op == "deal" for inner in walk(body)):
+            return
+        times, carry = e.params["times"], e.params["carry"]
+        step, *params = body.params
+        pairs = list(zip(params, e.inputs, strict=True))
+        for p, v in pairs:
+            if p in self.needed:
+                self.values[p.number] = self.values[v.number]
+        for i in range(times):
+            self.values[step.number] = np.asarray(i, dtype=np.uint64)
+            yield from self.block(body, iteration * times + i)
+            state = [self.values.get(v.number) for v in body.results]
+            for p, value in zip(params[:carry], state, strict=True):
+                if p in self.needed:
+                    self.values[p.number] = value
+        for out, p in zip(e.outputs, params[:carry], strict=True):
+            if p in self.needed:
+                self.values[out.number] = self.values[p.number]
+
+    def equation(self, e: Equation, iteration: int, corrections: dict[int, list[Array]]) -> None:
+        if e.op == "deal":
+            self.deal(e, Position(e.params["id"], iteration), corrections)
+        elif any(v in self.needed for v in e.outputs):
+            results = self.evaluate(e, iteration)
+            for v, value in zip(e.outputs, results, strict=True):
+                self.values[v.number] = value
+
+    def evaluate(self, e: Equation, iteration: int) -> tuple[Any, ...]:
+        if e.op in ("mask", "owner_mask"):
+            owner = e.output.type.owner
+            seeds = self.entropy.owners[self.names.index(owner)] if owner else self.entropy.parties
+            at = Position(e.params["id"], iteration)
+            return (total(self.ring, [self.blocks(s, at, e.output.type.shape) for s in seeds]),)
+        inputs = [self.values[v.number] for v in e.inputs]
+        if e.op == "cast":
+            return (inputs[0],)
+        result = KERNELS[e.op](self.ring, e.params, *inputs)
+        return result if len(e.outputs) > 1 else (np.asarray(result),)
+
+    def blocks(self, seed: bytes, at: Position, shape: tuple[int, ...]) -> Any:
+        return self.ring.reduce(self.entropy.stream(seed, at, shape))
+
+    def deal(self, e: Equation, at: Position, corrections: dict[int, list[Array]]) -> None:
+        """All shares but one come from streams; the one party `id mod n` is sent what is missing (rule 3)."""
+        value = self.values[e.inputs[0].number]
+        party = at.number % len(self.names)
+        others = [s for i, s in enumerate(self.entropy.parties) if i != party]
+        rest = total(self.ring, [self.blocks(s, at, value.shape) for s in others])
+        corrections.setdefault(party, []).append(np.asarray(self.ring.sub(value, rest), dtype="<u8", order="C"))
+        if e.output in self.needed:
+            self.values[e.output.number] = value

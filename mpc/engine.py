@@ -1,0 +1,305 @@
+"""One party's part of a lowered program, as a generator: it asks for exchanges and corrections and does nothing else.
+
+No sockets, no clock, no threads: `memory` and the ZeroMQ actors drive this same generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from mpc.errors import InputError, PeerError
+from mpc.exchange import Array, Draw, Exchange, Frame, type_bytes, type_words
+from mpc.fixed import decode
+from mpc.ir import Block, Equation, Kind, Type, Var
+from mpc.kernels import KERNELS
+from mpc.lowering import Lowered
+from mpc.owner import FLOAT_KINDS, Locator, own, shared_integers
+from mpc.prg import PartyEntropy, Position
+from mpc.ring import Ring, total
+from mpc.schedule import Slot, schedule
+
+__all__ = ["run_party"]
+
+Request = Exchange | Draw
+Answer = Any
+Run = Generator[Request, Answer, None]
+_ADDED = frozenset({"add", "sub", "concatenate"})
+
+
+def run_party(
+    lowered: Lowered, me: int, inputs: Mapping[str, Any], entropy: PartyEntropy
+) -> Generator[Request, Answer, dict[str, Any]]:
+    """The run of party number `me`. Yields requests, is sent their answers, returns the results that it may know.
+
+    inputs: this party's own, by name (`Table` or array). entropy: its seeds. Raises InputError (with its owner's name)
+    when its own data is refused, PeerError when an answer has not the announced shape.
+    """
+    party = _Party(lowered, me, dict(inputs), entropy)
+    try:
+        yield from party.block(lowered.block, 0)
+    except InputError as error:
+        raise error.of(lowered.parties[me]) from None
+    return party.results()
+
+
+class _Party:
+    def __init__(self, lowered: Lowered, me: int, inputs: dict[str, Any], entropy: PartyEntropy) -> None:
+        self.lowered, self.me, self.inputs, self.entropy = lowered, me, inputs, entropy
+        self.ring = Ring(lowered.bits)
+        self.names = lowered.parties
+        self.n = len(self.names)
+        self.values: dict[int, Any] = {}
+        self.slots: dict[int, list[Slot]] = {}
+        self.locator = Locator(lowered.block)
+        self.exchanges = self.draws = 0
+        self.kept = set(lowered.outputs_by_name.values())
+
+    # walking -----------------------------------------------------------------------------------------------------
+
+    def block(self, b: Block, iteration: int) -> Run:
+        """Every slot of a block, at a flat iteration index."""
+        if id(b) not in self.slots:
+            self.slots[id(b)] = schedule(b)
+        for slot in self.slots[id(b)]:
+            dealt = yield from self.draw(slot)
+            for e in slot.local:
+                self.local(e, iteration, dealt)
+            if slot.exchange:
+                yield from self.exchange(slot.exchange, iteration)
+            for e in slot.loops:
+                yield from self.repeat(e, iteration)
+            for v in slot.dead:
+                if v not in self.kept:
+                    self.values.pop(v.number, None)
+
+    def repeat(self, e: Equation, iteration: int) -> Run:
+        assert e.body is not None
+        times, carry = e.params["times"], e.params["carry"]
+        step, *params = e.body.params
+        given = [self.values[v.number] for v in e.inputs]
+        for p, value in zip(params[carry:], given[carry:], strict=True):
+            self.values[p.number] = value
+        state = given[:carry]
+        for i in range(times):
+            self.values[step.number] = np.asarray(i, dtype=np.uint64)
+            for p, value in zip(params, state, strict=False):
+                self.values[p.number] = value
+            yield from self.block(e.body, iteration * times + i)
+            state = [self.values[v.number] for v in e.body.results]
+        for out, value in zip(e.outputs, state, strict=True):
+            self.values[out.number] = value
+
+    def draw(self, slot: Slot) -> Generator[Request, Answer, dict[int, Array]]:
+        mine = [e for e in slot.deals if e.params["id"] % self.n == self.me]
+        if not mine:
+            return {}
+        self.draws += 1
+        expect = tuple(Frame(type_words, e.output.type.shape) for e in mine)
+        arrays = yield Draw(self.draws, mine[0].where, expect)
+        self._fits(arrays, expect, "the dealer", mine[0].where)
+        return {e.output.number: a for e, a in zip(mine, arrays, strict=True)}
+
+    def _fits(self, arrays: list[Array], expect: tuple[Frame, ...], who: str, where: str) -> None:
+        if [(a.dtype.str, a.shape) for a in arrays] != [(f.dtype, f.shape) for f in expect]:
+            raise PeerError(f"{who} sent arrays of the wrong number, type or shape ({where})")
+
+    # local equations -----------------------------------------------------------------------------------------------
+
+    def local(self, e: Equation, iteration: int, dealt: dict[int, Array]) -> None:
+        """One equation that needs nobody else."""
+        kind = e.outputs[0].type.kind
+        if kind is Kind.DEALER:
+            return
+        if kind in FLOAT_KINDS:
+            self.float(e)
+        elif e.op in _SOURCES:
+            at = Position(e.params["id"], iteration)
+            self.values[e.output.number] = _SOURCES[e.op](self, e, at, dealt)
+        elif e.op == "cast":
+            self.values[e.output.number] = self.cast(e)
+        elif kind in (Kind.SHARE, Kind.MASK):
+            self.values[e.output.number] = self.shared(e)
+        else:
+            self.public(e)
+
+    def public(self, e: Equation) -> None:
+        values = [self.values[v.number] for v in e.inputs]
+        missing = any(v is None for v in values)
+        result = None if missing else KERNELS[e.op](self.ring, e.params, *values)
+        if len(e.outputs) == 1:
+            self.values[e.output.number] = result
+        else:
+            for v, part in zip(e.outputs, result, strict=True):
+                self.values[v.number] = part
+
+    def float(self, e: Equation) -> None:
+        t = e.output.type
+        mine = t.kind is Kind.CLEAR or t.owner == self.names[self.me]
+        values = [self.values[v.number] for v in e.inputs] if mine else []
+        known = mine and not any(v is None for v in values)
+        self.values[e.output.number] = own(e, values, self.inputs, self.ring) if known else None
+
+    def shared(self, e: Equation) -> Any:
+        """A linear op on this party's shares; what is public or const is added by the first party alone."""
+        values = [self.values[v.number] for v in e.inputs]
+        if e.op in _ADDED and self.me:
+            known = [v.type.kind in (Kind.PUBLIC, Kind.CONST) for v in e.inputs]
+            values = [np.zeros_like(x) if k else x for x, k in zip(values, known, strict=True)]
+        return np.asarray(KERNELS[e.op](self.ring, e.params, *values))
+
+    def cast(self, e: Equation) -> Any:
+        (x,) = (self.values[v.number] for v in e.inputs)
+        spread = e.output.type.kind in (Kind.SHARE, Kind.MASK) and e.inputs[0].type.kind in (Kind.PUBLIC, Kind.CONST)
+        return np.zeros_like(x) if spread and self.me else x
+
+    def blocks(self, seed: bytes, at: Position, t: Type) -> Any:
+        """This party's pseudorandom words for one sharing."""
+        return self.ring.reduce(self.entropy.stream(seed, at, t.shape))
+
+    def mask(self, e: Equation, at: Position, _: dict[int, Array]) -> Any:
+        owner = e.output.type.owner
+        seed = self.entropy.owners[self.names.index(owner)] if owner else self.entropy.dealer
+        return self.blocks(seed, at, e.output.type)
+
+    def deal(self, e: Equation, at: Position, dealt: dict[int, Array]) -> Any:
+        if e.output.number in dealt:
+            return self.ring.reduce(np.asarray(dealt[e.output.number]))
+        return self.blocks(self.entropy.dealer, at, e.output.type)
+
+    def share(self, e: Equation, at: Position, _: dict[int, Array]) -> Any:
+        """An owner's value, additively: the others' shares are the streams that it has with each of them."""
+        owner, t = self.names.index(e.params["owner"]), e.output.type
+        if owner != self.me:
+            return self.blocks(self.entropy.pairs[owner], at, t)
+        rest = [self.blocks(seed, at, t) for seed in self.entropy.pairs.values()]
+        return self.ring.sub(self.integers(e), total(self.ring, rest))
+
+    def integers(self, e: Equation) -> Any:
+        x = e.inputs[0]
+        return shared_integers(e, self.values[x.number], self.ring, self.locator.at(x, self.values))
+
+    # exchanges -------------------------------------------------------------------------------------------------------
+
+    def exchange(self, equations: list[Equation], iteration: int) -> Run:
+        """One round: every opening, sending and reveal of a slot together."""
+        send: dict[int, list[Array]] = {}
+        expect: dict[int, list[Frame]] = {}
+        mine: list[Any] = []
+        for e in equations:
+            words, to, sources = self.part(e, iteration)
+            mine.append(words)
+            for peer in to:
+                send.setdefault(peer, []).append(self.packed(words, e))
+            for peer in sources:
+                expect.setdefault(peer, []).append(self.frame_of(e))
+        self.exchanges += 1
+        where = equations[0].where
+        owed = {p: tuple(f) for p, f in expect.items()}
+        if send or owed:
+            answer = yield Exchange(self.exchanges, where, send, owed)
+        else:
+            answer = {}
+        for peer, frames in owed.items():
+            self._fits(answer.get(peer, []), frames, f"party {self.names[peer]}", where)
+        queues = {peer: iter(answer[peer]) for peer in owed}
+        for e, words in zip(equations, mine, strict=True):
+            self.values[e.output.number] = self.joined(e, words, queues)
+
+    def others(self) -> list[int]:
+        return [i for i in range(self.n) if i != self.me]
+
+    def part(self, e: Equation, iteration: int) -> tuple[Any, list[int], list[int]]:
+        """This party's contribution to one opening, whom it goes to, and from whom others come."""
+        x = self.values[e.inputs[0].number] if e.op != "send" else None
+        if e.op == "open":
+            return self.ring.low(x, e.params["width"]), self.others(), self.others()
+        if e.op == "reveal":
+            at = Position(e.params["id"], iteration)
+            to = recipients(e, self.names)
+            words = self.ring.add(np.asarray(x), self.zero_share(at, e.output.type))
+            return words, [p for p in to if p != self.me], self.others() if self.me in to else []
+        owner = self.names.index(e.params["owner"])
+        if owner != self.me:
+            return None, [], [owner]
+        at = Position(e.params["mask"], iteration)
+        lam = total(self.ring, [self.blocks(seed, at, e.output.type) for seed in self.entropy.own])
+        return self.ring.add(self.integers(e), lam), self.others(), []
+
+    def zero_share(self, at: Position, t: Type) -> Any:
+        """A sharing of zero from pairwise streams that the dealer never has: fresh at every reveal (rule 6)."""
+        z = np.zeros(t.shape, dtype=np.uint64)
+        for peer, seed in self.entropy.zeros.items():
+            words = self.blocks(seed, at, t)
+            z = self.ring.add(z, words) if peer > self.me else self.ring.sub(z, words)
+        return z
+
+    def frame_of(self, e: Equation) -> Frame:
+        width = e.params.get("width", self.lowered.bits)
+        return frame_of(e.output.type.shape, width)
+
+    def packed(self, words: Any, e: Equation) -> Array:
+        """Words for the wire; a narrow opening as its low bytes only (rule 9)."""
+        width = e.params.get("width", self.lowered.bits)
+        words = np.asarray(words, dtype="<u8", order="C")
+        if width > 56:
+            return words
+        octets = words.reshape(-1, 1).view(np.uint8)[:, : (width + 7) // 8]
+        return np.ascontiguousarray(octets).reshape(*words.shape, -1)
+
+    def unpacked(self, a: Array, e: Equation) -> Any:
+        """The inverse of `packed`; a peer's word wider than the opening is refused."""
+        width = e.params.get("width", self.lowered.bits)
+        if width <= 56:
+            words = np.zeros((*a.shape[:-1], 8), dtype=np.uint8)
+            words[..., : a.shape[-1]] = a
+            a = words.view("<u8")[..., 0]
+        if width < 64 and a.size and int(a.max()) >> width:
+            raise PeerError(f"a peer sent more than {width} bits for an opening of {width} ({e.where})")
+        return a
+
+    def joined(self, e: Equation, mine: Any, queues: dict[int, Any]) -> Any:
+        if e.op == "send":
+            owner = self.names.index(e.params["owner"])
+            return mine if owner == self.me else self.unpacked(next(queues[owner]), e)
+        if e.op == "reveal" and self.me not in recipients(e, self.names):
+            return None
+        parts = [self.unpacked(next(queues[p]), e) for p in self.others()]
+        return self.ring.low(total(self.ring, [mine, *parts]), e.params.get("width", self.lowered.bits))
+
+    # results -----------------------------------------------------------------------------------------------------------
+
+    def results(self) -> dict[str, Any]:
+        """The program's facts and the outputs that this party knows, in the program's order."""
+        program = self.lowered.program
+        out: dict[str, Any] = {}
+        for name in program.order:
+            if name in program.facts:
+                out[name] = program.facts[name]
+                continue
+            surface, var = program.outputs_by_name[name], self.lowered.outputs_by_name[name]
+            value = self.values[var.number]
+            if value is None:
+                continue
+            if surface.type.kind is Kind.PUBLIC:
+                value = decode(self.ring, value, surface.type.scale, Fraction(surface.type.unit))
+            out[name] = value if np.shape(value) else float(value)
+        return out
+
+
+_SOURCES = {"mask": _Party.mask, "owner_mask": _Party.mask, "deal": _Party.deal, "share": _Party.share}
+
+
+def recipients(e: Equation, names: list[str]) -> list[int]:
+    """The computing parties that a reveal goes to."""
+    to = e.params["to"]
+    return list(range(len(names))) if to == "everyone" else [i for i, name in enumerate(names) if name in to]
+
+
+def frame_of(shape: tuple[int, ...], width: int) -> Frame:
+    """How an opening of `width` bits travels: whole words above 56 bits, else ⌈width/8⌉ bytes an element."""
+    return Frame(type_words, shape) if width > 56 else Frame(type_bytes, (*shape, (width + 7) // 8))
+

@@ -1,0 +1,46 @@
+"""Between real numbers and ring integers: fixed point, with the range checked where the data is."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.errors import InputError
+from mpc.ring import Ring
+
+__all__ = ["decode", "encode"]
+
+
+def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: bool, at: Any) -> NDArray[np.uint64]:
+    """Reals to integers x · 2^scale, rounded to nearest. at(index) says where an element stands, for refusals.
+
+    Raises InputError for a value outside [lo, hi] (unless `clip`) or not finite; the message never holds the value.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    bad = np.argwhere(~np.isfinite(x))
+    if len(bad):
+        raise InputError(f"{at(tuple(bad[0]))} is not finite: fill or remove it")
+    if clip:
+        x = np.clip(x, lo, hi)
+    out = np.argwhere((x < lo) | (x > hi))
+    if len(out):
+        more = f" ({len(out)} such values)" if len(out) > 1 else ""
+        raise InputError(
+            f"{at(tuple(out[0]))} is outside the declared range {lo:g} to {hi:g}{more}: correct it, declare a wider range "
+            "in the program, or clip"
+        )
+    whole = np.rint(np.ldexp(x, scale))
+    return ring.reduce(whole.astype(np.int64).view(np.uint64))
+
+
+def decode(ring: Ring, x: NDArray[np.uint64], scale: int, unit: Fraction) -> NDArray[np.float64]:
+    """Integers to reals: x · 2^−scale · unit, exact in float64 below 2^53."""
+    real = np.ldexp(ring.signed(x).astype(np.float64), -scale)
+    if unit == 1:
+        return real
+    if unit.numerator == 1 and unit.denominator < 1 << 53:
+        return real / unit.denominator
+    return real * unit.numerator / unit.denominator

@@ -1,0 +1,173 @@
+"""What each linear or structural op does to arrays, in any domain; and the shapes that come out.
+
+One table serves `plain`, the parties' engine, the dealer and an owner's own float arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.errors import ProgramError, ShapeError
+from mpc.prg import Position, block
+from mpc.ring import Domain, Ring
+from mpc.trig import series_tables, sincos_turns
+
+__all__ = ["KERNELS", "LINEAR", "STRUCTURAL", "permutation", "shape_of"]
+
+Shape = tuple[int, ...]
+Params = dict[str, Any]
+Values = NDArray[Any]
+
+STRUCTURAL = frozenset({"reshape", "transpose", "broadcast", "slice", "dynamic_slice", "take", "concatenate"})
+LINEAR = STRUCTURAL | {"add", "sub", "neg", "sum", "shl"}  # of every secret operand; mul and matmul are bilinear
+
+
+def slices(params: Params) -> tuple[slice, ...]:
+    """The numpy index of a `slice` op."""
+    return tuple(slice(*part) for part in params["parts"])
+
+
+def permutation(seed: int, n: int) -> NDArray[np.uint64]:
+    """A fixed public order of n rows: integers only, equal on every machine."""
+    words = block(seed.to_bytes(16, "big"), Position(0, 0), (n,))
+    return np.argsort(words, kind="stable").astype(np.uint64)
+
+
+def _slice(_: Domain, params: Params, x: Values) -> Values:
+    return x[slices(params)]
+
+
+def _dynamic_slice(_: Domain, params: Params, x: Values, start: Values) -> Values:
+    axis, size, at = params["axis"], params["size"], int(start)
+    if not 0 <= at <= x.shape[axis] - size:
+        raise ShapeError(f"a slice of {size} from {at} leaves an axis of length {x.shape[axis]}")
+    return x[(slice(None),) * axis + (slice(at, at + size),)]
+
+
+def _concatenate(_: Domain, params: Params, *parts: Values) -> Values:
+    return np.concatenate(parts, axis=params["axis"])
+
+
+def _angle(d: Domain, params: Params, x: Values) -> Values:
+    return np.left_shift(x, np.uint64(params["shift"] + 64 - d.bits))
+
+
+def _series(d: Domain, params: Params, x: Values) -> tuple[Values, Values]:
+    odd, coefficients = tuple(params["odd"]), tuple(params["coefficients"])
+    return series_tables(_angle(d, params, x), odd, coefficients, params["cbits"], params["bits"])
+
+
+def _waves(d: Domain, params: Params, x: Values) -> tuple[Values, Values]:
+    angles = np.multiply.outer(np.array(params["odd"], dtype=np.uint64), _angle(d, params, x))
+    return sincos_turns(angles, params["bits"])
+
+
+def _ring(d: Domain) -> Ring:
+    if not isinstance(d, Ring):
+        raise ProgramError("shifts and bits are of ring integers")
+    return d
+
+
+KERNELS: dict[str, Callable[..., Any]] = {
+    "add": lambda d, _, x, y: d.add(x, y),
+    "sub": lambda d, _, x, y: d.sub(x, y),
+    "neg": lambda d, _, x: d.neg(x),
+    "mul": lambda d, _, x, y: d.mul(x, y),
+    "matmul": lambda d, _, x, y: d.matmul(x, y),
+    "sum": lambda d, p, x: d.sum(x, tuple(p["axes"]), p["keepdims"]),
+    "shl": lambda d, p, x: _ring(d).shl(x, p["by"]),
+    "shr": lambda d, p, x: _ring(d).shr(x, p["by"]),
+    "msb": lambda d, _, x: _ring(d).msb(x),
+    "series": _series,
+    "waves": _waves,
+    "reshape": lambda _, p, x: x.reshape(p["shape"]),
+    "transpose": lambda _, p, x: x.transpose(p["axes"]),
+    "broadcast": lambda _, p, x: np.broadcast_to(x, p["shape"]),
+    "slice": _slice,
+    "dynamic_slice": _dynamic_slice,
+    "take": lambda _, p, x, index: np.take(x, index.astype(np.int64), axis=p["axis"]),
+    "concatenate": _concatenate,
+    "const": lambda d, p: d.literal(p["value"]).reshape(p["shape"]),
+    "permutation": lambda d, p: permutation(p["seed"], p["n"]),
+    "mod": lambda d, p, x: np.mod(x, np.uint64(p["by"])),
+    "div": lambda d, p, x: np.floor_divide(x, np.uint64(p["by"])),
+}
+
+
+def _broadcast_shape(params: Params, *shapes: Shape) -> Shape:
+    return np.broadcast_shapes(*shapes)
+
+
+def _matmul_shape(_: Params, x: Shape, y: Shape) -> Shape:
+    if not x or not y:
+        raise ValueError("@ takes no scalars; use *")
+    inner = y[-2] if len(y) > 1 else y[0]
+    if x[-1] != inner:
+        raise ValueError(f"@ of {x} and {y}: the inner lengths {x[-1]} and {inner} differ")
+    batch = np.broadcast_shapes(x[:-2], y[:-2])
+    return (*batch, *x[-2:-1], *(y[-1:] if len(y) > 1 else ()))
+
+
+def _sum_shape(params: Params, x: Shape) -> Shape:
+    if any(not 0 <= axis < len(x) for axis in params["axes"]):
+        raise ValueError(f"no axis {params['axes']} in shape {x}")
+    if params["keepdims"]:
+        return tuple(1 if i in params["axes"] else n for i, n in enumerate(x))
+    return tuple(n for i, n in enumerate(x) if i not in params["axes"])
+
+
+def _by_probe(op: str) -> Callable[..., Shape]:
+    def shape(params: Params, *shapes: Shape) -> Shape:
+        probes = [np.broadcast_to(np.uint64(0), s) for s in shapes]
+        return tuple(KERNELS[op](None, params, *probes).shape)
+
+    return shape
+
+
+def _take_shape(params: Params, x: Shape, index: Shape) -> Shape:
+    axis = params["axis"]
+    return (*x[:axis], *index, *x[axis + 1 :])
+
+
+_SHAPES: dict[str, Callable[..., Shape]] = {
+    "add": _broadcast_shape,
+    "sub": _broadcast_shape,
+    "mul": _broadcast_shape,
+    "div": _broadcast_shape,
+    "neg": lambda _, x: x,
+    "shl": lambda _, x: x,
+    "mod": lambda _, x: x,
+    "shr": lambda _, x: x,
+    "msb": lambda _, x: x,
+    "matmul": _matmul_shape,
+    "sum": _sum_shape,
+    "take": _take_shape,
+    "const": lambda p: tuple(p["shape"]),
+    "permutation": lambda p: (p["n"],),
+    **{op: _by_probe(op) for op in ("reshape", "transpose", "broadcast", "slice", "dynamic_slice")},
+}
+
+
+def _concatenate_shape(params: Params, *shapes: Shape) -> Shape:
+    axis = params["axis"]
+    rest = {(*s[:axis], *s[axis + 1 :]) for s in shapes}
+    if len(rest) != 1 or any(len(s) <= axis for s in shapes):
+        raise ValueError(f"shapes {', '.join(map(str, shapes))} do not fit along axis {axis}")
+    return (*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1 :])
+
+
+def shape_of(op: str, params: Params, shapes: list[Shape], where: str = "") -> Shape:
+    """The shape of `op` on operands of these shapes; ShapeError in numpy's words, with the source line."""
+    if op == "concatenate":
+        rule: Callable[..., Shape] = _concatenate_shape
+    else:
+        rule = _SHAPES.get(op, _broadcast_shape)
+    try:
+        return rule(params, *shapes)
+    except (ValueError, IndexError, TypeError) as error:
+        listed = " and ".join(str(s) for s in shapes)
+        raise ShapeError(f"{op} of shapes {listed} does not work: {error}", where) from None

@@ -1,0 +1,477 @@
+"""From what a program means to what each party does: a suite's rules, inlined; secret values as wires with lazy forms.
+
+Every secret value has up to two forms: an additive share, or the pair (Δ public, λ mask). A linear op stores how to
+rebuild either from its operands' forms, so that a form is made only when a rule asks for it, and once. `demand` has said
+beforehand which values are opened; everything else follows.
+
+The passes, in order: demands of the rules → what is opened → forms and rules → numbers of all sharings → the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from mpc.demand import Opened, choose, is_linear
+from mpc.errors import ProgramError
+from mpc.ir import Block, Equation, Kind, Type, Var, walk
+from mpc.programs import FORMAT, InputSpec, Output, Program, renumber
+from mpc.rules import Rule, RuleTrace
+from mpc.text import compact, digest, print_block
+from mpc.tracing import Frame, Value
+
+__all__ = ["Lowered", "Suite", "lower"]
+
+_FLOAT = (Kind.PRIVATE, Kind.CLEAR, Kind.TABLE)
+_RULES = frozenset({"mul", "matmul", "truncate", "sigmoid"})
+_NAMES = {"mul": "multiply"}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The rules behind the abstract ops, and whether a value keeps its mask (`memoise`) or gets a new one each time."""
+
+    name: str
+    rules: Mapping[str, Rule]
+    memoise: bool
+
+
+@dataclass
+class Lowered:
+    """A program in ring integers, ready to be checked, priced, dealt for and run. All of it is in `text`."""
+
+    program: Program
+    suite: str
+    bits: int
+    block: Block
+    outputs_by_name: dict[str, Var]
+    reveals: list[dict[str, Any]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"<Lowered {self.name} by {self.suite}: {self.digest[:12]}>"
+
+    @property
+    def name(self) -> str:
+        """The program's name."""
+        return self.program.name
+
+    @property
+    def parties(self) -> list[str]:
+        """The computing parties, in order."""
+        return self.program.parties
+
+    @property
+    def inputs(self) -> list[InputSpec]:
+        """What the parties must bring."""
+        return self.program.inputs
+
+    @property
+    def outputs(self) -> list[Output]:
+        """What is revealed, to whom."""
+        return self.program.outputs
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical text of the lowered program."""
+        head = {
+            "bits": self.bits,
+            "outputs": {name: var.number for name, var in self.outputs_by_name.items()},
+            "parties": self.parties,
+            "source": self.program.digest,
+            "suite": self.suite,
+        }
+        lines = [f"privity lowered {FORMAT}", *(f"{key} {compact(value)}" for key, value in head.items()), ""]
+        return "\n".join([*lines, *print_block(self.block)]) + "\n"
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the text, in hex."""
+        return digest(self.text)
+
+    def check(self) -> None:
+        """The mask check, `mpc.checker`. Raises LeakError with the source line."""
+        from mpc.checker import check
+
+        check(self)
+
+    def price(self) -> Any:
+        """The exact cost, `mpc.pricing.Plan`."""
+        from mpc.pricing import price
+
+        return price(self)
+
+
+class _Wire:
+    """One secret value during lowering."""
+
+    def __init__(self, frame: Frame, share: Callable[[], Value], pair: Callable[[], tuple[Value, Value]]) -> None:
+        self.frame = frame
+        self._make_share, self._make_pair = share, pair
+        self._share: Value | None = None
+        self._pair: tuple[Value, Value] | None = None
+        self.wired = False
+
+
+class _Lowering(RuleTrace):
+    """The recording of the lowered program, with the forms of every surface value."""
+
+    def __init__(self, program: Program, suite: Suite, bits: int, opened: Opened) -> None:
+        super().__init__(bits)
+        self.program, self.suite, self.opened = program, suite, opened
+        self.wires: dict[Var, _Wire] = {}
+        self.values: dict[Var, Value] = {}
+        self.where = ""
+        self.reveals: list[dict[str, Any]] = []
+
+    # forms -----------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _inside(self, frame: Frame, where: str) -> Iterator[None]:
+        frames, before = self.frames, self.where
+        self.frames, self.where = frames[: frames.index(frame) + 1], where
+        try:
+            yield
+        finally:
+            self.frames, self.where = frames, before
+
+    def op(self, name: str, /, *inputs: Value, **params: Any) -> Value:
+        """Emit one lowered equation at the surface equation's source line."""
+        used = tuple(self.use(v) for v in inputs)
+        t = self.type_of(name, params, [v.type for v in used], self.where)
+        return self.record(name, used, (t,), params, self.where)[0]
+
+    def share(self, var: Var) -> Value:
+        """The additive share of a secret value."""
+        wire = self.wires[var]
+        if wire._share is None:
+            with self._inside(wire.frame, self.where):
+                if wire.wired or wire._pair is not None:
+                    delta, lam = self.pair(var)
+                    wire._share = self.op("sub", delta, lam)
+                else:
+                    wire._share = wire._make_share()
+        return wire._share
+
+    def pair(self, var: Var) -> tuple[Value, Value]:
+        """The masked wire of a secret value."""
+        wire = self.wires[var]
+        if wire._pair is None:
+            with self._inside(wire.frame, self.where):
+                wire._pair = wire._make_pair()
+        return wire._pair
+
+    def fresh_pair(self, share: Value) -> tuple[Value, Value]:
+        """Open a share under a mask of its own."""
+        lam = self.op("mask", shape=list(share.shape))
+        return self.op("open", self.op("add", share, lam), width=self.bits), lam
+
+    def define(self, var: Var, share: Callable[[], Value], pair: Callable[[], tuple[Value, Value]] | None) -> _Wire:
+        """A secret value by how to make its forms; without `pair`, or if it was so decided, it is opened itself."""
+        if pair is None or var in self.opened.opened:
+            where = self.where
+
+            def opened() -> tuple[Value, Value]:
+                self.where = where
+                return self.fresh_pair(self.share(var))
+
+            pair = opened
+        self.wires[var] = _Wire(self.frames[-1], share, pair)
+        return self.wires[var]
+
+    # equations -------------------------------------------------------------------------------------------------------
+
+    def block(self, block: Block) -> None:
+        """Lower every equation of a surface block into the innermost frame."""
+        for e in block.equations:
+            self.where = e.where
+            if e.op == "repeat":
+                self.repeat(e)
+            elif e.op == "share":
+                self.input(e)
+            elif e.op == "reveal":
+                self.reveal(e)
+            elif e.outputs[0].type.kind is not Kind.SECRET:
+                self.known(e)
+            elif self.suite_rule(e) is not None:
+                self.rule(e)
+            else:
+                self.linear(e)
+
+    def suite_rule(self, e: Equation) -> Block | None:
+        """The traced rule behind an equation, if it needs one."""
+        return _rule_block(e, self.suite, self.bits)
+
+    def known(self, e: Equation) -> None:
+        """Values that somebody knows: consts, revealed numbers, an owner's own arithmetic."""
+        kind = e.output.type.kind
+        if e.op in ("unit", "assume", "rounded"):
+            self.values[e.output] = self.values[e.inputs[0]]
+            return
+        inputs = [self.values[v] for v in e.inputs]
+        if kind in _FLOAT:
+            params = e.params
+            if e.op == "real":
+                t = e.inputs[0].type
+                params = {"scale": t.scale, "unit": str(t.unit)}
+            t = Type(kind, e.output.type.shape, owner=e.output.type.owner)
+            used = tuple(self.use(v) for v in inputs)
+            self.values[e.output] = self.record(e.op, used, (t,), params, e.where)[0]
+        else:
+            params = {k: v for k, v in e.params.items() if not (e.op == "const" and k == "scale")}
+            self.values[e.output] = self.op(e.op, *inputs, **params)
+
+    def input(self, e: Equation) -> None:
+        """An owner's value: shared for nothing if it is only added up, sent as a masked wire if it goes into products."""
+        (x,) = (self.values[v] for v in e.inputs)
+        owner, shape = x.owner, list(x.shape)
+        where = e.where
+
+        def share() -> Value:
+            return self.op("share", x, owner=owner, **e.params)
+
+        def pair() -> tuple[Value, Value]:
+            self.where = where
+            lam = self.op("owner_mask", shape=shape, owner=owner)
+            return self.op("send", x, lam, owner=owner, **e.params), lam
+
+        wire = self.define(e.output, share, None)
+        if self.suite.memoise and e.output in self.opened.opened:
+            wire._make_pair, wire.wired = pair, True
+
+    def reveal(self, e: Equation) -> None:
+        """The only way out; engines add a fresh zero-share."""
+        t = e.output.type
+        params = {"to": e.params["to"], "name": e.params["name"]}
+        self.values[e.output] = self.op("reveal", self.share(e.inputs[0]), **params)
+        where = e.where
+        self.reveals.append({
+            "name": e.params["name"], "to": e.params["to"], "shape": list(t.shape), "bits": t.scale,
+            "unit": str(t.unit), "where": where,
+        })  # fmt: skip
+
+    def rule(self, e: Equation) -> None:
+        """A non-linear op: its rule, inlined when its share is asked for."""
+        block = self.suite_rule(e)
+        assert block is not None
+        where = e.where
+        self.define(e.output, lambda: self._inline(block, e.inputs, where), None)
+        if e.op == "call":
+            self.share(e.output)
+
+    def _inline(self, block: Block, operands: tuple[Var, ...], where: str) -> Value:
+        known: dict[Var, Value] = {}
+        surface = dict(zip(block.params, operands, strict=True))
+
+        def value(v: Var) -> Value:
+            return self.share(surface[v]) if v in surface else known[v]
+
+        for e in block.equations:
+            self.where = f"{where} via {e.where}" if e.where != where else where
+            if e.op == "masked":
+                v = e.inputs[0]
+                memo = v in surface and self.suite.memoise
+                known.update(zip(e.outputs, self.pair(surface[v]) if memo else self.fresh_pair(value(v)), strict=True))
+            else:
+                used = tuple(self.use(value(v)) for v in e.inputs)
+                types = [self.type_of(e.op, e.params, [v.type for v in used], self.where)] * len(e.outputs)
+                known.update(zip(e.outputs, self.record(e.op, used, types, e.params, self.where), strict=True))
+        return value(block.results[0])
+
+    def linear(self, e: Equation) -> None:
+        """A linear op acts on each form alone."""
+        op = e.op
+        secret = [v.type.kind is Kind.SECRET for v in e.inputs]
+        params = e.params
+        where = e.where
+
+        def apply(form: Callable[[Var], Value], others: Callable[[Var], Value | None]) -> Value:
+            self.where = where
+            chosen = [form(v) if s else others(v) for v, s in zip(e.inputs, secret, strict=True)]
+            if op in ("assume", "rounded", "unit"):
+                assert chosen[0] is not None
+                return chosen[0]
+            return self._apply(op, params, chosen, e.output.type.shape)
+
+        if op == "secret":
+            source = self.values[e.inputs[0]]
+            self.define(e.output, lambda: self._cast(source, Kind.SHARE), lambda: self._known_pair(source))
+            return
+
+        def public(v: Var) -> Value:
+            return self.values[v]
+
+        def absent(v: Var) -> Value | None:
+            keeps = op in ("mul", "matmul", "dynamic_slice", "take")
+            return self.values[v] if keeps else self._zeros(v.type.shape) if op == "concatenate" else None
+
+        def pair() -> tuple[Value, Value]:
+            return apply(lambda v: self.pair(v)[0], public), apply(lambda v: self.pair(v)[1], absent)
+
+        self.define(e.output, lambda: apply(self.share, public), pair if is_linear(e) else None)
+
+    def _apply(self, op: str, params: dict[str, Any], chosen: list[Value | None], shape: tuple[int, ...]) -> Value:
+        present = [v for v in chosen if v is not None]
+        if len(present) == len(chosen):
+            return self.op(op, *present, **params)
+        value = present[0]  # the mask of x ± (something known) is the mask of ±x
+        if op == "sub" and chosen[0] is None:
+            value = self.op("neg", value)
+        return value if value.shape == shape else self.op("broadcast", value, shape=list(shape))
+
+    def _zeros(self, shape: tuple[int, ...]) -> Value:
+        zero = self.op("const", value=0, shape=[])
+        return self._cast(self.op("broadcast", zero, shape=list(shape)), Kind.MASK)
+
+    def _cast(self, value: Value, kind: Kind) -> Value:
+        return self.op("cast", value, kind=str(kind)) if value.type.kind is not kind else value
+
+    def _known_pair(self, value: Value) -> tuple[Value, Value]:
+        return self._cast(value, Kind.PUBLIC), self._zeros(value.shape)
+
+    # loops -----------------------------------------------------------------------------------------------------------
+
+    def repeat(self, e: Equation) -> None:
+        """A loop: its state travels as wires where the body or what follows needs them so, else as shares."""
+        assert e.body is not None
+        carry, body = e.params["carry"], e.body
+        paired = [p in self._wired or out in self._wired for p, out in zip(body.params[1:], e.outputs, strict=False)]
+        start: list[Value] = []
+        for v, as_pair in zip(e.inputs[:carry], paired, strict=True):
+            start.extend(self.pair(v) if as_pair else (self.share(v),))
+        where = e.where
+        with self.frame() as frame:
+            step = self.fresh(Type(Kind.CONST))
+            self.values[body.params[0]] = self.wrap(step, frame)
+            given = [self.fresh(Type(v.type.kind, v.type.shape)) for v in start]
+            frame.block.params = (step, *given)
+            rest = iter([self.wrap(v, frame) for v in given])
+            for p, as_pair in zip(body.params[1 : 1 + carry], paired, strict=True):
+                self._bind(p, frame, (next(rest), next(rest)) if as_pair else next(rest))
+            for p, outer in zip(body.params[1 + carry :], e.inputs[carry:], strict=True):
+                self._alias(p, outer)
+            self.block(body)
+            self.where = where
+            ends: list[Value] = []
+            for v, as_pair in zip(body.results, paired, strict=True):
+                ends.extend(self.pair(v) if as_pair else (self.share(v),))
+            ends = [self._cast(v, p.type.kind) for v, p in zip(ends, given, strict=True)]
+            frame.block.results = tuple(self.use(v) for v in ends)
+        frame.block.params = (*frame.block.params, *frame.lifted.values())
+        used = (*[self.use(v) for v in start], *[self.use(self.wrap(v, self.frames[-1])) for v in frame.outer])
+        types = [v.type for v in given]
+        after = iter(self.record("repeat", used, types, {"times": e.params["times"], "carry": len(start)}, where, frame.block))
+        for out, as_pair in zip(e.outputs, paired, strict=True):
+            self._bind(out, self.frames[-1], (next(after), next(after)) if as_pair else next(after))
+
+    @cached_property
+    def _wired(self) -> frozenset[Var]:
+        return self.opened.wires - self.opened.opened if self.suite.memoise else frozenset()
+
+    def _bind(self, var: Var, frame: Frame, form: Value | tuple[Value, Value]) -> None:
+        if isinstance(form, tuple):
+            wire = self.define(var, _never, lambda: form)
+            wire._pair, wire.wired = form, True
+        else:
+            self.define(var, lambda: form, None)
+        self.wires[var].frame = frame
+
+    def _alias(self, inner: Var, outer: Var) -> None:
+        """A loop-invariant value is the outer one, in whatever form the body asks for."""
+        if outer in self.wires:
+            wire = self.wires[outer]
+            if inner in self.opened.opened:
+                self.define(inner, lambda: self.share(outer), None)
+            else:
+                self.wires[inner] = wire
+        else:
+            self.values[inner] = self.values[outer]
+
+
+def _never() -> Value:
+    raise AssertionError("a wire's share is made from its pair")
+
+
+def _rule_block(e: Equation, suite: Suite, bits: int) -> Block | None:
+    """The rule for a surface equation as a block of lowered equations; None where the op is linear."""
+    if e.op == "call":
+        return e.body
+    secrets = sum(v.type.kind is Kind.SECRET for v in e.inputs)
+    if e.op not in _RULES or (e.op in ("mul", "matmul") and secrets < 2):
+        return None
+    name = _NAMES.get(e.op, e.op)
+    if name not in suite.rules:
+        raise ProgramError(f"suite {suite.name} has no rule for {name}", e.where)
+    return suite.rules[name].block([v.type.shape for v in e.inputs], _rule_params(e, bits), bits)
+
+
+def _rule_params(e: Equation, bits: int) -> dict[str, Any]:
+    """What a rule is told of the surface equation: plain integers."""
+    p = e.params
+    if e.op == "truncate":
+        return {"by": p["by"]}
+    if e.op == "sigmoid":
+        keys = ("coefficients", "cbits", "p", "q", "half")
+        return {**{k: p[k] for k in keys}, "shift": bits - p["scale"] - p["period"]}
+    return {}
+
+
+def _demands(program: Program, suite: Suite, bits: int) -> dict[Equation, set[int]]:
+    """For each equation, the operands that its rule takes as masked wires."""
+    found: dict[Equation, set[int]] = {}
+    for e in _surface(program.block):
+        block = _rule_block(e, suite, bits) if suite.memoise else None
+        if block is not None:
+            wanted = {v for inner in block.equations if inner.op == "masked" for v in inner.inputs}
+            found[e] = {i for i, v in enumerate(block.params) if v in wanted}
+    return found
+
+
+def _surface(block: Block) -> Iterator[Equation]:
+    for e in block.equations:
+        yield e
+        if e.body is not None and e.op != "call":
+            yield from _surface(e.body)
+
+
+def lower(program: Program, suite: Suite, bits: int = 64) -> Lowered:
+    """Lower a program by a suite's rules over the ring of `bits`. Raises LeakError if a rule does what shares cannot."""
+    opened = choose(program.block, _demands(program, suite, bits), len(program.parties))
+    lowering = _Lowering(program, suite, bits, opened)
+    with lowering.recording():
+        lowering.block(program.block)
+        outputs = {name: lowering.use(lowering.values[v]) for name, v in program.outputs_by_name.items()}
+    block = lowering.frames[0].block
+    _drop_dead(block, set(outputs.values()))
+    renamed = renumber(block)
+    _number(block)
+    return Lowered(program, suite.name, bits, block, {n: renamed[v] for n, v in outputs.items()}, lowering.reveals)
+
+
+def _drop_dead(block: Block, needed: set[Var]) -> None:
+    """Leave out what nobody needs; reveals stay."""
+    needed |= set(block.results)
+    kept = []
+    for e in reversed(block.equations):
+        if e.op == "reveal" or any(v in needed for v in e.outputs):
+            if e.body is not None:
+                _drop_dead(e.body, set())
+            needed.update(e.inputs)
+            kept.append(e)
+    block.equations = kept[::-1]
+
+
+_NUMBERED = frozenset({"mask", "owner_mask", "deal", "share", "reveal"})
+
+
+def _number(block: Block) -> None:
+    """Give every sharing its place in the streams: once, after lowering, before dealer and parties look at it."""
+    ids: dict[Var, int] = {}
+    for e in walk(block):
+        if e.op in _NUMBERED:
+            ids[e.output] = len(ids)
+            e.params = {**e.params, "id": ids[e.output]}
+        elif e.op == "send":
+            e.params = {**e.params, "mask": ids[e.inputs[1]]}

@@ -1,0 +1,121 @@
+"""Randomness: AES-128-CTR streams, and the two views of who shares a seed with whom.
+
+Every mask, dealt value, input share and zero-share is numbered once, in the lowered program. A stream position is
+(seed, number, iteration): the counter block starts at `number · 2^96 + iteration · 2^48`, so no two sharings ever meet
+in one block (page 7, rule 3), and dealer and parties agree on positions without talking.
+
+Source: NIST SP 800-38A (CTR mode). Seeds come from `secrets`; nothing here is seeded by less than 16 bytes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES128
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+from numpy.typing import NDArray
+
+__all__ = ["SEED_BYTES", "DealerEntropy", "Entropy", "PartyEntropy", "Position", "block", "fresh_entropy"]
+
+SEED_BYTES = 16
+Words = NDArray[np.uint64]
+Entropy = Callable[[int], bytes]  # asked for n bytes, gives n bytes; `secrets.token_bytes` but in tests
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The place of one sharing in every stream: its number in the lowered program and the flat iteration index."""
+
+    number: int
+    iteration: int
+
+
+Stream = Callable[[bytes, "Position", tuple[int, ...]], Words]  # `block`, but where a test enumerates all randomness
+
+
+def block(seed: bytes, at: Position, shape: tuple[int, ...]) -> Words:
+    """Uniform 64-bit words of `shape`, a function of the seed and the position alone."""
+    if at.number >= 1 << 32 or at.iteration >= 1 << 48:
+        raise OverflowError(f"stream position out of range: number {at.number}, iteration {at.iteration}")
+    size = prod(shape)
+    start = (at.number << 96) | (at.iteration << 48)
+    encryptor = Cipher(AES128(seed), CTR(start.to_bytes(16, "big"))).encryptor()
+    out = np.empty(size * 8 + 15, dtype=np.uint8)
+    written = encryptor.update_into(memoryview(np.zeros(size * 8, dtype=np.uint8)), memoryview(out))
+    return out[:written].view("<u8").reshape(shape)
+
+
+@dataclass(frozen=True)
+class PartyEntropy:
+    """What one party holds. Never printed; every field is key material.
+
+    dealer: shared with the dealer: this party's blocks of masks and dealt values.
+    owners[o]: shared with the dealer and input party o: this party's block of o's own masks.
+    own[i]: the same seeds seen from the owner: party i's block of *this* party's masks.
+    pairs[j]: shared with party j alone, never with the dealer: input shares.
+    zeros[j]: shared with party j alone, never with the dealer: zero-shares at reveals.
+    """
+
+    dealer: bytes = field(repr=False)
+    owners: tuple[bytes, ...] = field(repr=False)
+    own: tuple[bytes, ...] = field(repr=False)
+    pairs: dict[int, bytes] = field(repr=False)
+    zeros: dict[int, bytes] = field(repr=False)
+    stream: Stream = field(repr=False, default=block)
+
+    def __reduce__(self) -> str:
+        raise TypeError("key material is never pickled")
+
+
+@dataclass(frozen=True)
+class DealerEntropy:
+    """What the dealer holds: one seed a party, and one a (owner, party) for masks that their owner knows."""
+
+    parties: tuple[bytes, ...] = field(repr=False)
+    owners: tuple[tuple[bytes, ...], ...] = field(repr=False)
+    stream: Stream = field(repr=False, default=block)
+
+    @classmethod
+    def fresh(cls, n: int, entropy: Entropy = secrets.token_bytes) -> DealerEntropy:
+        """New seeds for n parties."""
+        return cls(
+            tuple(entropy(SEED_BYTES) for _ in range(n)),
+            tuple(tuple(entropy(SEED_BYTES) for _ in range(n)) for _ in range(n)),
+        )
+
+    def seeds_for(self, party: int) -> list[bytes]:
+        """The 2n + 1 seeds that the dealer sends to one party, once: dealer, owners[0..n), own[0..n)."""
+        return [self.parties[party], *(row[party] for row in self.owners), *self.owners[party]]
+
+    def __reduce__(self) -> str:
+        raise TypeError("key material is never pickled")
+
+
+def party_entropy(seeds: list[bytes], pairs: dict[int, bytes], zeros: dict[int, bytes]) -> PartyEntropy:
+    """A party's view from the dealer's list (`DealerEntropy.seeds_for`) and the seeds agreed with each peer."""
+    n = (len(seeds) - 1) // 2
+    if len(seeds) != 2 * n + 1 or any(len(s) != SEED_BYTES for s in (*seeds, *pairs.values(), *zeros.values())):
+        raise ValueError("seeds of the wrong number or length")
+    return PartyEntropy(seeds[0], tuple(seeds[1 : n + 1]), tuple(seeds[n + 1 :]), pairs, zeros)
+
+
+def fresh_entropy(n: int, entropy: Entropy = secrets.token_bytes) -> tuple[DealerEntropy, list[PartyEntropy]]:
+    """Seeds for a whole run in one process: the dealer's and each party's."""
+    dealer = DealerEntropy.fresh(n, entropy)
+    pair: dict[tuple[int, int, str], bytes] = {
+        (i, j, use): entropy(SEED_BYTES) for i in range(n) for j in range(i + 1, n) for use in ("input", "zero")
+    }
+    parties = [
+        party_entropy(
+            dealer.seeds_for(i),
+            {j: pair[min(i, j), max(i, j), "input"] for j in range(n) if j != i},
+            {j: pair[min(i, j), max(i, j), "zero"] for j in range(n) if j != i},
+        )
+        for i in range(n)
+    ]
+    return dealer, parties

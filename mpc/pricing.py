@@ -1,0 +1,125 @@
+"""The exact cost of a lowered program, known before the first byte moves.
+
+Rounds and payload bytes are counts over the schedule that the engine itself walks, so they agree with a run to the
+byte. `input_bytes` is the part of `bytes_sent` that shares inputs. Peak memory is an upper bound.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from mpc.engine import frame_of, recipients
+from mpc.ir import Block, Equation, Kind
+from mpc.lowering import Lowered
+from mpc.schedule import schedule
+
+__all__ = ["Plan", "price"]
+
+BASE_MEMORY = 400 << 20  # interpreter, libraries, sockets, and the copies a message makes
+
+
+@dataclass
+class Plan:
+    """What a run will cost and say. Bytes are payload, by party; `by_line` counts bytes sent per source line."""
+
+    rounds: int
+    bytes_sent: dict[str, int]
+    input_bytes: dict[str, int]
+    dealt_bytes: dict[str, int]
+    peak_memory_bytes: dict[str, int]
+    reveals: list[dict[str, Any]]
+    assumptions: list[dict[str, Any]]
+    notes: list[str]
+    by_line: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        sent = ", ".join(f"{p} {b}" for p, b in self.bytes_sent.items())
+        return f"<Plan {self.rounds} rounds; bytes sent: {sent}>"
+
+
+class _Count:
+    def __init__(self, lowered: Lowered) -> None:
+        self.lowered, self.n = lowered, len(lowered.parties)
+        self.rounds = 0
+        self.sent: Counter[int] = Counter()
+        self.inputs: Counter[int] = Counter()
+        self.dealt: Counter[int] = Counter()
+        self.lines: dict[str, Counter[str]] = {}
+
+    def block(self, b: Block, times: int) -> None:
+        for slot in schedule(b):
+            for e in slot.deals:
+                size = 8 * e.output.type.size * times
+                self.dealt[e.params["id"] % self.n] += size
+                self.line(e)["dealt_bytes"] += size
+            moved = [self.exchange(e, times) for e in slot.exchange]
+            if any(moved):
+                self.rounds += times
+                self.line(slot.exchange[0])["rounds"] += times
+            for e in slot.loops:
+                assert e.body is not None
+                self.block(e.body, times * e.params["times"])
+
+    def line(self, e: Equation) -> Counter[str]:
+        return self.lines.setdefault(e.where.split(" via ")[0] or "-", Counter())
+
+    def exchange(self, e: Equation, times: int) -> bool:
+        names, n = self.lowered.parties, self.n
+        size = frame_of(e.output.type.shape, e.params.get("width", self.lowered.bits)).nbytes * times
+        if e.op == "send":
+            owner = names.index(e.params["owner"])
+            senders = {owner: n - 1}
+            self.inputs[owner] += size * (n - 1)
+        elif e.op == "open":
+            senders = dict.fromkeys(range(n), n - 1)
+        else:
+            to = recipients(e, names)
+            senders = {p: len([r for r in to if r != p]) for p in range(n)}
+        for p, peers in senders.items():
+            self.sent[p] += size * peers
+        self.line(e)["bytes_sent"] += max((size * k for k in senders.values()), default=0)
+        return any(senders.values())
+
+
+def _memory(block: Block) -> int:
+    """An upper bound on the bytes of all values that live at once, counting every variable of a block as alive."""
+    here = sum(
+        8 * prod(v.type.shape) for e in block.equations for v in e.outputs if v.type.kind is not Kind.DEALER
+    )
+    return here + max((_memory(e.body) for e in block.equations if e.body is not None), default=0)
+
+
+def price(lowered: Lowered) -> Plan:
+    """Walk the schedule and count."""
+    count = _Count(lowered)
+    count.block(lowered.block, 1)
+    names = lowered.parties
+    memory = BASE_MEMORY + 3 * _memory(lowered.block)
+    assumptions = [
+        {"where": e.where, "lo": e.params["lo"], "hi": e.params["hi"], "what": "range stated, not checked"}
+        if e.op == "assume"
+        else {"where": e.where, "lo": None, "hi": None, "what": "rounding that depends on masks may be seen"}
+        for e in _assumed(lowered.program.block)
+    ]
+    return Plan(
+        count.rounds,
+        {p: count.sent[i] for i, p in enumerate(names)},
+        {p: count.inputs[i] for i, p in enumerate(names)},
+        {p: count.dealt[i] for i, p in enumerate(names)},
+        dict.fromkeys(names, memory),
+        lowered.reveals,
+        assumptions,
+        list(lowered.program.notes),
+        {where: dict(c) for where, c in sorted(count.lines.items())},
+    )
+
+
+def _assumed(block: Block) -> list[Equation]:
+    found = [e for e in block.equations if e.op in ("assume", "rounded")]
+    for e in block.equations:
+        if e.body is not None:
+            found += _assumed(e.body)
+    return found

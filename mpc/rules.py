@@ -1,0 +1,214 @@
+"""The language of protocol rules: ring integers, masks, deals and openings.
+
+A rule is an ordinary function of shares, `@mpc.protocol`. It is traced into a block of lowered equations when a program
+that uses it is lowered, so what a party runs, checks and prices is always data. Rules may `mask`, `deal`, `open` and take
+`masked` wires; they cannot `reveal`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mpc.errors import LeakError, ProgramError
+from mpc.ir import Block, Kind, Type, Var
+from mpc.surface import Secret, SurfaceTrace
+from mpc.tracing import Frame, Trace, Value, current_trace, here
+from mpc.types import lowered_type
+
+__all__ = ["Rule", "RuleTrace", "deal", "mask", "masked", "msb", "open", "protocol", "series", "waves"]
+
+
+class Lowered(Value):
+    """A value inside a rule: a ring integer or array of a kind."""
+
+    __slots__ = ()
+
+    @property
+    def bits(self) -> int:
+        """The width of the ring."""
+        trace = current_trace()
+        assert isinstance(trace, RuleTrace)
+        return trace.bits
+
+
+class RuleTrace(Trace):
+    """The recording of a rule over a ring of `bits`."""
+
+    level: ClassVar[str] = "lowered"
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+
+    def type_of(self, op: str, params: dict[str, Any], types: list[Type], where: str) -> Type:
+        """The lowered typing rules."""
+        return lowered_type(op, params, types, where)
+
+    def wrap(self, var: Var, frame: Frame) -> Value:
+        """A lowered value."""
+        return Lowered(var, frame)
+
+    def binary(self, op: str, x: Any, y: Any) -> Any:
+        """Ring arithmetic; plain integers become consts."""
+        if op == "div":
+            raise ProgramError("there is no division in the ring", here())
+        return self.emit(op, [self._value(x), self._value(y)])
+
+    def _value(self, x: Any) -> Value:
+        if isinstance(x, Value):
+            return x
+        array = np.asarray(x, dtype=object)
+        whole = [operator.index(v) % (1 << self.bits) for v in array.ravel().tolist()]
+        shape = list(array.shape)
+        return self.emit("const", [], {"value": whole if shape else whole[0], "shape": shape})
+
+
+def _rule() -> RuleTrace:
+    trace = current_trace()
+    if isinstance(trace, RuleTrace):
+        return trace
+    raise LeakError("mask, deal, open and masked belong in a protocol rule: put them in a function under @mpc.protocol", here())
+
+
+def mask(shape: Sequence[int] | int = ()) -> Any:
+    """A fresh uniform mask: the sum of the parties' own pseudorandom blocks; the dealer knows it, each party its block.
+
+    Costs nothing to send.
+    """
+    full = [shape] if isinstance(shape, int) else list(shape)
+    return _rule().emit("mask", [], {"shape": full})
+
+
+def deal(x: Any) -> Any:
+    """Shares of a function of masks, which the dealer evaluates in the clear. One correction of 8 bytes an element."""
+    return _rule().emit("deal", [x])
+
+
+def open(x: Any, width: int | None = None) -> Any:  # noqa: A001 - the field's word
+    """Make a masked share public among the computing parties: one round, 8 bytes an element to each peer.
+
+    width: open only x modulo 2^width; each party reduces its share first and sends ⌈width/8⌉ bytes an element.
+    """
+    trace = _rule()
+    bits = trace.bits if width is None else operator.index(width)
+    if not 1 <= bits <= trace.bits:
+        raise ProgramError(f"open of {bits} bits in a ring of {trace.bits}", here())
+    return trace.emit("open", [x], {"width": bits})
+
+
+def masked(x: Any) -> tuple[Any, Any]:
+    """The wire (Δ, λ) of a shared value: Δ = x + λ public, λ a mask of its own. One opening at most, ever, per value."""
+    trace = _rule()
+    used = trace.use(x)
+    if used.type.kind is not Kind.SHARE:
+        raise LeakError(f"masked of a {used.type.kind} value: it takes a share", here())
+    types = (Type(Kind.PUBLIC, used.type.shape), Type(Kind.MASK, used.type.shape))
+    delta, lam = trace.record("masked", (used,), types, {}, here())
+    return delta, lam
+
+
+def msb(x: Any) -> Any:
+    """The most significant bit of a public value, or of a mask inside a deal."""
+    return _rule().emit("msb", [x])
+
+
+def series(x: Any, *, odd: Sequence[int], coefficients: Sequence[int], cbits: int, bits: int, shift: int) -> tuple[Any, Any]:
+    """b_j sin(k_j x) and b_j cos(k_j x) of a public angle x · 2^shift turns of the ring, at `bits`, new first axis j."""
+    params = {"odd": list(odd), "coefficients": list(coefficients), "cbits": cbits, "bits": bits, "shift": shift}
+    return _two("series", x, params)
+
+
+def waves(x: Any, *, odd: Sequence[int], bits: int, shift: int) -> tuple[Any, Any]:
+    """sin(k_j x) and cos(k_j x) of a mask, for a deal, at `bits`, new first axis j."""
+    return _two("waves", x, {"odd": list(odd), "bits": bits, "shift": shift})
+
+
+def _two(op: str, x: Any, params: dict[str, Any]) -> tuple[Any, Any]:
+    trace, where = _rule(), here()
+    used = trace.use(x)
+    t = trace.type_of(op, params, [used.type], where)
+    first, second = trace.record(op, (used,), (t, t), params, where)
+    return first, second
+
+
+class Rule:
+    """A protocol rule: a Python function of shares that returns one share, and how to trace it into a block."""
+
+    def __init__(self, function: Callable[..., Any], scale: Any = None, range_: Any = None) -> None:
+        update_wrapper(self, function)
+        self.function = function
+        self._scale, self._range = scale, range_
+        self._blocks: dict[Any, Block] = {}
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function.__name__
+
+    def block(self, shapes: Sequence[tuple[int, ...]], params: dict[str, Any], bits: int) -> Block:
+        """The rule on shares of these shapes, as lowered equations whose parameters are the shares. Memoised."""
+        key = (tuple(shapes), repr(sorted(params.items())), bits)
+        if key not in self._blocks:
+            self._blocks[key] = self._trace(shapes, params, bits)
+        return self._blocks[key]
+
+    def _trace(self, shapes: Sequence[tuple[int, ...]], params: dict[str, Any], bits: int) -> Block:
+        trace = RuleTrace(bits)
+        frame = trace.frames[0]
+        frame.block.params = tuple(trace.fresh(Type(Kind.SHARE, tuple(s))) for s in shapes)
+        with trace.recording():
+            result = self.function(*(trace.wrap(v, frame) for v in frame.block.params), **params)
+            if not isinstance(result, Value):
+                raise ProgramError(f"rule {self.name} returns {type(result).__name__}, not a share", here())
+            var = trace.use(result)
+            if var.type.kind is Kind.DEALER:
+                raise LeakError(f"rule {self.name} returns what only the dealer knows; deal() it", here())
+            if var.type.kind is not Kind.SHARE:
+                var = trace.record("cast", (var,), (var.type.but(kind=Kind.SHARE),), {"kind": "share"}, here())[0].var
+        frame.block.results = (var,)
+        return frame.block
+
+    def __call__(self, *args: Any, **params: Any) -> Any:
+        """In a rule: the same rule inlined. In a program: a secret, computed by this rule under any suite."""
+        trace = current_trace()
+        if isinstance(trace, RuleTrace):
+            return self.function(*args, **params)
+        assert isinstance(trace, SurfaceTrace)
+        return self._call(trace, args, params)
+
+    def _call(self, trace: SurfaceTrace, args: tuple[Any, ...], params: dict[str, Any]) -> Secret:
+        for x in args:
+            if not isinstance(x, Secret):
+                raise ProgramError(f"{self.name} takes secret values: mpc.share(x) first", here())
+        types = [x.type for x in args]
+        block = self.block([t.shape for t in types], params, 64)
+        scale = self._scale(*[t.scale for t in types]) if self._scale else sum(t.scale for t in types)
+        if self._range:
+            lo, hi = self._range(*[(t.lo, t.hi) for t in types])
+        else:
+            hi = 2.0 ** (61 - scale)
+            lo = -hi
+            trace.notes.append(f"{here()}: {self.name} states no range; its result is taken to lie in ±2^{61 - scale}")
+        where = here()
+        t = Type(Kind.SECRET, block.results[0].type.shape, scale, lo=float(lo), hi=float(hi))
+        known = {"rule": self.name, "shape": list(t.shape), "scale": scale, "lo": t.lo, "hi": t.hi}
+        value = trace.record("call", tuple(trace.use(x) for x in args), (t,), known, where, block)[0]
+        assert isinstance(value, Secret)
+        return value
+
+
+def protocol(function: Callable[..., Any] | None = None, *, scale: Any = None, range: Any = None) -> Any:  # noqa: A002
+    """Make a function of shares a protocol rule.
+
+    A suite uses rules for `multiply`, `matmul`, `truncate` and `sigmoid`. A program may call one as a function of secrets;
+    then scale(*operand scales) gives the fraction bits of the result (their sum unless stated) and range(*operand
+    (lo, hi)) its range.
+    """
+    if function is None:
+        return lambda f: Rule(f, scale, range)
+    return Rule(function, scale, range)

@@ -1,0 +1,64 @@
+"""When each equation of a lowered block runs: slots of local work, each ended by at most one exchange.
+
+An opening sits in the earliest slot where its operands are there, so openings that do not depend on each other share a
+round. Engine, dealer and price all walk these same slots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mpc.ir import Block, Equation, Kind, Var
+
+__all__ = ["Slot", "schedule"]
+
+EXCHANGED = frozenset({"open", "send", "reveal"})
+
+
+@dataclass
+class Slot:
+    """Local equations in order, the deals whose corrections they need, then one exchange, then loops."""
+
+    local: list[Equation] = field(default_factory=list)
+    deals: list[Equation] = field(default_factory=list)
+    exchange: list[Equation] = field(default_factory=list)
+    loops: list[Equation] = field(default_factory=list)
+    dead: list[Var] = field(default_factory=list)  # values that nobody reads after this slot
+
+    def __bool__(self) -> bool:
+        return bool(self.local or self.deals or self.exchange or self.loops)
+
+
+def schedule(block: Block) -> list[Slot]:
+    """The slots of one block, in order."""
+    level: dict[Var, int] = {}
+    slots: list[Slot] = []
+    for e in block.equations:
+        at = max((level.get(v, 0) for v in e.inputs), default=0)
+        while len(slots) <= at:
+            slots.append(Slot())
+        if e.op in EXCHANGED:
+            slots[at].exchange.append(e)
+        elif e.op == "repeat":
+            slots[at].loops.append(e)
+        else:
+            slots[at].local.append(e)
+            if e.op == "deal":
+                slots[at].deals.append(e)
+        after = at + (e.op in EXCHANGED or e.op == "repeat")
+        for v in e.outputs:
+            level[v] = after
+    _bury(block, slots)
+    return slots
+
+
+def _bury(block: Block, slots: list[Slot]) -> None:
+    kept = set(block.params) | set(block.results)
+    last: dict[Var, int] = {}
+    for i, slot in enumerate(slots):
+        for e in (*slot.local, *slot.exchange, *slot.loops):
+            for v in (*e.inputs, *e.outputs):
+                last[v] = i
+    for v, i in last.items():
+        if v not in kept and v.type.kind is not Kind.TABLE:
+            slots[i].dead.append(v)

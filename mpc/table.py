@@ -1,0 +1,134 @@
+"""A party's own rows and columns, and the little of them that is public.
+
+`Table` is the data at its owner: columns of text as they stood in the file, made numbers only when a program asks for
+a column, so that a refusal can name the row. `Schema` is what every party may know: row count, column names, shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.errors import InputError
+
+__all__ = ["Schema", "Table"]
+
+Floats = NDArray[np.float64]
+
+
+def _no_classes(column: str) -> list[str]:
+    raise InputError(f"the classes of column {column!r} are not known here")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The public face of one party's input: for a table `columns` and `rows`; for an array (no `columns`) its `shape`.
+
+    `classes(column)` asks the owner for the distinct values of a label column, as sorted text: they are public.
+    """
+
+    shape: tuple[int, ...]
+    columns: tuple[str, ...] | None = None
+    classes: Callable[[str], list[str]] = _no_classes
+
+
+class Table:
+    """Named columns of one length, at their owner. `source` is the file's name, for refusals; rows count from 1."""
+
+    def __init__(self, columns: dict[str, Sequence[str] | Floats], source: str = "table") -> None:
+        self._columns = columns
+        self.source = source
+        self.rows = len(next(iter(columns.values()))) if columns else 0
+        for name, cells in columns.items():
+            if len(cells) != self.rows:
+                raise InputError(f"{source}: column {name!r} has {len(cells)} rows, others {self.rows}")
+
+    def __repr__(self) -> str:
+        return f"Table({self.source!r}, rows={self.rows}, columns={list(self._columns)})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a table is its owner's private data and is never pickled")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column names, in the file's order."""
+        return tuple(self._columns)
+
+    def schema(self) -> Schema:
+        """What the other parties may know of it."""
+        return Schema((self.rows, len(self._columns)), self.columns, self.classes)
+
+    def column(self, name: str) -> Sequence[str] | Floats:
+        """One column as it stands."""
+        if name not in self._columns:
+            raise InputError(f"{self.source}: no column {name!r}; it has {', '.join(self._columns)}")
+        return self._columns[name]
+
+    def at(self, row: int, name: str) -> str:
+        """Where a cell is, in words: the data row counted from 1, and the line of the file (the header is line 1)."""
+        return f"{self.source}: row {row + 1} (line {row + 2}), column {name!r}"
+
+    def numbers(self, names: Sequence[str]) -> Floats:
+        """The named columns as float64, shape (rows, len(names)). Refuses text, empty cells, NaN and infinities."""
+        out = np.empty((self.rows, len(names)), dtype=np.float64)
+        for j, name in enumerate(names):
+            out[:, j] = self._numeric(name)
+        return out
+
+    def _numeric(self, name: str) -> Floats:
+        cells = self.column(name)
+        if not isinstance(cells, np.ndarray):
+            row = next((i for i, cell in enumerate(cells) if not _is_number(cell)), None)
+            if row is not None:
+                what = "is empty" if not str(cells[row]).strip() else "is text, not a number"
+                raise InputError(
+                    f"{self.at(row, name)} {what}: fill or remove the row, or leave the column out of the program"
+                )
+        values = np.asarray(cells, dtype=np.float64)
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            what = "NaN (a missing value)" if np.isnan(values[bad[0]]) else "infinite"
+            raise InputError(f"{self.at(int(bad[0]), name)} is {what}: fill or remove the row")
+        return values
+
+    def classes(self, name: str) -> list[str]:
+        """The distinct values of a label column as sorted text; whole numbers lose their `.0`."""
+        found = sorted({_label(cell) for cell in self.column(name)}, key=_label_key)
+        return [label for label in found if label and label != "nan"]
+
+    def labels(self, name: str, classes: Sequence[str]) -> Floats:
+        """The index of each row's label in `classes`, as float64."""
+        index = {c: float(i) for i, c in enumerate(classes)}
+        out = np.empty(self.rows, dtype=np.float64)
+        for row, cell in enumerate(self.column(name)):
+            label = _label(cell)
+            if not label or label == "nan":
+                raise InputError(f"{self.at(row, name)}: the label is missing; fill or remove the row")
+            if label not in index:
+                raise InputError(f"{self.at(row, name)} is none of the {len(classes)} agreed classes")
+            out[row] = index[label]
+        return out
+
+
+def _is_number(cell: object) -> bool:
+    if isinstance(cell, str) and ("_" in cell or not cell.isascii()):
+        return False
+    try:
+        float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _label(cell: object) -> str:
+    if _is_number(cell):
+        number = float(cell)  # type: ignore[arg-type]
+        return str(int(number)) if number.is_integer() else str(number).lower()
+    return str(cell).strip()
+
+
+def _label_key(label: str) -> tuple[bool, float, str]:
+    return (False, float(label), "") if _is_number(label) else (True, 0.0, label)

@@ -1,0 +1,321 @@
+"""The typing rules of both levels: what each op takes and gives. The tracer asks, and a party that reads a text asks again.
+
+Surface: kind, shape, scale, unit, range and noise follow from the operands, and a value that could leave the ring is
+refused. Lowered: kinds alone, so that the product of two shares, or a deal of something opened, is refused by typing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from mpc.errors import LeakError, OverflowRefusal, ProgramError, SecretError
+from mpc.ir import Kind, Type
+from mpc.kernels import LINEAR, shape_of
+
+__all__ = ["HEADROOM", "SIZED", "check_room", "lowered_type", "raw_bound", "surface_type"]
+
+HEADROOM = 62  # |integer| < 2^62, so that truncation is exact (page 2)
+Params = dict[str, Any]
+C, P, M, D, S, PRIV = Kind.CONST, Kind.PUBLIC, Kind.MASK, Kind.DEALER, Kind.SHARE, Kind.PRIVATE
+
+
+def raw_bound(t: Type) -> float:
+    """The largest magnitude that the ring integer behind a value can have."""
+    return math.ldexp(t.bound, t.scale) / float(abs(t.unit))
+
+
+def surface_kind(op: str, types: list[Type], where: str) -> tuple[Kind, str]:
+    """The join of the operands' kinds, and the owner if it is private."""
+    kinds = {t.kind for t in types}
+    if Kind.TABLE in kinds:
+        raise ProgramError(f"{op}: a table has no arithmetic; take columns first, as t['age'] or t.drop('label')", where)
+    known = {t.owner for t in types if t.kind in (Kind.PUBLIC, Kind.CLEAR) and t.owner}
+    if known and (Kind.SECRET in kinds or len(known | {t.owner for t in types if t.kind is Kind.PRIVATE}) > 1):
+        raise ProgramError(f"{op}: a value revealed to {', '.join(sorted(known))} alone meets one that others hold", where)
+    if Kind.SECRET in kinds:
+        if Kind.PRIVATE in kinds:
+            raise ProgramError(f"{op}: a private value meets a secret one; share it first: mpc.share(x)", where)
+        if Kind.CLEAR in kinds:
+            raise ProgramError(
+                f"{op}: a float computed from revealed numbers meets a secret; only numbers that are integers in every "
+                "party's memory may multiply shares: use the revealed value itself, or do this after the last reveal",
+                where,
+            )
+        return Kind.SECRET, ""
+    if Kind.PRIVATE in kinds:
+        owners = sorted({t.owner for t in types if t.kind is Kind.PRIVATE})
+        if len(owners) > 1:
+            raise ProgramError(f"{op}: private values of {' and '.join(owners)} meet; mpc.share() them first", where)
+        return Kind.PRIVATE, owners[0]
+    kind = next((k for k in (Kind.CLEAR, Kind.PUBLIC) if k in kinds), Kind.CONST)
+    return kind, "".join(known)
+
+
+def _hull(*values: float) -> tuple[float, float]:
+    lo, hi = min(values), max(values)
+    return math.nextafter(lo, -math.inf) if lo % 1 else lo, math.nextafter(hi, math.inf) if hi % 1 else hi
+
+
+def _times(x: Type, y: Type) -> tuple[float, float]:
+    products = [a * b if a and b else 0.0 for a in (x.lo, x.hi) for b in (y.lo, y.hi)]
+    return _hull(*products)
+
+
+def _noise_of_product(x: Type, y: Type) -> float:
+    if not x.noise and not y.noise:
+        return 0.0
+    return x.bound * y.noise + y.bound * x.noise
+
+
+def _same_meaning(op: str, types: list[Type], where: str) -> Type:
+    first = types[0]
+    if any((t.scale, t.unit) != (first.scale, first.unit) for t in types):
+        raise ProgramError(f"{op}: operands of different scale or unit", where)
+    return first
+
+
+def _add(t: Type, types: list[Type], _: Params) -> Type:
+    x, y = types
+    lo, hi = _hull(x.lo + y.lo, x.hi + y.hi)
+    return t.but(lo=lo, hi=hi, noise=x.noise + y.noise)
+
+
+def _sub(t: Type, types: list[Type], _: Params) -> Type:
+    x, y = types
+    lo, hi = _hull(x.lo - y.hi, x.hi - y.lo)
+    return t.but(lo=lo, hi=hi, noise=x.noise + y.noise)
+
+
+def _mul(t: Type, types: list[Type], _: Params) -> Type:
+    x, y = types
+    lo, hi = _times(x, y)
+    return t.but(scale=x.scale + y.scale, unit=x.unit * y.unit, lo=lo, hi=hi, noise=_noise_of_product(x, y))
+
+
+def _matmul(t: Type, types: list[Type], params: Params) -> Type:
+    x, _ = types
+    one = _mul(t, types, params)
+    n = x.shape[-1]
+    lo, hi = _hull(one.lo * n, one.hi * n) if n else (0.0, 0.0)
+    return one.but(lo=lo, hi=hi, noise=one.noise * n)
+
+
+def _sum(t: Type, types: list[Type], params: Params) -> Type:
+    n = math.prod(types[0].shape[axis] for axis in params["axes"])
+    lo, hi = _hull(types[0].lo * n, types[0].hi * n) if n else (0.0, 0.0)
+    return t.but(lo=lo, hi=hi, noise=types[0].noise * n)
+
+
+def _join(t: Type, types: list[Type], _: Params) -> Type:
+    return t.but(lo=min(x.lo for x in types), hi=max(x.hi for x in types), noise=max(x.noise for x in types))
+
+
+def _unit(t: Type, types: list[Type], params: Params) -> Type:
+    by = Fraction(params["by"])
+    lo, hi = _hull(t.lo * float(by), t.hi * float(by))
+    return t.but(unit=t.unit * by, lo=lo, hi=hi, noise=t.noise * abs(float(by)))
+
+
+def _truncate(t: Type, types: list[Type], params: Params) -> Type:
+    scale = t.scale - params["by"]
+    ulp = math.ldexp(abs(float(t.unit)), -scale)
+    return t.but(scale=scale, lo=t.lo - ulp, hi=t.hi + ulp)
+
+
+_SURFACE: dict[str, Callable[[Type, list[Type], Params], Type]] = {
+    "add": _add,
+    "sub": _sub,
+    "neg": lambda t, _, __: t.but(lo=-t.hi, hi=-t.lo),
+    "mul": _mul,
+    "matmul": _matmul,
+    "sum": _sum,
+    "shl": lambda t, _, p: t.but(scale=t.scale + p["by"]),
+    "concatenate": _join,
+    "unit": _unit,
+    "truncate": _truncate,
+    "assume": lambda t, _, p: t.but(lo=float(p["lo"]), hi=float(p["hi"])),
+    "rounded": lambda t, _, __: t.but(noise=0.0),
+}
+KNOWN_ONLY = frozenset({"div", "sqrt", "clip", "maximum", "nonzero"})
+_FLOATS = KNOWN_ONLY | frozenset({"add", "sub", "neg", "mul", "matmul", "sum"}) | LINEAR
+
+
+def _float_type(op: str, params: Params, types: list[Type], where: str, kind: Kind, owner: str) -> Type:
+    if op not in _FLOATS:
+        raise ProgramError(f"{op} is not for {kind} values", where)
+    return Type(kind, shape_of(op, params, [t.shape for t in types], where), owner=owner)
+
+
+def _of_table(op: str, params: Params, types: list[Type], where: str) -> Type:
+    (table,) = types
+    if table.kind is not Kind.TABLE:
+        raise ProgramError(f"{op} takes a table", where)
+    shape = (table.shape[0], len(params["names"])) if op == "columns" else (table.shape[0],)
+    return Type(Kind.PRIVATE, shape, owner=table.owner)
+
+
+def _const_type(params: Params) -> Type:
+    flat = params["value"]
+    values = [math.ldexp(v, -params["scale"]) for v in (flat if isinstance(flat, list) else [flat])] or [0.0]
+    return Type(Kind.CONST, tuple(params["shape"]), params["scale"], lo=min(values), hi=max(values))
+
+
+def _source(op: str, params: Params, types: list[Type], where: str) -> Type | None:
+    """The ops that make values out of parameters, or change their kind."""
+    match op:
+        case "const":
+            return _const_type(params)
+        case "number":
+            return Type(Kind.CLEAR, tuple(params["shape"]))
+        case "permutation":
+            return Type(Kind.CONST, (params["n"],), lo=0.0, hi=float(params["n"]))
+        case "input":
+            kind = Kind.TABLE if params["columns"] is not None else Kind.PRIVATE
+            return Type(kind, tuple(params["shape"]), owner=params["owner"])
+        case "columns" | "labels":
+            return _of_table(op, params, types, where)
+        case "mod" | "div" if types[0].kind is Kind.CONST:
+            top = params["by"] - 1 if op == "mod" else types[0].hi // params["by"]
+            return types[0].but(lo=0.0, hi=float(top))
+    return _crossing(op, params, types, where)
+
+
+def _crossing(op: str, params: Params, types: list[Type], where: str) -> Type | None:
+    x = types[0]
+    expected = {"share": Kind.PRIVATE, "reveal": Kind.SECRET, "real": Kind.PUBLIC}.get(op)
+    if expected is not None and x.kind is not expected:
+        raise ProgramError(f"{op} takes a {expected} value, not a {x.kind} one", where)
+    match op:
+        case "share":
+            return Type(Kind.SECRET, x.shape, params["scale"], lo=float(params["lo"]), hi=float(params["hi"]))
+        case "reveal":
+            known = "" if params["to"] == "everyone" else "+".join(params["to"])
+            return x.but(kind=Kind.PUBLIC, noise=0.0, owner=known)
+        case "real":
+            return Type(Kind.CLEAR, x.shape, owner=x.owner)
+        case "secret":
+            return x.but(kind=Kind.SECRET)
+        case "sigmoid":
+            return _sigmoid_type(params, x, where)
+        case "call":
+            return Type(Kind.SECRET, tuple(params["shape"]), params["scale"], lo=params["lo"], hi=params["hi"])
+    return None
+
+
+def _sigmoid_type(params: Params, x: Type, where: str) -> Type:
+    """A sine series of half period L = `half` is right for |u| ≤ `reach` and silently wrong beyond (rule 13)."""
+    if x.bound > params["reach"]:
+        raise OverflowRefusal(
+            f"sigmoid: its argument may reach ±{x.bound:.6g}, and this series is right up to ±{params['reach']:.6g}; "
+            "declare a smaller range where it is shared, or state it: mpc.assume_range(u, lo, hi)",
+            where,
+        )
+    if x.unit != 1 or x.scale + params["period"] > 64:
+        raise ProgramError("sigmoid: its argument must have unit 1 and a scale that leaves room for the period", where)
+    gain = abs(params["gain"])
+    margin = gain * params["error"] + 2 * math.ldexp(1, -params["p"] - params["q"])
+    return Type(
+        Kind.SECRET, x.shape, params["p"] + params["q"], lo=-margin, hi=gain + margin, noise=params["noise"]
+    )
+
+
+def surface_type(op: str, params: Params, types: list[Type], where: str) -> Type:
+    """The type of a surface op's result. Raises ProgramError, ShapeError or OverflowRefusal with the source line."""
+    special = _source(op, params, types, where)
+    if special is None:
+        kind, owner = surface_kind(op, types, where)
+        if kind in (Kind.PRIVATE, Kind.CLEAR):
+            return _float_type(op, params, types, where, kind, owner)
+        if op in KNOWN_ONLY:
+            raise ProgramError(f"{op} of a {kind} value is not in the language yet", where)
+        if op in ("add", "sub", "concatenate"):
+            _same_meaning(op, types, where)
+        first = types[0].but(kind=kind, owner=owner, shape=shape_of(op, params, [t.shape for t in types], where))
+        special = _SURFACE.get(op, lambda t, _, __: t)(first, types, params)
+    if op in SIZED:
+        check_room(op, types[0], where)
+    if op == "share":
+        check_room(op, special, where)
+    return special
+
+
+SIZED = frozenset({"truncate", "reveal"})
+"""The ops that need the size of their operand to be right; all arithmetic before them is exact modulo the ring."""
+
+
+def check_room(op: str, t: Type, where: str) -> None:
+    """Refuse a secret value whose range leaves the ring."""
+    if t.kind is Kind.SECRET and raw_bound(t) >= 2.0**HEADROOM:
+        bits = "infinitely many" if math.isinf(raw_bound(t)) else f"2^{math.log2(raw_bound(t)):.1f}"
+        raise OverflowRefusal(
+            f"{op} could overflow: its value may reach ±{t.bound:.6g}, {bits} at {t.scale} fraction bits, and the ring "
+            f"holds less than 2^{HEADROOM}; declare a smaller range, mpc.share(x, range=(lo, hi)), or state one, "
+            "mpc.assume_range(x, lo, hi)",
+            where,
+        )
+
+
+_ORDER = {C: 0, M: 1, P: 2, S: 3}
+
+
+def _linear_kind(op: str, kinds: list[Kind], where: str) -> Kind:
+    if D in kinds:
+        if P in kinds or S in kinds:
+            raise LeakError(f"{op}: what only the dealer knows meets an opened or shared value; deal() it first", where)
+        return D
+    if PRIV in kinds or not set(kinds) <= set(_ORDER):
+        raise LeakError(f"{op} of {', '.join(kinds)}: not linear on shares", where)
+    return S if {P, M} <= set(kinds) else max(kinds, key=lambda k: _ORDER[k])
+
+
+def _product_kind(op: str, kinds: list[Kind], where: str) -> Kind:
+    x, y = sorted(kinds, key=lambda k: {C: 0, P: 1, M: 2, D: 3, S: 4}.get(k, 9))
+    table = {(C, C): C, (C, P): P, (C, M): M, (C, D): D, (C, S): S, (P, P): P, (P, M): S, (P, S): S}
+    dealt = {(M, M): D, (M, D): D, (D, D): D}
+    if (x, y) not in table | dealt:
+        cure = "go through masked() or open()" if S in (x, y) else "deal() it first"
+        raise LeakError(f"{op}: a {x} value times a {y} value has no meaning on shares; {cure}", where)
+    return (table | dealt)[x, y]
+
+
+def _unary_kind(op: str, kind: Kind, where: str) -> Kind:
+    """Non-linear functions of one argument: of const, of what is public, or inside a deal of what the dealer knows."""
+    result = {C: C, P: P, M: D, D: D}.get(kind)
+    if result is None:
+        raise LeakError(f"{op} of a share has no meaning; open it under a mask first: d, lam = masked(x)", where)
+    return result
+
+
+_FIXED = {"mask": M, "owner_mask": M, "share": S, "send": P, "open": P, "reveal": P, "const": C, "permutation": C}
+_UNARY = frozenset({"shr", "msb", "mod", "div"})
+_EXPECTS = {"open": {S}, "reveal": {S, M}, "deal": {D, M}, "share": {PRIV}, "send": {PRIV}}
+
+
+def lowered_type(op: str, params: Params, types: list[Type], where: str) -> Type:
+    """The type of a lowered op's result. Raises LeakError for what shares cannot do, ShapeError for misfits."""
+    kinds = [t.kind for t in types]
+    if op in _EXPECTS and kinds[0] not in _EXPECTS[op]:
+        raise LeakError(f"{op} of a {kinds[0]} value: it takes {' or '.join(sorted(_EXPECTS[op]))}", where)
+    if op == "cast":
+        return types[0].but(kind=Kind(params["kind"]))
+    if op in ("mask", "owner_mask"):
+        return Type(M, tuple(params["shape"]), owner=params.get("owner", ""))
+    if op in ("deal", "open", "reveal", "share", "send"):
+        return Type(M if op == "deal" else _FIXED[op], types[0].shape)
+    if op in ("series", "waves"):
+        return Type(_unary_kind(op, kinds[0], where), (len(params["odd"]), *types[0].shape))
+    if op in _FIXED:
+        kind = _FIXED[op]
+    elif op in _UNARY:
+        kind = _unary_kind(op, kinds[0], where)
+    elif op in ("mul", "matmul"):
+        kind = _product_kind(op, kinds, where)
+    elif op in LINEAR:
+        data = kinds[:1] if op in ("dynamic_slice", "take") else kinds
+        kind = _linear_kind(op, data, where)
+    else:
+        raise ProgramError(f"there is no op {op!r}", where)
+    return Type(kind, shape_of(op, params, [t.shape for t in types], where))

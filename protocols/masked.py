@@ -1,0 +1,76 @@
+"""The default suite: a secret value wears one mask for its whole life.
+
+A wire x is the public Δ = x + λ and shares of λ, which the dealer knows. `masked(x)` gives the pair; it is opened at most
+once per value, whatever uses it, so a product costs the opening of its own output and nothing else.
+
+Source: Ben-Efraim, Nielsen, Omri, "Turbospeedz" (2019); Patra, Schneider, Suresh, Yalame, "ABY2.0" (2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mpc
+from mpc import deal, masked, msb, series, waves
+
+
+def product(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The rule for any bilinear f: elementwise `*`, or `@`.
+
+    Shapes as f's; scales add. No round of its own: openings of x and y, once each and shared with all their other uses.
+    Dealt: one word an element of the result. Perfectly private against n − 1 semi-honest parties.
+    """
+
+    def rule(x: Any, y: Any) -> Any:
+        (dx, lx), (dy, ly) = masked(x), masked(y)
+        return f(dx, dy) - f(dx, ly) - f(lx, dy) + deal(f(lx, ly))
+
+    return rule
+
+
+@mpc.protocol
+def multiply(x: Any, y: Any) -> Any:
+    """x · y, elementwise; see `product`."""
+    return product(lambda a, b: a * b)(x, y)
+
+
+@mpc.protocol
+def matmul(x: Any, y: Any) -> Any:
+    """x @ y; see `product`."""
+    return product(lambda a, b: a @ b)(x, y)
+
+
+@mpc.protocol
+def truncate(x: Any, by: int) -> Any:
+    """⌊x / 2^by⌋ or one more, for |x| < 2^62 and 1 ≤ by ≤ 62; exact about the wrap of the ring.
+
+    A value that is a wire already costs nothing to truncate; otherwise its opening, 1 round. Dealt: 2 words an element.
+    Rounding is public-coin: what is cut off is not hidden once the result is revealed.
+    Source: Escudero, Ghosh, Keller, Rachuri, Scholl, "Improved primitives for MPC over mixed circuits" (2020).
+    """
+    d, lam = masked(x)
+    c = d + (1 << (x.bits - 2))
+    wrapped = (1 - msb(c)) * deal(msb(lam)) << (x.bits - by)
+    return (c >> by) - deal(lam >> by) + wrapped - (1 << (x.bits - 2 - by))
+
+
+@mpc.protocol
+def sigmoid(
+    x: Any, *, coefficients: list[int], cbits: int, p: int, q: int, half: int, shift: int
+) -> Any:
+    """half + Σ b_j sin(k_j u), k = 1, 3, 5, …, where u·2^shift is an angle whose full turn is the ring.
+
+    The opening of x and 2·K dealt words an element for K terms. With Δ = u + λ, sin k(Δ − λ) = sin kΔ cos kλ − cos kΔ sin kλ
+    is linear in what the dealer shares. Public factors have p bits, dealt ones q, the result p + q.
+    """
+    d, lam = masked(x)
+    odd = range(1, 2 * len(coefficients), 2)
+    sin_d, cos_d = series(d, odd=odd, coefficients=coefficients, cbits=cbits, bits=p, shift=shift)
+    sin_l, cos_l = waves(lam, odd=odd, bits=q, shift=shift)
+    return (sin_d * deal(cos_l) - cos_d * deal(sin_l)).sum(axis=0) + half
+
+
+SUITE = mpc.Suite(
+    "masked", {"multiply": multiply, "matmul": matmul, "truncate": truncate, "sigmoid": sigmoid}, memoise=True
+)
