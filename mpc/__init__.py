@@ -28,7 +28,7 @@ from mpc.loops import repeat
 from mpc.lowering import Lowered, Suite
 from mpc.pricing import Plan
 from mpc.programs import Program, ProgramFunction, program
-from mpc.rules import deal, mask, masked, msb, open, protocol, series, waves
+from mpc.rules import deal, mask, masked, msb, open, protocol, series, waves  # noqa: A004 - the field's word
 from mpc.surface import (
     PerParty,
     Private,
@@ -56,7 +56,7 @@ from mpc.surface import (
     transpose,
     where,
 )
-from mpc.surface import sum_ as sum
+from mpc.surface import sum_ as sum  # noqa: A004 - numpy's name
 from mpc.table import Schema
 
 __all__ = [

@@ -50,13 +50,12 @@ def _prepare(
     names = names_of(parties)
     given: dict[str, dict[str, Any]] = {}
     for name, value in inputs.items():
-        if isinstance(value, list | tuple) and not isinstance(value, Mapping):
-            if len(value) > len(names):
-                raise UsageError(f"input {name}: {len(value)} values for {len(names)} parties")
-            value = dict(zip(names, value, strict=False))
-        if not isinstance(value, Mapping):
+        by = dict(zip(names, value, strict=False)) if isinstance(value, list | tuple) else value
+        if not isinstance(by, Mapping):
             raise UsageError(f"input {name} says who brings it: {{'alice': data, …}}, or one value a party in a list")
-        given[name] = {p: owned(v, f"{name} of {p}") for p, v in value.items()}
+        if len(value) > len(names):
+            raise UsageError(f"input {name}: {len(value)} values for {len(names)} parties")
+        given[name] = {p: owned(v, f"{name} of {p}") for p, v in by.items()}
     if isinstance(program, Program):
         return program, given
     schemas = {name: {p: schema_of(v) for p, v in by.items()} for name, by in given.items()}

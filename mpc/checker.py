@@ -94,9 +94,7 @@ class _Check:
 
     def opening(self, e: Equation, made: set[Var]) -> _Node:
         f = self.of(e.inputs[0])
-        pads = {
-            m for m, c in f.linear.items() if c % 2 and m in made and m not in f.other and not self.owners.get(m)
-        }
+        pads = {m for m, c in f.linear.items() if c % 2 and m in made and m not in f.other and not self.owners.get(m)}
         if not pads:
             raise LeakError(self._why(f, made), e.where)
         return _Node(e.where, frozenset(pads), f.all)
@@ -113,7 +111,7 @@ class _Check:
             return f"open: the mask is multiplied by an even number, so that low bits stay open; {cure}"
         if any(m in f.other for m in f.linear):
             return f"open: the mask occurs a second time in the same value; {cure}"
-        return f"open: its masks are multiplied, spread over several elements or dealt, and hide nothing by themselves; {cure}"
+        return f"open: its masks are multiplied, spread over elements or dealt, and hide nothing by themselves; {cure}"
 
     def sending(self, e: Equation, made: set[Var]) -> _Node:
         x, lam = e.inputs
@@ -125,15 +123,17 @@ class _Check:
         assert e.body is not None
         carry = e.params["carry"]
         _, *params = e.body.params
-        before: list[frozenset[Var]] = []
+        before: list[frozenset[Var]] | None = None
         state = [self.of(v).all for v in e.inputs]
+        own = frozenset(v for inner in e.body.equations for v in inner.outputs)
+        nodes: list[_Node] = []
+        ends: list[frozenset[Var]] = []
         while state != before:
             before = state
             for p, masks in zip(params, state, strict=True):
                 self.depends[p] = _Depends({}, masks)
             nodes = self.block(e.body)
             ends = [self.of(v).all for v in e.body.results]
-            own = frozenset(v for inner in e.body.equations for v in inner.outputs)
             past = [frozenset(self.previous(m) if m in own else m for m in masks) for masks in ends]
             state = [s | (past[i] if i < carry else frozenset()) for i, s in enumerate(before)]
         for i, out in enumerate(e.outputs):
@@ -199,8 +199,9 @@ def _order(nodes: list[_Node]) -> None:
             node = next((n for n in left if not n.loop), left[0])
             rival = next((n for n in left if n is not node and node.pads & n.occurs), node)
             raise LeakError(
-                f"open: a mask is used twice; the mask of this opening also occurs in the one at {rival.where or 'another line'}, "
-                "and their difference would be open: make a mask of its own for each opening, mask(x.shape)",
+                "open: a mask is used twice; the mask of this opening also occurs in the one at "
+                f"{rival.where or 'another line'}, and their difference would be open: "
+                "make a mask of its own for each opening, mask(x.shape)",
                 node.where,
             )
 
@@ -230,7 +231,7 @@ def check_result(rule: Block, where: str, bits: int = 64, units: int = 1) -> Non
     difference = np.abs(ring.signed(ring.sub(np.asarray(first), np.asarray(second))))
     if difference.size and int(difference.max()) > units:
         raise LeakError(
-            "the rule's result depends on its masks: revealed, it would say something about them, and it is no function "
+            "the rule's result depends on its masks: revealed, it would say something of them, and it is no function "
             "of its operands; look for a deal or a mask that nothing cancels",
             where,
         )
@@ -245,7 +246,7 @@ def _calls(b: Block) -> list[Equation]:
 
 
 def check(lowered: Lowered) -> None:
-    """The whole check of a lowered program: its openings, and the results of the rules that the program itself brings."""
+    """The whole check of a lowered program: its openings, and the results of the rules that it brings itself."""
     check_openings(lowered.block)
     program: Program = lowered.program
     for e in _calls(program.block):

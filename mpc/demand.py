@@ -15,11 +15,11 @@ from mpc.kernels import LINEAR
 
 __all__ = ["Opened", "choose", "is_linear"]
 
-_ALIAS = frozenset({"assume", "rounded", "unit", "secret"})
+_ALIAS = frozenset({"assume", "rounded", "unit", "settle", "secret"})
 
 
 def is_linear(e: Equation) -> bool:
-    """Whether a wire of the result follows from wires of the secret operands: all other operands are consts or added."""
+    """Whether a wire of the result follows from wires of the secret operands: the others are consts or added."""
     kinds = [v.type.kind for v in e.inputs]
     if e.op in ("mul", "matmul"):
         return Kind.CONST in kinds
@@ -63,7 +63,7 @@ class _Graph:
         self.read(e.body, inner, demands, parties)
 
     def wires(self, opened: Iterable[Var]) -> set[Var]:
-        """Every value that is there as a wire if these are opened: the greatest solution, since loops feed themselves."""
+        """Every value that is a wire if these are opened: the greatest solution, since loops feed themselves."""
         chosen = set(opened)
         have = {v for v, node in self.nodes.items() if node.parents is not None or v in chosen}
         while True:
@@ -135,4 +135,3 @@ def choose(block: Block, demands: dict[Equation, set[int]], parties: int) -> Ope
             used.add(v)
             todo.extend(() if v in opened else graph.nodes[v].parents or ())
     return Opened(frozenset(opened), frozenset(used & wires))
-

@@ -14,7 +14,7 @@ import numpy as np
 from mpc.errors import InputError, PeerError
 from mpc.exchange import Array, Draw, Exchange, Frame, type_bytes, type_words
 from mpc.fixed import decode
-from mpc.ir import Block, Equation, Kind, Type, Var
+from mpc.ir import Block, Equation, Kind, Type
 from mpc.kernels import KERNELS
 from mpc.lowering import Lowered
 from mpc.owner import FLOAT_KINDS, Locator, own, shared_integers
@@ -133,7 +133,7 @@ class _Party:
         if len(e.outputs) == 1:
             self.values[e.output.number] = result
         else:
-            for v, part in zip(e.outputs, result, strict=True):
+            for v, part in zip(e.outputs, result or (None,) * len(e.outputs), strict=True):
                 self.values[v.number] = part
 
     def float(self, e: Equation) -> None:
@@ -214,7 +214,7 @@ class _Party:
 
     def part(self, e: Equation, iteration: int) -> tuple[Any, list[int], list[int]]:
         """This party's contribution to one opening, whom it goes to, and from whom others come."""
-        x = self.values[e.inputs[0].number] if e.op != "send" else None
+        x: Any = self.values[e.inputs[0].number] if e.op != "send" else None
         if e.op == "open":
             return self.ring.low(x, e.params["width"]), self.others(), self.others()
         if e.op == "reveal":
@@ -241,10 +241,10 @@ class _Party:
         width = e.params.get("width", self.lowered.bits)
         return frame_of(e.output.type.shape, width)
 
-    def packed(self, words: Any, e: Equation) -> Array:
+    def packed(self, values: Any, e: Equation) -> Array:
         """Words for the wire; a narrow opening as its low bytes only (rule 9)."""
         width = e.params.get("width", self.lowered.bits)
-        words = np.asarray(words, dtype="<u8", order="C")
+        words: Array = np.asarray(values, dtype="<u8", order="C")
         if width > 56:
             return words
         octets = words.reshape(-1, 1).view(np.uint8)[:, : (width + 7) // 8]
@@ -270,7 +270,7 @@ class _Party:
         parts = [self.unpacked(next(queues[p]), e) for p in self.others()]
         return self.ring.low(total(self.ring, [mine, *parts]), e.params.get("width", self.lowered.bits))
 
-    # results -----------------------------------------------------------------------------------------------------------
+    # results ----------------------------------------------------------------------------------------------------
 
     def results(self) -> dict[str, Any]:
         """The program's facts and the outputs that this party knows, in the program's order."""
@@ -302,4 +302,3 @@ def recipients(e: Equation, names: list[str]) -> list[int]:
 def frame_of(shape: tuple[int, ...], width: int) -> Frame:
     """How an opening of `width` bits travels: whole words above 56 bits, else ⌈width/8⌉ bytes an element."""
     return Frame(type_words, shape) if width > 56 else Frame(type_bytes, (*shape, (width + 7) // 8))
-

@@ -29,8 +29,8 @@ def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: 
     if len(out):
         more = f" ({len(out)} such values)" if len(out) > 1 else ""
         raise InputError(
-            f"{at(tuple(out[0]))} is outside the declared range {lo:g} to {hi:g}{more}: correct it, declare a wider range "
-            "in the program, or clip"
+            f"{at(tuple(out[0]))} is outside the declared range {lo:g} to {hi:g}{more}: correct it, declare a wider "
+            "range in the program, or clip"
         )
     whole = np.rint(np.ldexp(x, scale))
     return ring.reduce(whole.astype(np.int64).view(np.uint64))

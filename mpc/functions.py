@@ -19,9 +19,9 @@ _SCALE = 60  # of a sigmoid that nobody asked to be coarser: all that the ring h
 
 @cache
 def _series(half: int, terms: int) -> tuple[tuple[int, ...], float, float]:
-    """Coefficients at 28 bits, largest error, and the reach up to which the error holds."""
-    error = series_error(half, terms, float(half))
-    return sine_series(half, terms, bits=50), error, valid_reach(half, error)
+    """Coefficients at 50 bits, largest error, and the reach up to which the error holds."""
+    error = 2 * series_error(half, terms, float(half))
+    return sine_series(half, terms, bits=50), error, valid_reach(half, error / 2)
 
 
 def _split(scale: int, gain: float, terms: int) -> tuple[int, int]:
@@ -49,12 +49,10 @@ def sigmoid(u: Any, *, gain: float = 1.0, scale: int = _SCALE, terms: int | None
     if gain <= 0 or not math.isfinite(gain):
         raise SecretError("mpc.sigmoid: gain is a positive number", here())
     u = multiply_out(u)
-    for half in _HALF_PERIODS:
-        count = half if terms is None else terms
-        coefficients, error, reach = _series(half, count)
-        if u.type.bound <= reach:
-            break
-    else:
+    series = [(half, half if terms is None else terms) for half in _HALF_PERIODS]
+    half, count = next((s for s in series if u.type.bound <= _series(*s)[2]), series[-1])
+    coefficients, error, reach = _series(half, count)
+    if u.type.bound > reach:
         raise OverflowRefusal(
             f"sigmoid: its argument may reach ±{u.type.bound:.6g}, and the longest series is right up to ±{reach:.6g}; "
             "declare a smaller range where it is shared, mpc.share(x, range=(lo, hi)), or state it: "

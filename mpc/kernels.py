@@ -45,7 +45,8 @@ def _dynamic_slice(_: Domain, params: Params, x: Values, start: Values) -> Value
     axis, size, at = params["axis"], params["size"], int(start)
     if not 0 <= at <= x.shape[axis] - size:
         raise ShapeError(f"a slice of {size} from {at} leaves an axis of length {x.shape[axis]}")
-    return x[(slice(None),) * axis + (slice(at, at + size),)]
+    part: Values = x[(slice(None),) * axis + (slice(at, at + size),)]
+    return part
 
 
 def _concatenate(_: Domain, params: Params, *parts: Values) -> Values:

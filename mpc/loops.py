@@ -12,7 +12,18 @@ from typing import Any
 
 from mpc.errors import OverflowRefusal, ProgramError, ShapeError
 from mpc.ir import Block, Equation, Kind, Type, Var
-from mpc.surface import FRACTION_BITS, Clear, Private, Secret, SurfaceTrace, multiply_out, secret, shift_up, surface, truncate
+from mpc.surface import (
+    FRACTION_BITS,
+    Clear,
+    Private,
+    Secret,
+    SurfaceTrace,
+    multiply_out,
+    secret,
+    shift_up,
+    surface,
+    truncate,
+)
 from mpc.tracing import Frame, Index, Value, here
 
 __all__ = ["repeat"]
@@ -69,7 +80,7 @@ _Traced = Callable[[list[Type], bool], tuple[Frame, list[Value]]]
 def _settled(traced: _Traced, state: list[Value]) -> tuple[Frame, list[Value]]:
     """The last body, and the initial state at the types that stood still.
 
-    First the scale may grow to what the body makes of it; where that has no end, it is cut back at the end of each step.
+    First the scale may grow to what the body makes of it; where that has no end, each step cuts it back.
     """
     try:
         return _converge(traced, state, fixed=False)
@@ -79,6 +90,7 @@ def _settled(traced: _Traced, state: list[Value]) -> tuple[Frame, list[Value]]:
 
 def _converge(traced: _Traced, state: list[Value], *, fixed: bool) -> tuple[Frame, list[Value]]:
     types = [v.type.but(scale=max(v.type.scale, FRACTION_BITS) if fixed else v.type.scale) for v in state]
+    previous, wider = types, types
     for _ in range(_TRIES):
         frame, results = traced(types, fixed)
         wider = [_join(t, r.type) for t, r in zip(types, results, strict=True)]
@@ -173,4 +185,3 @@ def _moved(
     output = trace.fresh(equation.output.type)
     target.append(Equation(equation.op, tuple(inputs), (output,), equation.params, equation.where))
     return output
-

@@ -1,8 +1,8 @@
 """From what a program means to what each party does: a suite's rules, inlined; secret values as wires with lazy forms.
 
 Every secret value has up to two forms: an additive share, or the pair (Δ public, λ mask). A linear op stores how to
-rebuild either from its operands' forms, so that a form is made only when a rule asks for it, and once. `demand` has said
-beforehand which values are opened; everything else follows.
+rebuild either from its operands' forms, so that a form is made only when a rule asks for it, and once. `demand` has
+said beforehand which values are opened; everything else follows.
 
 The passes, in order: demands of the rules → what is opened → forms and rules → numbers of all sharings → the text.
 """
@@ -27,6 +27,7 @@ __all__ = ["Lowered", "Suite", "lower"]
 
 _FLOAT = (Kind.PRIVATE, Kind.CLEAR, Kind.TABLE)
 _RULES = frozenset({"mul", "matmul", "truncate", "sigmoid"})
+_RELABELLED = frozenset({"assume", "rounded", "unit", "settle"})  # the same integers under another type
 _NAMES = {"mul": "multiply"}
 
 
@@ -207,7 +208,7 @@ class _Lowering(RuleTrace):
     def known(self, e: Equation) -> None:
         """Values that somebody knows: consts, revealed numbers, an owner's own arithmetic."""
         kind = e.output.type.kind
-        if e.op in ("unit", "assume", "rounded"):
+        if e.op in _RELABELLED:
             self.values[e.output] = self.values[e.inputs[0]]
             return
         inputs = [self.values[v] for v in e.inputs]
@@ -224,7 +225,7 @@ class _Lowering(RuleTrace):
             self.values[e.output] = self.op(e.op, *inputs, **params)
 
     def input(self, e: Equation) -> None:
-        """An owner's value: shared for nothing if it is only added up, sent as a masked wire if it goes into products."""
+        """An owner's value: shared for nothing if only added up, sent as a masked wire if it goes into products."""
         (x,) = (self.values[v] for v in e.inputs)
         owner, shape = x.owner, list(x.shape)
         where = e.where
@@ -290,7 +291,7 @@ class _Lowering(RuleTrace):
         def apply(form: Callable[[Var], Value], others: Callable[[Var], Value | None]) -> Value:
             self.where = where
             chosen = [form(v) if s else others(v) for v, s in zip(e.inputs, secret, strict=True)]
-            if op in ("assume", "rounded", "unit"):
+            if op in _RELABELLED:
                 assert chosen[0] is not None
                 return chosen[0]
             return self._apply(op, params, chosen, e.output.type.shape)
@@ -362,7 +363,9 @@ class _Lowering(RuleTrace):
         frame.block.params = (*frame.block.params, *frame.lifted.values())
         used = (*[self.use(v) for v in start], *[self.use(self.wrap(v, self.frames[-1])) for v in frame.outer])
         types = [v.type for v in given]
-        after = iter(self.record("repeat", used, types, {"times": e.params["times"], "carry": len(start)}, where, frame.block))
+        after = iter(
+            self.record("repeat", used, types, {"times": e.params["times"], "carry": len(start)}, where, frame.block)
+        )
         for out, as_pair in zip(e.outputs, paired, strict=True):
             self._bind(out, self.frames[-1], (next(after), next(after)) if as_pair else next(after))
 
@@ -437,7 +440,7 @@ def _surface(block: Block) -> Iterator[Equation]:
 
 
 def lower(program: Program, suite: Suite, bits: int = 64) -> Lowered:
-    """Lower a program by a suite's rules over the ring of `bits`. Raises LeakError if a rule does what shares cannot."""
+    """Lower a program by a suite's rules over the ring of `bits`. LeakError if a rule does what shares cannot."""
     opened = choose(program.block, _demands(program, suite, bits), len(program.parties))
     lowering = _Lowering(program, suite, bits, opened)
     with lowering.recording():

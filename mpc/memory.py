@@ -52,7 +52,9 @@ class _Message:
 
 
 class _World:
-    def __init__(self, lowered: Lowered, inputs: list[dict[str, Any]], dealer: DealerEntropy, parties: list[PartyEntropy]) -> None:
+    def __init__(
+        self, lowered: Lowered, inputs: list[dict[str, Any]], dealer: DealerEntropy, parties: list[PartyEntropy]
+    ) -> None:
         self.names = lowered.parties
         self.n = len(self.names)
         self.runs = [run_party(lowered, i, inputs[i], parties[i]) for i in range(self.n)]
@@ -88,7 +90,8 @@ class _World:
         found = []
         for p, request in enumerate(self.waiting):
             if isinstance(request, Draw) or (
-                isinstance(request, Exchange) and self.arrived.get((p, request.number), {}).keys() >= request.expect.keys()
+                isinstance(request, Exchange)
+                and self.arrived.get((p, request.number), {}).keys() >= request.expect.keys()
             ):
                 found.append(p)
         return found

@@ -45,9 +45,9 @@ def block(seed: bytes, at: Position, shape: tuple[int, ...]) -> Words:
     size = prod(shape)
     start = (at.number << 96) | (at.iteration << 48)
     encryptor = Cipher(AES128(seed), CTR(start.to_bytes(16, "big"))).encryptor()
-    out = np.empty(size * 8 + 15, dtype=np.uint8)
-    written = encryptor.update_into(memoryview(np.zeros(size * 8, dtype=np.uint8)), memoryview(out))
-    return out[:written].view("<u8").reshape(shape)
+    out = bytearray(size * 8 + 15)
+    encryptor.update_into(bytes(size * 8), out)
+    return np.frombuffer(out, dtype="<u8", count=size).reshape(shape)
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,7 @@ class _Count:
 
 def _memory(block: Block) -> int:
     """An upper bound on the bytes of all values that live at once, counting every variable of a block as alive."""
-    here = sum(
-        8 * prod(v.type.shape) for e in block.equations for v in e.outputs if v.type.kind is not Kind.DEALER
-    )
+    here = sum(8 * prod(v.type.shape) for e in block.equations for v in e.outputs if v.type.kind is not Kind.DEALER)
     return here + max((_memory(e.body) for e in block.equations if e.body is not None), default=0)
 
 

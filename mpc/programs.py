@@ -9,9 +9,9 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, update_wrapper
-from typing import Any
+from typing import Any, cast
 
-from mpc.errors import MpcError, OverflowRefusal, ProgramError, UsageError
+from mpc.errors import LeakError, MpcError, OverflowRefusal, ProgramError, UsageError
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.surface import Clear, Defaults, PerParty, Private, Public, Secret, SurfaceTrace, Table
 from mpc.table import Schema
@@ -190,10 +190,12 @@ def _check_block(block: Block, typing_: Typing) -> None:
         if e.op == "repeat":
             _check_repeat(e, typing_)
         elif e.op == "call":
-            assert e.body is not None
-            _check_block(e.body, lowered_type)
-        elif e.op == "masked":
-            pass
+            _check_call(e)
+        elif e.op == "masked" and typing_ is lowered_type:
+            kinds = [(v.type.kind, v.type.shape) for v in (*e.inputs, *e.outputs)]
+            shape = e.inputs[0].type.shape
+            if kinds != [(Kind.SHARE, shape), (Kind.PUBLIC, shape), (Kind.MASK, shape)]:
+                raise ProgramError("masked gives the public and the mask of one share", e.where)
         else:
             try:
                 expected = typing_(e.op, e.params, types, e.where)
@@ -204,6 +206,27 @@ def _check_block(block: Block, typing_: Typing) -> None:
             for var in e.outputs:
                 if var.type != expected:
                     raise ProgramError(f"{e.op} gives {expected}, but the text claims {var.type}", e.where)
+
+
+_NOT_IN_RULES = frozenset({"reveal", "share", "send", "owner_mask", "repeat", "call"})
+
+
+def _check_call(e: Equation) -> None:
+    """A rule that travels with the program: shares in, one share out, and no way to make anything known."""
+    body = e.body
+    if body is None or len(body.results) != 1 or len(e.outputs) != 1:
+        raise ProgramError("call: the rule is missing or gives not one share", e.where)
+    for inner in body.equations:
+        if inner.op in _NOT_IN_RULES:
+            raise LeakError(
+                f"{inner.op} in a protocol rule; rules mask, deal and open, only programs {inner.op}", e.where
+            )
+    wanted = [(Kind.SHARE, v.type.shape) for v in (*e.inputs, *e.outputs)]
+    if [(v.type.kind, v.type.shape) for v in (*body.params, *body.results)] != wanted:
+        raise ProgramError("call: the rule's shares do not fit its operands or result", e.where)
+    if any(v.type.kind is not Kind.SECRET for v in (*e.inputs, *e.outputs)):
+        raise ProgramError("call: a rule takes and gives secrets", e.where)
+    _check_block(body, lowered_type)
 
 
 def _check_repeat(e: Equation, typing_: Typing) -> None:
@@ -280,7 +303,7 @@ class ProgramFunction:
                     refusals.append(refusal)
                 if not trace.defaulted:
                     break
-        raise refusals[-1] if not trace.defaulted else refusals[len(_LADDER) - 1]
+        raise refusals[-1]
 
     def _record(
         self, trace: SurfaceTrace, inputs: Mapping[str, Mapping[str, Schema]], settings: dict[str, Any]
@@ -295,7 +318,7 @@ class ProgramFunction:
         if trace.defaulted:
             bound, scale = trace.defaults.bound, trace.defaults.scale
             trace.notes.append(
-                f"inputs that declare no range are taken to lie in ±{bound:g}, at {scale} fraction bits; "
+                f"inputs that declare no range are taken to lie in ±{bound:.0f}, at {scale} fraction bits; "
                 "a value outside is refused at its owner"
             )
         return _finish(self.name, trace, result)
@@ -316,7 +339,9 @@ class ProgramFunction:
     def _check_inputs(self, inputs: Mapping[str, Mapping[str, Schema]], parties: Sequence[str]) -> None:
         known = {n: p for n, p in self.parameters.items() if p.kind != "setting"}
         if len(set(parties)) != len(parties) or len(parties) < 2:
-            raise UsageError(f"at least 2 parties of different names are needed, not {len(parties)}: {', '.join(parties)}")
+            raise UsageError(
+                f"at least 2 parties of different names are needed, not {len(parties)}: {', '.join(parties)}"
+            )
         for name, by_party in inputs.items():
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
@@ -394,7 +419,7 @@ def _input(trace: SurfaceTrace, p: Parameter, owner: str, schema: Schema) -> Val
         if not p.table:
             assert columns is not None
             whole = value[columns]
-            return whole.reshape(-1) if len(columns) == 1 else whole
+            return cast("Value", whole.reshape(-1) if len(columns) == 1 else whole)
     return value
 
 
@@ -421,7 +446,13 @@ def _finish(name: str, trace: SurfaceTrace, result: Any) -> Program:
     _drop_unused(block, set(outputs.values()))
     renamed = renumber(block)
     program_ = Program(
-        name, trace.parties, block, [str(k) for k in named], {k: renamed[v] for k, v in outputs.items()}, facts, trace.notes
+        name,
+        trace.parties,
+        block,
+        [str(k) for k in named],
+        {k: renamed[v] for k, v in outputs.items()},
+        facts,
+        trace.notes,
     )
     program_.check()
     return program_
@@ -476,4 +507,3 @@ def renumber(block: Block, start: int = 0) -> dict[Var, Var]:
 
     visit(block)
     return new
-

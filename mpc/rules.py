@@ -1,8 +1,8 @@
 """The language of protocol rules: ring integers, masks, deals and openings.
 
 A rule is an ordinary function of shares, `@mpc.protocol`. It is traced into a block of lowered equations when a program
-that uses it is lowered, so what a party runs, checks and prices is always data. Rules may `mask`, `deal`, `open` and take
-`masked` wires; they cannot `reveal`.
+that uses it is lowered, so what a party runs, checks and prices is always data. Rules may `mask`, `deal`, `open` and
+take `masked` wires; they cannot `reveal`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def _rule() -> RuleTrace:
     trace = current_trace()
     if isinstance(trace, RuleTrace):
         return trace
-    raise LeakError("mask, deal, open and masked belong in a protocol rule: put them in a function under @mpc.protocol", here())
+    raise LeakError(
+        "mask, deal, open and masked belong in a protocol rule: put them in a function under @mpc.protocol", here()
+    )
 
 
 def mask(shape: Sequence[int] | int = ()) -> Any:
@@ -102,7 +104,7 @@ def open(x: Any, width: int | None = None) -> Any:  # noqa: A001 - the field's w
 
 
 def masked(x: Any) -> tuple[Any, Any]:
-    """The wire (Δ, λ) of a shared value: Δ = x + λ public, λ a mask of its own. One opening at most, ever, per value."""
+    """The wire (Δ, λ) of a shared value: Δ = x + λ public, λ a mask of its own. One opening at most per value."""
     trace = _rule()
     used = trace.use(x)
     if used.type.kind is not Kind.SHARE:
@@ -117,8 +119,10 @@ def msb(x: Any) -> Any:
     return _rule().emit("msb", [x])
 
 
-def series(x: Any, *, odd: Sequence[int], coefficients: Sequence[int], cbits: int, bits: int, shift: int) -> tuple[Any, Any]:
-    """b_j sin(k_j x) and b_j cos(k_j x) of a public angle x · 2^shift turns of the ring, at `bits`, new first axis j."""
+def series(
+    x: Any, *, odd: Sequence[int], coefficients: Sequence[int], cbits: int, bits: int, shift: int
+) -> tuple[Any, Any]:
+    """b_j sin(k_j x) and b_j cos(k_j x) of a public angle, x · 2^shift of the ring, at `bits`; new first axis j."""
     params = {"odd": list(odd), "coefficients": list(coefficients), "cbits": cbits, "bits": bits, "shift": shift}
     return _two("series", x, params)
 
@@ -205,9 +209,9 @@ class Rule:
 def protocol(function: Callable[..., Any] | None = None, *, scale: Any = None, range: Any = None) -> Any:  # noqa: A002
     """Make a function of shares a protocol rule.
 
-    A suite uses rules for `multiply`, `matmul`, `truncate` and `sigmoid`. A program may call one as a function of secrets;
-    then scale(*operand scales) gives the fraction bits of the result (their sum unless stated) and range(*operand
-    (lo, hi)) its range.
+    A suite uses rules for `multiply`, `matmul`, `truncate` and `sigmoid`. A program may call one as a function of
+    secrets; then scale(*operand scales) gives the fraction bits of the result (their sum unless stated) and
+    range(*operand (lo, hi)) its range.
     """
     if function is None:
         return lambda f: Rule(f, scale, range)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Table(Value):
     def drop(self, *names: str) -> Private:
         """All columns but these, shape (rows, columns)."""
         self._known(names)
-        return self[[c for c in self.columns if c not in names]]
+        return cast("Private", self[[c for c in self.columns if c not in names]])
 
     def __getitem__(self, key: Any) -> Any:
         names = [key] if isinstance(key, str) else list(key)
@@ -94,7 +94,10 @@ class Table(Value):
                 raise UsageError(f"{self.owner} has no column {name!r}; its columns are {', '.join(self.columns)}")
 
 
-class PerParty(tuple[Any, ...]):
+_T = TypeVar("_T")
+
+
+class PerParty(tuple[_T, ...]):
     """One value from each party that brought the name, in the cluster's order."""
 
     __slots__ = ()
@@ -141,6 +144,10 @@ class SurfaceTrace(Trace):
         if op in SIZED and inputs[0].var.number in self.wide:
             first, where = self.wide[inputs[0].var.number]
             check_room(first, inputs[0].type, where)
+        if op == "sum" and params and inputs[0].type.kind is Kind.SECRET:
+            count = math.prod(inputs[0].shape[axis] for axis in params["axes"])
+            excess = _room(max(raw_bound(inputs[0].type), 1.0), float(max(count, 1)))
+            inputs = [_fit(excess, inputs[0], op) if excess > 0 else inputs[0]]
         value = super().emit(op, inputs, params)
         if value.type.kind is Kind.SECRET and op != "assume" and raw_bound(value.type) >= 2.0**HEADROOM:
             known = [self.wide[v.var.number] for v in inputs if v.var.number in self.wide]
@@ -193,7 +200,7 @@ def literal(values: Any, scale: int) -> Any:
 
 
 def _bits_for(values: Any, most: int = 40) -> int:
-    """Fraction bits that hold a public number: none for integers, all if it is dyadic, else some 20 significant ones."""
+    """Fraction bits that hold a public number: none for integers, all if dyadic, else some 20 significant ones."""
     array = np.abs(np.asarray(values, dtype=np.float64)).ravel()
     for bits in range(FRACTION_BITS + 1):
         scaled = np.ldexp(array, bits)
@@ -237,8 +244,8 @@ def _fit(excess: float, x: Value, op: str) -> Value:
     if x.type.kind is not Kind.SECRET or x.type.scale - by < _LEAST_BITS:
         t = x.type
         raise OverflowRefusal(
-            f"{op} could overflow: an operand of ±{t.bound:.6g} at {t.scale} fraction bits is {by} bits too wide for the "
-            f"ring's 2^{HEADROOM}; declare a smaller range, mpc.share(x, range=(lo, hi)), or state one, "
+            f"{op} could overflow: an operand of ±{t.bound:.6g} at {t.scale} fraction bits is {by} bits too wide for "
+            f"the ring's 2^{HEADROOM}; declare a smaller range, mpc.share(x, range=(lo, hi)), or state one, "
             "mpc.assume_range(x, lo, hi)",
             here(),
         )
@@ -254,15 +261,19 @@ def _room(*bounds: float) -> float:
 
 def multiply_out(x: Value) -> Value:
     """The same number with unit 1: the unit, rounded to 20 significant bits if there is room, is multiplied in."""
+    if x.type.unit == 1:
+        return x
+    x = current_trace().emit("settle", [x])
     unit = x.type.unit
     if unit == 1:
         return x
-    bits = 20 - math.floor(math.log2(abs(unit)))
-    spare = math.floor(-_room(max(raw_bound(x.type), 1.0), float(abs(unit))))
-    if spare < bits and not round(unit * 2**bits) % (1 << max(0, bits - max(spare, 0))) == 0:
-        if spare < bits - 10:
-            x = _fit(bits - 10 - spare, x, "multiplying by a fraction")
-        bits = max(min(bits, spare), bits - 10)
+    bits = 0
+    if unit.denominator > 1:
+        best = 20 - math.floor(math.log2(abs(unit)))
+        spare = math.floor(-_room(max(raw_bound(x.type), 1.0), float(abs(unit))))
+        if spare < best - 10:
+            x = _fit(best - 10 - spare, x, "multiplying by a fraction")
+        bits = min(best, max(spare, best - 10))
     plain = current_trace().emit("unit", [x], {"by": str(1 / unit)})
     return product("mul", plain, literal(unit, bits))
 
@@ -302,6 +313,8 @@ def _term(c: Any, like: Value) -> Value:
 def _sum_like(op: str) -> Callable[[Any, Any], Any]:
     def apply(x: Any, y: Any) -> Any:
         if not isinstance(x, Value):
+            if op == "add" and isinstance(x, int | float) and x == 0:
+                return y  # where Python's sum() starts
             x = _term(x, y)
         elif not isinstance(y, Value):
             if isinstance(y, int | float) and y == 0:
@@ -323,9 +336,13 @@ def product(op: str, x: Value, y: Value) -> Value:
         if excess <= 0 or not math.isfinite(excess):
             break
         if y.type.kind is not Kind.SECRET or (x.type.kind is Kind.SECRET and x.type.scale >= y.type.scale):
-            x = _fit(min(excess, max(1.0, x.type.scale - FRACTION_BITS)) if x.type.scale > FRACTION_BITS else excess, x, op)
+            x = _fit(
+                min(excess, max(1.0, x.type.scale - FRACTION_BITS)) if x.type.scale > FRACTION_BITS else excess, x, op
+            )
         else:
-            y = _fit(min(excess, max(1.0, y.type.scale - FRACTION_BITS)) if y.type.scale > FRACTION_BITS else excess, y, op)
+            y = _fit(
+                min(excess, max(1.0, y.type.scale - FRACTION_BITS)) if y.type.scale > FRACTION_BITS else excess, y, op
+            )
     return current_trace().emit(op, [x, y])
 
 
@@ -438,13 +455,13 @@ def reveal(x: Any, to: str | Sequence[str] = "everyone", *, bits: int | None = N
     allowed = math.floor(-math.log2(noise)) - _STATISTICAL if noise else wanted
     if allowed < (min(4, wanted) if bits is None else wanted):
         raise LeakError(
-            f"mpc.reveal of {wanted} bits: an error of about 2^{math.log2(noise):.0f} in this value depends on masks, and "
-            f"low bits of it would identify inputs; reveal at most {allowed} bits, reveal something coarser, or state that "
-            "it may be seen: mpc.accept_rounding(x)",
+            f"mpc.reveal of {wanted} bits: an error of about 2^{math.log2(noise):.0f} in this value depends on masks, "
+            f"and low bits of it would identify inputs; reveal at most {allowed} bits, reveal something coarser, or "
+            "state that it may be seen: mpc.accept_rounding(x)",
             here(),
         )
-    x = truncate(x, x.type.scale - min(wanted, allowed))
-    value = trace.emit("reveal", [x], {"to": _recipients(to, trace.parties), "name": ""})
+    shown = truncate(x, x.type.scale - min(wanted, allowed))
+    value = trace.emit("reveal", [shown], {"to": _recipients(to, trace.parties), "name": ""})
     assert isinstance(value, Public)
     return value
 
@@ -477,11 +494,10 @@ def accept_rounding(x: Secret) -> Secret:
 
 def rescale(x: Secret, scale: int) -> Secret:
     """The same number at `scale` fraction bits: more by a shift (free), fewer by an exact truncation."""
-    x = multiply_out(_secret(x))
+    x = _secret(multiply_out(_secret(x)))
     by = x.type.scale - scale
     value = truncate(x, by) if by > 0 else shift_up(x, -by)
-    assert isinstance(value, Secret)
-    return value
+    return _secret(value)
 
 
 def constant(value: Any, scale: int) -> Any:

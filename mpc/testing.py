@@ -28,6 +28,7 @@ class Deterministic:
         self.seed, self._count = seed, 0
 
     def __call__(self, n: int) -> bytes:
+        """The next n bytes."""
         out = b""
         while len(out) < n:
             out += hashlib.sha256(f"privity test entropy {self.seed} {self._count}".encode()).digest()
@@ -56,7 +57,11 @@ class _Tape:
 
 
 def views(
-    lower: Callable[[int], Lowered], inputs: Mapping[str, Mapping[str, int]], corrupted: list[str], *, limit: int = 1 << 24
+    lower: Callable[[int], Lowered],
+    inputs: Mapping[str, Mapping[str, int]],
+    corrupted: list[str],
+    *,
+    limit: int = 1 << 24,
 ) -> NDArray[np.int64]:
     """The exact distribution of what corrupted parties receive and hold, over all randomness.
 
@@ -91,9 +96,7 @@ def _run(
     return run_in_memory(lowered, given, entropy=entropy), entropy
 
 
-def _held(
-    seed: bytes, corrupted: list[str], run: Emulation, entropy: tuple[DealerEntropy, list[PartyEntropy]]
-) -> bool:
+def _held(seed: bytes, corrupted: list[str], run: Emulation, entropy: tuple[DealerEntropy, list[PartyEntropy]]) -> bool:
     """Whether a corrupted party knows the stream of a seed."""
     dealer, parties = entropy
     names = list(run.results_of)

@@ -32,7 +32,7 @@ Params = dict[str, Any]
 def here() -> str:
     """The source line that is being traced, as `train.py:17`: the innermost frame outside this package."""
     frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_HOME):
+    while frame.f_code.co_filename.startswith(_HOME):
         if frame.f_back is None:
             return ""
         frame = frame.f_back
@@ -126,7 +126,13 @@ class Trace(ABC):
         return self.record(op, used, (t,), params, where)[0]
 
     def record(
-        self, op: str, used: tuple[Var, ...], types: Sequence[Type], params: Params, where: str, body: Block | None = None
+        self,
+        op: str,
+        used: tuple[Var, ...],
+        types: Sequence[Type],
+        params: Params,
+        where: str,
+        body: Block | None = None,
     ) -> list[Value]:
         """Append an equation whose types are known."""
         outputs = tuple(self.fresh(t) for t in types)
@@ -136,7 +142,9 @@ class Trace(ABC):
 
 def _refuse(what: str, cure: str) -> Callable[..., Any]:
     def refused(self: Value, *_: object, **__: object) -> Any:
-        raise SecretError(f"{what} of a {self.var.type.kind} value is not known while the program is traced; {cure}", here())
+        raise SecretError(
+            f"{what} of a {self.var.type.kind} value is not known while the program is traced; {cure}", here()
+        )
 
     return refused
 
@@ -204,10 +212,12 @@ class Value:
     __complex__ = _refuse("the number (complex)", "reveal it with mpc.reveal(x)")
     __array__ = _refuse("the array (np.asarray)", "use mpc's or numpy's functions on it directly")
     __lt__ = __le__ = __gt__ = __ge__ = _refuse(
-        "a comparison", "comparisons of secrets are not in the language yet; compare after mpc.reveal, outside the program"
+        "a comparison",
+        "comparisons of secrets are not in the language yet; compare after mpc.reveal, outside the program",
     )
-    __eq__ = __ne__ = _refuse(  # type: ignore[assignment]
-        "a comparison", "comparisons of secrets are not in the language yet; compare after mpc.reveal, outside the program"
+    __eq__ = __ne__ = _refuse(
+        "a comparison",
+        "comparisons of secrets are not in the language yet; compare after mpc.reveal, outside the program",
     )
     __hash__ = object.__hash__
 
@@ -247,7 +257,7 @@ class Value:
     def __pos__(self) -> Any:
         return self
 
-    def __pow__(self, n: int) -> Any:
+    def __pow__(self, n: Any) -> Any:
         if not isinstance(n, int) or n < 1:
             raise ProgramError("only positive whole powers of a traced value, as x ** 3", here())
         half = self ** (n // 2) if n > 1 else None
@@ -308,7 +318,9 @@ class Value:
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         op = _UFUNCS.get(ufunc)
         if op is None or method != "__call__" or kwargs:
-            raise ProgramError(f"numpy.{ufunc.__name__} of a traced value is not in the language; see mpc's functions", here())
+            raise ProgramError(
+                f"numpy.{ufunc.__name__} of a traced value is not in the language; see mpc's functions", here()
+            )
         return op(*args)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -424,7 +436,7 @@ def _taken(x: Value, axis: int, chosen: Any) -> Value:
 class Index(Value):
     """A public integer known to all and to the dealer: the step of a loop, and what is computed from it.
 
-    `linear` is its value as a sum of coefficient · variable and an offset, so that the length of X[i*b:(i+1)*b] is known.
+    `linear` is its value as Σ coefficient · variable + offset, so that the length of X[i*b:(i+1)*b] is known.
     """
 
     __slots__ = ("linear",)
@@ -434,7 +446,9 @@ class Index(Value):
         self.linear = linear if linear is not None else ({var.number: 1}, 0)
 
     def _with(self, op: str, x: Any, y: Any) -> Any:
-        if not all(isinstance(v, int | Index) for v in (x, y)) or (op == "mul" and isinstance(x, Index) and isinstance(y, Index)):
+        if not all(isinstance(v, int | Index) for v in (x, y)) or (
+            op == "mul" and isinstance(x, Index) and isinstance(y, Index)
+        ):
             return self.trace.binary(op, x, y)
         (cx, ox), (cy, oy) = ((v.linear if isinstance(v, Index) else ({}, v)) for v in (x, y))
         if op == "mul":

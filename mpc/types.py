@@ -1,4 +1,4 @@
-"""The typing rules of both levels: what each op takes and gives. The tracer asks, and a party that reads a text asks again.
+"""The typing rules of both levels: what each op takes and gives. The tracer asks; a party that reads a text asks again.
 
 Surface: kind, shape, scale, unit, range and noise follow from the operands, and a value that could leave the ring is
 refused. Lowered: kinds alone, so that the product of two shares, or a deal of something opened, is refused by typing.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from mpc.errors import LeakError, OverflowRefusal, ProgramError, SecretError
+from mpc.errors import LeakError, OverflowRefusal, ProgramError
 from mpc.ir import Kind, Type
 from mpc.kernels import LINEAR, shape_of
 
@@ -31,10 +31,14 @@ def surface_kind(op: str, types: list[Type], where: str) -> tuple[Kind, str]:
     """The join of the operands' kinds, and the owner if it is private."""
     kinds = {t.kind for t in types}
     if Kind.TABLE in kinds:
-        raise ProgramError(f"{op}: a table has no arithmetic; take columns first, as t['age'] or t.drop('label')", where)
+        raise ProgramError(
+            f"{op}: a table has no arithmetic; take columns first, as t['age'] or t.drop('label')", where
+        )
     known = {t.owner for t in types if t.kind in (Kind.PUBLIC, Kind.CLEAR) and t.owner}
     if known and (Kind.SECRET in kinds or len(known | {t.owner for t in types if t.kind is Kind.PRIVATE}) > 1):
-        raise ProgramError(f"{op}: a value revealed to {', '.join(sorted(known))} alone meets one that others hold", where)
+        raise ProgramError(
+            f"{op}: a value revealed to {', '.join(sorted(known))} alone meets one that others hold", where
+        )
     if Kind.SECRET in kinds:
         if Kind.PRIVATE in kinds:
             raise ProgramError(f"{op}: a private value meets a secret one; share it first: mpc.share(x)", where)
@@ -119,10 +123,24 @@ def _unit(t: Type, types: list[Type], params: Params) -> Type:
     return t.but(unit=t.unit * by, lo=lo, hi=hi, noise=t.noise * abs(float(by)))
 
 
+def _settle(t: Type, _: list[Type], __: Params) -> Type:
+    """The power of two in the unit goes over into the scale; the integers stay."""
+    twos = _twos(t.unit.numerator) - _twos(t.unit.denominator)
+    return t.but(unit=t.unit / Fraction(2) ** twos, scale=t.scale - twos)
+
+
+def _twos(n: int) -> int:
+    return (n & -n).bit_length() - 1
+
+
 def _truncate(t: Type, types: list[Type], params: Params) -> Type:
     scale = t.scale - params["by"]
     ulp = math.ldexp(abs(float(t.unit)), -scale)
     return t.but(scale=scale, lo=t.lo - ulp, hi=t.hi + ulp)
+
+
+def _unchanged(t: Type, _: list[Type], __: Params) -> Type:
+    return t
 
 
 _SURFACE: dict[str, Callable[[Type, list[Type], Params], Type]] = {
@@ -135,6 +153,7 @@ _SURFACE: dict[str, Callable[[Type, list[Type], Params], Type]] = {
     "shl": lambda t, _, p: t.but(scale=t.scale + p["by"]),
     "concatenate": _join,
     "unit": _unit,
+    "settle": _settle,
     "truncate": _truncate,
     "assume": lambda t, _, p: t.but(lo=float(p["lo"]), hi=float(p["hi"])),
     "rounded": lambda t, _, __: t.but(noise=0.0),
@@ -217,15 +236,15 @@ def _sigmoid_type(params: Params, x: Type, where: str) -> Type:
         raise ProgramError("sigmoid: its argument must have unit 1 and a scale that leaves room for the period", where)
     gain = abs(params["gain"])
     margin = gain * params["error"] + 2 * math.ldexp(1, -params["p"] - params["q"])
-    return Type(
-        Kind.SECRET, x.shape, params["p"] + params["q"], lo=-margin, hi=gain + margin, noise=params["noise"]
-    )
+    return Type(Kind.SECRET, x.shape, params["p"] + params["q"], lo=-margin, hi=gain + margin, noise=params["noise"])
 
 
 def surface_type(op: str, params: Params, types: list[Type], where: str) -> Type:
     """The type of a surface op's result. Raises ProgramError, ShapeError or OverflowRefusal with the source line."""
     special = _source(op, params, types, where)
     if special is None:
+        if op not in _SURFACE and op not in LINEAR and op not in KNOWN_ONLY:
+            raise ProgramError(f"there is no op {op!r} in programs", where)
         kind, owner = surface_kind(op, types, where)
         if kind in (Kind.PRIVATE, Kind.CLEAR):
             return _float_type(op, params, types, where, kind, owner)
@@ -234,7 +253,7 @@ def surface_type(op: str, params: Params, types: list[Type], where: str) -> Type
         if op in ("add", "sub", "concatenate"):
             _same_meaning(op, types, where)
         first = types[0].but(kind=kind, owner=owner, shape=shape_of(op, params, [t.shape for t in types], where))
-        special = _SURFACE.get(op, lambda t, _, __: t)(first, types, params)
+        special = _SURFACE.get(op, _unchanged)(first, types, params)
     if op in SIZED:
         check_room(op, types[0], where)
     if op == "share":

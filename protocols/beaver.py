@@ -1,4 +1,4 @@
-"""The textbook suite: multiplication from independent dealt triples. The reference that the masked suite is held against.
+"""The textbook suite: multiplication from independent dealt triples. The reference for the masked suite.
 
 Source: Beaver, "Efficient multiparty protocols using circuit randomization" (1991).
 """

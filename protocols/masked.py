@@ -1,7 +1,7 @@
 """The default suite: a secret value wears one mask for its whole life.
 
-A wire x is the public Δ = x + λ and shares of λ, which the dealer knows. `masked(x)` gives the pair; it is opened at most
-once per value, whatever uses it, so a product costs the opening of its own output and nothing else.
+A wire x is the public Δ = x + λ and shares of λ, which the dealer knows. `masked(x)` gives the pair; it is opened at
+most once per value, whatever uses it, so a product costs the opening of its own output and nothing else.
 
 Source: Ben-Efraim, Nielsen, Omri, "Turbospeedz" (2019); Patra, Schneider, Suresh, Yalame, "ABY2.0" (2021).
 """
@@ -56,13 +56,12 @@ def truncate(x: Any, by: int) -> Any:
 
 
 @mpc.protocol
-def sigmoid(
-    x: Any, *, coefficients: list[int], cbits: int, p: int, q: int, half: int, shift: int
-) -> Any:
+def sigmoid(x: Any, *, coefficients: list[int], cbits: int, p: int, q: int, half: int, shift: int) -> Any:
     """half + Σ b_j sin(k_j u), k = 1, 3, 5, …, where u·2^shift is an angle whose full turn is the ring.
 
-    The opening of x and 2·K dealt words an element for K terms. With Δ = u + λ, sin k(Δ − λ) = sin kΔ cos kλ − cos kΔ sin kλ
-    is linear in what the dealer shares. Public factors have p bits, dealt ones q, the result p + q.
+    The opening of x and 2·K dealt words an element for K terms. With Δ = u + λ,
+    sin k(Δ − λ) = sin kΔ cos kλ − cos kΔ sin kλ is linear in what the dealer shares.
+    Public factors have p bits, dealt ones q, the result p + q.
     """
     d, lam = masked(x)
     odd = range(1, 2 * len(coefficients), 2)

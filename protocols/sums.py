@@ -24,8 +24,8 @@ def secure_sum(values: mpc.PerParty[mpc.Private], limit: float = _RANGE) -> dict
 def mean(values: mpc.PerParty[mpc.Private], limit: float = _RANGE) -> dict[str, Any]:
     """The mean over all rows of all parties: for arrays (rows,) a number, for (rows, columns) one number a column.
 
-    Each party adds up its own rows first. 1 round, 8 bytes a column to each peer. Revealed: the sum over all rows, exact,
-    which the public number of rows divides; row counts are public.
+    Each party adds up its own rows first. 1 round, 8 bytes a column to each peer. Revealed: the sum over all rows,
+    exact, which the public number of rows divides; row counts are public.
     """
     rows = sum(v.shape[0] if v.shape else 1 for v in values)
     if not rows:

@@ -36,13 +36,13 @@ class Steps:
     penalty: float  # 1/(n·C), 0 without
 
 
-def gradient_steps(X: Any, y: Any, penalised: np.ndarray, steps: Steps, margin: float) -> Any:  # noqa: N803
+def gradient_steps(X: Any, y: Any, penalised: np.ndarray, steps: Steps, margin: float) -> Any:
     """Weights after `steps` from zero, in the form of scikit-learn's objective.
 
     X: secret (n, d) at 10 fraction bits, |x| ≤ 16; y: secret (n,), integers 0 or 1; penalised: (d,) of 0 and 1.
     margin: the stated bound of |Xw|; the sigmoid is right up to it and the plan lists it.
-    Gives secret (d,) at 46 bits. Cost of a step: 3 rounds, 2·batch + d words (the openings of Xw, of the residual, of the
-    new weights), whatever the size of X; penalty and momentum truncate wires that are open already, for nothing.
+    Gives secret (d,) at 46 bits. Cost of a step: 3 rounds, 2·batch + d words (the openings of Xw, of the residual, of
+    the new weights), whatever the size of X; penalty and momentum truncate wires that are open already, for nothing.
     Security: rule 1; the rounding of the residual depends on masks (about 2^-14 of it), which `accept_rounding` states.
     """
     gain = steps.rate / steps.batch
@@ -90,7 +90,7 @@ def logistic_regression(
     learning_rate: float | None = None,
     momentum: float | None = None,
     batch_size: int | None = None,
-    C: float = 1.0,  # noqa: N803 - scikit-learn's name
+    C: float = 1.0,
     fit_intercept: bool = True,
     scale: Scaling = "standard",
     ranges: dict | None = None,  # type: ignore[type-arg]
@@ -103,12 +103,12 @@ def logistic_regression(
     label: the column with the two classes. partition: `horizontal`, every owner has other rows of the same columns;
     `vertical`, other columns of the same rows in the same order, the label at one of them.
     steps, learning_rate, momentum: without any of them 500 steps of 4/(d + 1) with momentum 0.9; if steps or a rate are
-    given, plain gradient steps unless a momentum is given too. batch_size: rows a step, all unless given; a fixed public
-    order of the rows by `seed`, the last partial batch left out. C: as in scikit-learn; 0 for no penalty.
+    given, plain gradient steps unless a momentum is given too. batch_size: rows a step, all unless given; a fixed
+    public order of the rows by `seed`, the last partial batch left out. C: as in scikit-learn; 0 for no penalty.
     scale: `standard`: columns are standardised, over all rows where owners share columns (pooled mean and variance are
-    revealed), by each owner alone where they do not; `range`: by the declared `ranges`, {column = [lo, hi]}, which reveals
-    nothing; `none`: values as they are, within ±16. A scaled value beyond ±16 is refused, or clipped with `clip`.
-    margin: the stated bound of |Xw| in training.
+    revealed), by each owner alone where they do not; `range`: by the declared `ranges`, {column = [lo, hi]}, which
+    reveals nothing; `none`: values as they are, within ±16. A scaled value beyond ±16 is refused, or clipped with
+    `clip`. margin: the stated bound of |Xw| in training.
     Results: coef and intercept in the columns' own units, classes, n_iter, features. Revealed besides: pooled mean and
     variance (horizontal, standard). Row counts, column names and class labels are public.
     """
@@ -118,15 +118,15 @@ def logistic_regression(
     features = _same_columns(tables, label) if horizontal else _all_columns(tables, label)
     _check_settings(steps, learning_rate, momentum, C)
     scaled = _Scaled(scale, ranges or {}, clip)
-    X, y, units = (scaled.horizontal if horizontal else scaled.vertical)(tables, features, label, classes)  # noqa: N806
+    X, y, units = (scaled.horizontal if horizontal else scaled.vertical)(tables, features, label, classes)
     n, d = X.shape
     if fit_intercept:
-        X = mpc.concatenate([X, np.ones((n, 1))], axis=1)  # noqa: N806
+        X = mpc.concatenate([X, np.ones((n, 1))], axis=1)
     batch = n if batch_size is None else batch_size
     if not 1 <= batch <= n:
         raise mpc.UsageError(f"batch_size must be between 1 and the {n} rows, not {batch}")
     if batch < n:
-        X, y = mpc.permute(X, seed), mpc.permute(y, seed)  # noqa: N806
+        X, y = mpc.permute(X, seed), mpc.permute(y, seed)
     own_schedule = steps is None and learning_rate is None
     schedule = Steps(
         500 if steps is None else steps,
@@ -178,8 +178,12 @@ def _classes(tables: Sequence[Any], label: str) -> list[str]:
     holders = [t for t in tables if label in t.columns]
     if not holders:
         columns = sorted({c for t in tables for c in t.columns})
-        raise mpc.UsageError(f"no party has the label column {label!r}; there are {', '.join(columns)}: --set label=COLUMN")
-    found = sorted({c for t in holders for c in t.classes(label)}, key=lambda c: (isinstance(_number(c), str), _number(c)))
+        raise mpc.UsageError(
+            f"no party has the label column {label!r}; there are {', '.join(columns)}: --set label=COLUMN"
+        )
+    found = sorted(
+        {c for t in holders for c in t.classes(label)}, key=lambda c: (isinstance(_number(c), str), _number(c))
+    )
     if len(found) != 2:
         what = "one class only" if len(found) == 1 else f"{len(found)} classes"
         raise mpc.InputError(f"label column {label!r} has {what}; logistic-regression needs exactly two")
@@ -192,8 +196,8 @@ def _same_columns(tables: Sequence[Any], label: str) -> list[Feature]:
         odd = set(first.columns) ^ set(t.columns)
         if odd:
             raise mpc.InputError(
-                f"{first.owner} and {t.owner} have different columns ({', '.join(sorted(odd))} at one of them only); with "
-                "partition=horizontal all files have the same columns, for other columns of the same rows set "
+                f"{first.owner} and {t.owner} have different columns ({', '.join(sorted(odd))} at one of them only); "
+                "with partition=horizontal all files have the same columns, for other columns of the same rows set "
                 "partition=vertical"
             )
     return [(0, c) for c in first.columns if c != label]
@@ -204,11 +208,13 @@ def _all_columns(tables: Sequence[Any], label: str) -> list[Feature]:
     if len(set(rows.values())) > 1:
         listed = ", ".join(f"{owner} {count}" for owner, count in rows.items())
         raise mpc.InputError(
-            f"different row counts ({listed}); with partition=vertical every file has the same rows in the same order, for "
-            "other rows of the same columns set partition=horizontal"
+            f"different row counts ({listed}); with partition=vertical every file has the same rows in the same order, "
+            "for other rows of the same columns set partition=horizontal"
         )
     if sum(label in t.columns for t in tables) > 1:
-        raise mpc.InputError(f"more than one party has the label column {label!r}; with partition=vertical one holds it")
+        raise mpc.InputError(
+            f"more than one party has the label column {label!r}; with partition=vertical one holds it"
+        )
     return [(i, c) for i, t in enumerate(tables) for c in t.columns if c != label]
 
 
@@ -250,7 +256,7 @@ class _Scaled:
             else:
                 centre, width = self._declared(names)
                 parts.append(self.share((x - centre) / width))
-        X = mpc.concatenate(parts, axis=1)  # noqa: N806
+        X = mpc.concatenate(parts, axis=1)
         if self.scale == "standard":
             return X, y, _Secret(mpc.concatenate(inverse), mpc.concatenate(shift))
         return X, y, _Known(*self._declared([c for _, c in features]), {})
