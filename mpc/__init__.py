@@ -10,7 +10,7 @@
 Programs use `share`, arithmetic, `repeat` and `reveal`; protocol rules use `mask`, `masked`, `deal` and `open`.
 """
 
-from mpc.api import emulate, owned, simulate
+from mpc.api import emulate, simulate
 from mpc.errors import (
     InputError,
     LeakError,
@@ -57,7 +57,7 @@ from mpc.surface import (
     where,
 )
 from mpc.surface import sum_ as sum  # noqa: A004 - numpy's name
-from mpc.table import Schema
+from mpc.table import Schema, owned
 
 __all__ = [
     "InputError",

@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import entry_points
 from typing import Any
 
 from mpc.demand import Opened, choose, is_linear
-from mpc.errors import ProgramError
+from mpc.errors import ProgramError, UsageError
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.programs import FORMAT, InputSpec, Output, Program, renumber
 from mpc.rules import Rule, RuleTrace
 from mpc.text import compact, digest, print_block
 from mpc.tracing import Frame, Value
 
-__all__ = ["Lowered", "Suite", "lower"]
+__all__ = ["Lowered", "Suite", "find_suite", "lower"]
 
 _FLOAT = (Kind.PRIVATE, Kind.CLEAR, Kind.TABLE)
 _RULES = frozenset({"mul", "matmul", "truncate", "sigmoid"})
@@ -38,6 +39,19 @@ class Suite:
     name: str
     rules: Mapping[str, Rule]
     memoise: bool
+
+
+def find_suite(suite: Suite | str) -> Suite:
+    """A suite, or the one of that name that an installed package announces (entry points `privity.suites`)."""
+    if isinstance(suite, Suite):
+        return suite
+    found = {point.name: point for point in entry_points(group="privity.suites")}
+    if suite not in found:
+        listed = ", ".join(sorted(found)) or "none is installed"
+        raise UsageError(f"there is no suite {suite!r} ({listed}); pass suite=protocols.MASKED")
+    loaded = found[suite].load()
+    assert isinstance(loaded, Suite)
+    return loaded
 
 
 @dataclass
@@ -98,7 +112,7 @@ class Lowered:
 
         check(self)
 
-    def price(self) -> Any:
+    def cost(self) -> Any:
         """The exact cost, `mpc.pricing.Plan`."""
         from mpc.pricing import price
 

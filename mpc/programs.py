@@ -14,7 +14,7 @@ from typing import Any, cast
 from mpc.errors import LeakError, MpcError, OverflowRefusal, ProgramError, UsageError
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.surface import Clear, Defaults, PerParty, Private, Public, Secret, SurfaceTrace, Table
-from mpc.table import Schema
+from mpc.table import Schema, owned, schema_of
 from mpc.text import compact, digest, parse_block, print_block
 from mpc.tracing import Value
 from mpc.types import lowered_type, surface_type
@@ -151,15 +151,17 @@ class Program:
             if var.type.kind not in (Kind.PUBLIC, Kind.CLEAR):
                 raise ProgramError(f"result {name!r} is {var.type.kind}: reveal it first, mpc.reveal(x)")
 
-    def lower(self, suite: Any, bits: int = 64) -> Any:
-        """The same program in ring integers, by a suite's rules: `mpc.Lowered`."""
-        from mpc.lowering import lower
+    def lower(self, suite: Any = "masked", bits: int = 64) -> Any:
+        """The same program in ring integers, by a suite's rules (a `Suite` or an installed name): `mpc.Lowered`."""
+        from mpc.lowering import find_suite, lower
 
-        return lower(self, suite, bits)
+        return lower(self, find_suite(suite), bits)
 
-    def plan(self, suite: Any) -> Any:
+    def plan(self, suite: Any = "masked") -> Any:
         """Its exact price under a suite, before anything runs: `mpc.Plan`."""
-        return self.lower(suite).price()
+        return self.lower(suite).cost()
+
+    cost = plan
 
     def plain(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Its meaning in the clear, with the same fixed-point arithmetic: the oracle of every test."""
@@ -280,25 +282,29 @@ class ProgramFunction:
 
     def trace(
         self,
-        inputs: Mapping[str, Mapping[str, Schema]],
-        parties: Sequence[str],
+        inputs: Mapping[str, Mapping[str, Any]],
+        parties: Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Program:
         """Run the function once on values without values and keep what it does.
 
-        inputs: for each input parameter, the schema of each party that brings it. parties: all computing parties, in
-        the cluster's order. settings: values of the plain parameters. An input that declares no range is taken to lie
+        inputs: for each input parameter, the `Schema` (or the data itself, of which only the schema is looked at) of
+        each party that brings it. parties: all computing parties, in the cluster's order; those that bring something
+        unless given. settings: values of the plain parameters. An input that declares no range is taken to lie
         in the widest interval, of a fixed list, for which the program fits the ring; `notes` says which.
         Raises UsageError (unknown name, missing input), ProgramError, ShapeError, OverflowRefusal.
         """
         given = self._settings(settings or {})
-        self._check_inputs(inputs, parties)
+        if parties is None:
+            parties = list(dict.fromkeys(p for by in inputs.values() for p in by))
+        schemas = {name: {p: _schema(v) for p, v in by.items()} for name, by in inputs.items()}
+        self._check_inputs(schemas, parties)
         refusals: list[OverflowRefusal] = []
         for late in (True, False):
             for bound, scale in _LADDER:
                 trace = SurfaceTrace(parties, Defaults(2.0**bound, scale, late))
                 try:
-                    return self._record(trace, inputs, given)
+                    return self._record(trace, schemas, given)
                 except OverflowRefusal as refusal:
                     refusals.append(refusal)
                 if not trace.defaulted:
@@ -356,6 +362,10 @@ class ProgramFunction:
                 raise UsageError(f"program {self.name} needs the input {name!r}: --input {name}=PARTY:FILE.csv")
             if p.kind == "private" and len(owners) > 1:
                 raise UsageError(f"input {name!r} of {self.name} has one owner, not {len(owners)}: {', '.join(owners)}")
+
+
+def _schema(value: Any) -> Schema:
+    return value if isinstance(value, Schema) else schema_of(owned(value))
 
 
 def program(function: Callable[..., Any]) -> ProgramFunction:
@@ -437,7 +447,7 @@ def _finish(name: str, trace: SurfaceTrace, result: Any) -> Program:
     block = trace.frames[0].block
     for key, var in outputs.items():
         for e in block.equations:
-            if e.op == "reveal" and e.output is var:
+            if e.op == "reveal" and e.output is var and not e.params["name"]:
                 e.params["name"] = key
     for i, e in enumerate(e for e in walk(block) if e.op == "reveal"):
         e.params["name"] = e.params["name"] or f"reveal_{i}"

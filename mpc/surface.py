@@ -439,9 +439,10 @@ def _interval(bounds: Sequence[float]) -> tuple[float, float]:
     return lo, hi
 
 
-def reveal(x: Any, to: str | Sequence[str] = "everyone", *, bits: int | None = None) -> Public:
-    """Make a secret known: to every computing party, or to the parties named (and `"coordinator"`).
+def reveal(x: Any, to: str | Sequence[str] = "everyone", *, bits: int | None = None, name: str = "") -> Public:
+    """Make a secret known: to every computing party, or to the parties named (and `"coordinator"` beside them).
 
+    name: under which plans and journals list it; by default the name of the program's result.
     bits: fraction bits that are revealed, 16 unless stated; the rest is truncated first. A value with an error that
     depends on masks is revealed 2^20 times coarser than that error, or refused (page 7, rule 8).
     Cost: one round, 8 bytes an element to each recipient, and a truncation before it if the value has more bits.
@@ -461,7 +462,7 @@ def reveal(x: Any, to: str | Sequence[str] = "everyone", *, bits: int | None = N
             here(),
         )
     shown = truncate(x, x.type.scale - min(wanted, allowed))
-    value = trace.emit("reveal", [shown], {"to": _recipients(to, trace.parties), "name": ""})
+    value = trace.emit("reveal", [shown], {"to": _recipients(to, trace.parties), "name": name})
     assert isinstance(value, Public)
     return value
 
@@ -473,6 +474,10 @@ def _recipients(to: str | Sequence[str], parties: list[str]) -> str | list[str]:
     for name in names:
         if name not in parties and name != "coordinator":
             raise UsageError(f"reveal to {name!r}: no such party; there are {', '.join(parties)} and coordinator")
+    if set(names) <= {"coordinator"}:
+        raise UsageError(
+            "a reveal goes to at least one computing party; the coordinator may be named beside it",
+        )
     order = [*parties, "coordinator"]
     return sorted(set(names), key=order.index)
 

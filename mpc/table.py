@@ -6,15 +6,16 @@ a column, so that a refusal can name the row. `Schema` is what every party may k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.errors import InputError
+from mpc.errors import InputError, UsageError
 
-__all__ = ["Schema", "Table"]
+__all__ = ["Schema", "Table", "owned", "schema_of"]
 
 Floats = NDArray[np.float64]
 
@@ -132,3 +133,27 @@ def _label(cell: object) -> str:
 
 def _label_key(label: str) -> tuple[bool, float, str]:
     return (False, float(label), "") if _is_number(label) else (True, 0.0, label)
+
+
+def owned(data: Any, source: str = "table") -> Any:
+    """An owner's data as a Table (a mapping of columns, or anything with `.columns`) or a float64 array."""
+    if isinstance(data, Table):
+        return data
+    if isinstance(data, Mapping):
+        return Table({str(k): _column(v) for k, v in data.items()}, source)
+    if hasattr(data, "columns") and hasattr(data, "to_numpy"):
+        return Table({str(c): _column(data[c]) for c in data.columns}, source)
+    try:
+        return np.asarray(data, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UsageError("an input is a number, a numeric array, a mapping of columns, or a data frame") from None
+
+
+def _column(values: Any) -> Any:
+    array = np.asarray(values)
+    return array.astype(np.float64) if array.dtype.kind in "biuf" else [str(v) for v in array.tolist()]
+
+
+def schema_of(data: Any) -> Schema:
+    """The public face of an owner's data."""
+    return data.schema() if isinstance(data, Table) else Schema(tuple(np.shape(data)))

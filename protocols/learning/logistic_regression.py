@@ -289,11 +289,13 @@ def _pooled(raw: Sequence[Any]) -> tuple[Any, Any, dict[str, Any]]:
     """
     n = sum(len(x) for x in raw)
     partial = [x.sum(axis=0) / n for x in raw]
-    mean = mpc.reveal(sum(mpc.share(p, range=(-_RAW, _RAW), scale=16) for p in partial))
+    mean = mpc.reveal(sum(mpc.share(p, range=(-_RAW, _RAW), scale=16) for p in partial), name="mean")
     squares = [((x - mean) * (x - mean)).sum(axis=0) / n for x in raw]
-    coarse = mpc.reveal(sum(mpc.share(s, range=(0, 2.0**44), scale=4) for s in squares), bits=4)
+    coarse = mpc.reveal(
+        sum(mpc.share(s, range=(0, 2.0**44), scale=4) for s in squares), bits=4, name="variance, coarse"
+    )
     small = [mpc.clip(s, 0, 2.0**18) for s in squares]
-    fine = mpc.reveal(sum(mpc.share(s, range=(0, 2.0**18), scale=36) for s in small), bits=36)
+    fine = mpc.reveal(sum(mpc.share(s, range=(0, 2.0**18), scale=36) for s in small), bits=36, name="variance, fine")
     variance = mpc.maximum(fine, coarse - len(raw) / 16)
     return mean, mpc.sqrt(mpc.nonzero(variance)), {"mean": mean, "variance": variance}
 
@@ -308,7 +310,7 @@ class _Known:
         self.centre, self.spread, self.revealed = centre, spread, revealed
 
     def own(self, w: Any, d: int, intercept: bool) -> tuple[Any, Any]:
-        known = mpc.reveal(w)
+        known = mpc.reveal(w, name="weights of the scaled columns")
         coef = known[:d] / self.spread
         moved = (coef * self.centre).sum()
         return coef, (known[d] - moved if intercept else 0.0 - moved)
