@@ -35,6 +35,10 @@ def mean(values: mpc.PerParty[mpc.Private], limit: float = _RANGE) -> dict[str, 
 
 
 def _total(values: Any, limit: float) -> Any:
+    if len(values) < 2:
+        raise mpc.UsageError(
+            f"only {values[0].owner} brings data, and the sum would be just that; two parties or more do"
+        )
     shapes = {v.shape for v in values}
     if len(shapes) > 1:
         listed = ", ".join(f"{v.owner} {v.shape}" for v in values)

@@ -6,6 +6,7 @@ n·C, so that a step is w ← w − rate·(Xᵀ(σ(Xw) − y)/n + w/(n·C)).
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,6 +151,12 @@ def logistic_regression(
     }
 
 
+def _listed(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return ", ".join(names[:6]) + more
+
+
 def _number(label: str) -> Any:
     try:
         number = float(label)
@@ -178,9 +185,9 @@ def _classes(tables: Sequence[Any], label: str) -> list[str]:
     holders = [t for t in tables if label in t.columns]
     if not holders:
         columns = sorted({c for t in tables for c in t.columns})
-        raise mpc.UsageError(
-            f"no party has the label column {label!r}; there are {', '.join(columns)}: --set label=COLUMN"
-        )
+        near = difflib.get_close_matches(label, columns, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {_listed(columns)}:"
+        raise mpc.UsageError(f"no party has the label column {label!r}; {hint} --set label=COLUMN")
     found = sorted(
         {c for t in holders for c in t.classes(label)}, key=lambda c: (isinstance(_number(c), str), _number(c))
     )
@@ -196,7 +203,7 @@ def _same_columns(tables: Sequence[Any], label: str) -> list[Feature]:
         odd = set(first.columns) ^ set(t.columns)
         if odd:
             raise mpc.InputError(
-                f"{first.owner} and {t.owner} have different columns ({', '.join(sorted(odd))} at one of them only); "
+                f"{first.owner} and {t.owner} have different columns ({_listed(sorted(odd))} at one of them only); "
                 "with partition=horizontal all files have the same columns, for other columns of the same rows set "
                 "partition=vertical"
             )
