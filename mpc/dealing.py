@@ -7,7 +7,7 @@ an opening, and what it sends depends on nothing but the program and its seeds, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Correction:
 
     party: int
     number: int
-    arrays: list[Array]
+    arrays: list[Array] = field(repr=False)
 
 
 def needed_for_dealing(top: Block) -> set[Var]:

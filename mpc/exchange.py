@@ -6,7 +6,7 @@ owns all input and output.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Exchange:
 
     number: int
     where: str
-    send: dict[int, list[Array]]
+    send: dict[int, list[Array]] = field(repr=False)
     expect: dict[int, tuple[Frame, ...]]
 
 

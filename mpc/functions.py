@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
-from mpc.errors import OverflowRefusal, SecretError
+from mpc.errors import OverflowRefusal, ProgramError, SecretError
+from mpc.series import HALF_PERIODS, series, series_params
 from mpc.surface import Secret, multiply_out, surface, truncate
 from mpc.tracing import here
-from mpc.trig import series_error, series_noise, sine_series, valid_reach
 
 __all__ = ["sigmoid"]
 
-_HALF_PERIODS = (8, 16, 32, 64, 128)
 _SCALE = 60  # of a sigmoid that nobody asked to be coarser: all that the ring has room for
-
-
-@cache
-def _series(half: int, terms: int) -> tuple[tuple[int, ...], float, float]:
-    """Coefficients at 50 bits, largest error, and the reach up to which the error holds."""
-    error = 2 * series_error(half, terms, float(half))
-    return sine_series(half, terms, bits=50), error, valid_reach(half, error / 2)
 
 
 def _split(scale: int, gain: float, terms: int) -> tuple[int, int]:
@@ -41,17 +32,19 @@ def sigmoid(u: Any, *, gain: float = 1.0, scale: int = _SCALE, terms: int | None
     `Type.noise`. Beyond the range the series would be silently wrong, so a wider range is refused.
     Cost: one opening of u (1 round, 8 bytes an element), 2·terms dealt words an element.
     Security: perfect given rule 1 (the opening has its own mask, the rest is linear in dealt values).
-    Source: docs/decisions/sigmoid.md; the identity sin(Δ − λ) = sin Δ cos λ − cos Δ sin λ.
+    Source: docs/decisions/integer-trigonometry.md; the identity sin(Δ − λ) = sin Δ cos λ − cos Δ sin λ.
     """
     trace = surface()
     if not isinstance(u, Secret):
         raise SecretError("mpc.sigmoid takes a secret value", here())
     if gain <= 0 or not math.isfinite(gain):
-        raise SecretError("mpc.sigmoid: gain is a positive number", here())
+        raise ProgramError("mpc.sigmoid: gain is a positive number", here())
+    if not 8 <= scale <= 62:
+        raise ProgramError(f"mpc.sigmoid: its result has 8 to 62 fraction bits, not {scale}", here())
     u = multiply_out(u)
-    series = [(half, half if terms is None else terms) for half in _HALF_PERIODS]
-    half, count = next((s for s in series if u.type.bound <= _series(*s)[2]), series[-1])
-    coefficients, error, reach = _series(half, count)
+    known = [(half, half if terms is None else terms) for half in HALF_PERIODS]
+    half, count = next((s for s in known if u.type.bound <= series(*s)[2]), known[-1])
+    _, _, reach = series(half, count)
     if u.type.bound > reach:
         raise OverflowRefusal(
             f"sigmoid: its argument may reach ±{u.type.bound:.6g}, and the longest series is right up to ±{reach:.6g}; "
@@ -59,16 +52,8 @@ def sigmoid(u: Any, *, gain: float = 1.0, scale: int = _SCALE, terms: int | None
             "mpc.assume_range(u, lo, hi)",
             here(),
         )
-    period = (4 * half).bit_length() - 1
-    u = truncate(u, u.type.scale + period - 64)
-    p, q = _split(scale, gain, count)
-    cbits = min(62, 29 - math.frexp(gain)[1])
-    scaled = [round(c * gain * 2.0 ** (cbits - 50)) for c in coefficients]
-    noise = 0.8 * series_noise(tuple(scaled), cbits, p, q)
-    params = {
-        "coefficients": scaled, "cbits": cbits, "period": period, "p": p, "q": q, "gain": gain, "error": error,
-        "reach": reach, "noise": noise, "half": round(gain * 2.0 ** (scale - 1)), "scale": u.type.scale,
-    }  # fmt: skip
+    u = truncate(u, u.type.scale + (4 * half).bit_length() - 65)
+    params = {**series_params(half, count, gain, *_split(scale, gain, count)), "scale": u.type.scale}
     value = trace.emit("sigmoid", [u], params)
     assert isinstance(value, Secret)
     return value

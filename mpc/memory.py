@@ -32,7 +32,7 @@ class Emulation:
     bytes_sent: dict[str, int]
     dealt_bytes: dict[str, int]
     transcripts: dict[str, str]
-    views: dict[str, list[Array]] = field(default_factory=dict)
+    views: dict[str, list[Array]] = field(default_factory=dict, repr=False)
 
     @property
     def results(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class _Message:
     source: int
     to: int
     number: int
-    arrays: list[Array]
+    arrays: list[Array] = field(repr=False)
 
 
 class _World:

@@ -13,9 +13,10 @@ from typing import Any, cast
 
 from mpc.errors import LeakError, MpcError, OverflowRefusal, ProgramError, UsageError
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
+from mpc.params import check_params
 from mpc.surface import Clear, Defaults, PerParty, Private, Public, Secret, SurfaceTrace, Table
 from mpc.table import Schema, owned, schema_of
-from mpc.text import compact, digest, parse_block, print_block
+from mpc.text import compact, digest, parse_block, print_block, read_json
 from mpc.tracing import Value
 from mpc.types import lowered_type, surface_type
 
@@ -133,7 +134,12 @@ class Program:
             program = cls(head["name"], head["parties"], block, head["order"], outputs, head["facts"], head["notes"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ProgramError(f"the program text's head is not right: {error}") from None
-        if program.text != text:
+        _check_head(program)
+        try:
+            canonical = program.text == text
+        except (TypeError, ValueError):
+            canonical = False
+        if not canonical:
             raise ProgramError("the program text is not in canonical form")
         program.check()
         return program
@@ -147,6 +153,7 @@ class Program:
         for spec in self.inputs:
             if spec.owner not in names:
                 raise ProgramError(f"input {spec.name} belongs to {spec.owner}, who is no party")
+        _check_names(self.block, [*self.parties, "coordinator"])
         for name, var in self.outputs_by_name.items():
             if var.type.kind not in (Kind.PUBLIC, Kind.CLEAR):
                 raise ProgramError(f"result {name!r} is {var.type.kind}: reveal it first, mpc.reveal(x)")
@@ -170,6 +177,32 @@ class Program:
         return evaluate(self, inputs)
 
 
+def _check_head(program: Program) -> None:
+    """The fields before the equations are of the kinds that a traced program's are."""
+    lists = (program.parties, program.order, program.notes)
+    texts = all(isinstance(names, list) and all(isinstance(v, str) for v in names) for names in lists)
+    if not (isinstance(program.name, str) and isinstance(program.facts, dict) and texts):
+        raise ProgramError("the program text's head is not right")
+    if sorted(program.order) != sorted([*program.outputs_by_name, *program.facts]):
+        raise ProgramError("the program text's head names other results than it has")
+
+
+def _check_names(block: Block, known: list[str]) -> None:
+    """Recipients are parties, one of them computing; columns are those of their table."""
+    columns: dict[Var, list[str] | None] = {}
+    for e in walk(block):
+        if e.op == "input":
+            columns[e.output] = e.params["columns"]
+        elif e.op in ("columns", "labels"):
+            missing = [n for n in e.params["names"] if n not in (columns.get(e.inputs[0]) or ())]
+            if missing or not e.params["names"]:
+                raise ProgramError(f"{e.op}: the table has no column {', '.join(missing)}", e.where)
+        elif e.op == "reveal" and e.params["to"] != "everyone":
+            to = e.params["to"]
+            if isinstance(to, str) or not set(to) <= set(known) or set(to) <= {"coordinator"}:
+                raise ProgramError("reveal: its recipients are not parties of this program", e.where)
+
+
 def read_header(text: str, first: str) -> tuple[dict[str, Any], list[str]]:
     """The JSON lines before the first empty line, and the lines after it."""
     head, _, rest = text.partition("\n\n")
@@ -177,7 +210,7 @@ def read_header(text: str, first: str) -> tuple[dict[str, Any], list[str]]:
     if lines[0] != first:
         raise ProgramError(f"this is no text of '{first}': it begins {lines[0][:40]!r}; the versions differ")
     try:
-        fields = {key: json.loads(value) for key, _, value in (line.partition(" ") for line in lines[1:])}
+        fields = {key: read_json(value) for key, _, value in (line.partition(" ") for line in lines[1:])}
     except ValueError:
         raise ProgramError("the program text's head cannot be read") from None
     return fields, rest.removesuffix("\n").split("\n") if rest.strip() else []
@@ -189,6 +222,7 @@ Typing = Callable[[str, dict[str, Any], list[Type], str], Type]
 def _check_block(block: Block, typing_: Typing) -> None:
     for e in block.equations:
         types = [v.type for v in e.inputs]
+        check_params(e.op, e.params, e.where)
         if e.op == "repeat":
             _check_repeat(e, typing_)
         elif e.op == "call":
@@ -201,7 +235,7 @@ def _check_block(block: Block, typing_: Typing) -> None:
         else:
             try:
                 expected = typing_(e.op, e.params, types, e.where)
-            except (KeyError, IndexError, TypeError, ValueError) as error:
+            except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:
                 if isinstance(error, MpcError):
                     raise
                 raise ProgramError(f"{e.op} has the wrong operands or parameters: {error!r}", e.where) from None
@@ -228,15 +262,20 @@ def _check_call(e: Equation) -> None:
         raise ProgramError("call: the rule's shares do not fit its operands or result", e.where)
     if any(v.type.kind is not Kind.SECRET for v in (*e.inputs, *e.outputs)):
         raise ProgramError("call: a rule takes and gives secrets", e.where)
+    p = e.params
+    if e.output.type != Type(Kind.SECRET, tuple(p["shape"]), p["scale"], lo=p["lo"], hi=p["hi"]):
+        raise ProgramError("call: the result is not what its parameters say", e.where)
     _check_block(body, lowered_type)
 
 
 def _check_repeat(e: Equation, typing_: Typing) -> None:
-    assert e.body is not None
-    n = e.params["carry"]
+    if e.body is None:
+        raise ProgramError("repeat: there is no body", e.where)
+    n, last = e.params["carry"], float(e.params["times"] - 1)
     params, results = e.body.params, e.body.results
     given = [v.type for v in e.inputs]
     fits = len(params) == 1 + len(given) and len(results) == n == len(e.outputs)
+    fits = fits and params[0].type == Type(Kind.CONST, (), lo=0.0, hi=last)
     if not fits or any(p.type != t for p, t in zip(params[1 + n :], given[n:], strict=True)):
         raise ProgramError("repeat: the body's parameters do not fit what it is given", e.where)
     for p, start, out, after in zip(params[1 : 1 + n], given[:n], results, e.outputs, strict=True):
@@ -428,8 +467,11 @@ def _input(trace: SurfaceTrace, p: Parameter, owner: str, schema: Schema) -> Val
         value.schema = schema
         if not p.table:
             assert columns is not None
+            trace.location = "-"  # no line of the program says this, and the caller's must not get into the text
             whole = value[columns]
-            return cast("Value", whole.reshape(-1) if len(columns) == 1 else whole)
+            whole = whole.reshape(-1) if len(columns) == 1 else whole
+            trace.location = ""
+            return cast("Value", whole)
     return value
 
 

@@ -19,13 +19,12 @@ from mpc.errors import LeakError, OverflowRefusal, ProgramError, SecretError, Sh
 from mpc.ir import Kind, Type, Var
 from mpc.table import Schema
 from mpc.tracing import FUNCTIONS, Frame, Index, Trace, Value, current_trace, here
-from mpc.types import HEADROOM, SIZED, check_room, raw_bound, surface_type
+from mpc.types import HEADROOM, SIZED, check_room, raw_bound, reveal_bits, surface_type
 
 __all__ = ["FRACTION_BITS", "Clear", "PerParty", "Private", "Public", "Secret", "SurfaceTrace", "Table"]
 
 FRACTION_BITS = 16  # of inputs and of reveals, unless the program says otherwise
 _LEAST_BITS = 8  # no value is truncated to fewer fraction bits to make it fit
-_STATISTICAL = 20  # a reveal's ulp is 2^20 times what depends on masks (page 7, rule 8)
 
 
 class Secret(Value):
@@ -168,6 +167,8 @@ class SurfaceTrace(Trace):
         if any(isinstance(v, Table) for v in values):
             surface_type(op, {}, [v.type for v in values], here())
         if any(isinstance(v, Private | Clear) for v in values):
+            if any(isinstance(v, Secret) for v in values):
+                surface_type(op, {}, [v.type for v in values], here())
             return self.emit(op, [as_real(x), as_real(y)])
         return _OPERATIONS[op](x, y)
 
@@ -233,6 +234,8 @@ def truncate(x: Value, by: int) -> Value:
         return x
     if x.type.kind is Kind.CONST:
         raise OverflowRefusal("a public number has more bits than the ring has room for", here())
+    while by > HEADROOM:  # a rule cuts 62 bits at most
+        x, by = current_trace().emit("truncate", [x], {"by": HEADROOM}), by - HEADROOM
     return current_trace().emit("truncate", [x], {"by": by})
 
 
@@ -288,7 +291,7 @@ def _aligned(x: Value, y: Value, op: str) -> tuple[Value, Value]:
         x, y = multiply_out(x), multiply_out(y)
     for _ in range(2):
         scale = max(x.type.scale, y.type.scale)
-        bound = max(math.ldexp(v.type.bound, scale) / float(abs(v.type.unit)) for v in (x, y)) * 2
+        bound = max(raw_bound(v.type.but(scale=scale)) for v in (x, y)) * 2
         excess = _room(max(bound, 1.0)) if math.isfinite(bound) else 0.0
         if excess > 0:
             x, y = (_fit(excess, v, op) if v.type.scale == scale and excess > 0 else v for v in (x, y))
@@ -453,7 +456,7 @@ def reveal(x: Any, to: str | Sequence[str] = "everyone", *, bits: int | None = N
         raise ProgramError(f"mpc.reveal takes a secret; a {kind} value is no secret, or not shared yet", here())
     wanted = FRACTION_BITS if bits is None else bits
     noise = x.type.noise / float(abs(x.type.unit))
-    allowed = math.floor(-math.log2(noise)) - _STATISTICAL if noise else wanted
+    allowed = reveal_bits(x.type, wanted)
     if allowed < (min(4, wanted) if bits is None else wanted):
         raise LeakError(
             f"mpc.reveal of {wanted} bits: an error of about 2^{math.log2(noise):.0f} in this value depends on masks, "
@@ -581,6 +584,11 @@ def concatenate(parts: Sequence[Any], axis: int = 0) -> Any:
         values = [v if isinstance(v, Value) else _term(v, traced[0]) for v in values]
         if len({v.type.unit for v in values}) > 1:
             values = [multiply_out(v) for v in values]
+        scale = max(v.type.scale for v in values)
+        excess = _room(max(1.0, *(raw_bound(v.type.but(scale=scale)) for v in values)))
+        if 0 < excess < math.inf:
+            most = scale - math.ceil(excess)
+            values = [_fit(v.type.scale - most, v, "concatenate") if v.type.scale > most else v for v in values]
         scale = max(v.type.scale for v in values)
         values = [shift_up(v, scale - v.type.scale) for v in values]
     ndim = values[0].ndim

@@ -20,6 +20,19 @@ from mpc.ir import Block, Equation, Kind, Type, Var
 
 __all__ = ["digest", "parse_block", "print_block"]
 
+def read_json(text: str) -> Any:
+    """The inverse of `compact`: as `json.loads`, without NaN and infinities. Raises ValueError for anything else."""
+    try:
+        return _JSON.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_number)
 _HEAD = re.compile(r"(?P<outs>%\d+(?:, %\d+)*)? ?= (?P<op>[a-z_]+)\((?P<ins>[%\d, ]*)\) ")
 _TAIL = re.compile(r" : (?P<types>.*?) @ (?P<where>\S.*)")
 _TYPE = re.compile(
@@ -97,7 +110,7 @@ def _split(line: str) -> tuple[re.Match[str], dict[str, Any], re.Match[str]]:
     head = _HEAD.match(line)
     if head is None:
         raise ProgramError(f"not an equation: {line[:80]!r}")
-    params, end = json.JSONDecoder().raw_decode(line, head.end())
+    params, end = _JSON.raw_decode(line, head.end())
     tail = _TAIL.fullmatch(line, end)
     if tail is None or not isinstance(params, dict):
         raise ProgramError(f"not an equation: {line[:80]!r}")
@@ -176,7 +189,7 @@ def parse_block(lines: list[str]) -> Block:
     try:
         reader = _Reader(lines)
         block = reader.block()
-    except (ValueError, KeyError, IndexError, ZeroDivisionError) as error:
+    except (ValueError, KeyError, IndexError, ArithmeticError, RecursionError) as error:
         raise ProgramError(f"the program text cannot be read: {error}") from None
     if reader.at < len(reader.lines):
         raise ProgramError(f"the program text goes on after its end: {reader.lines[reader.at][:80]!r}")

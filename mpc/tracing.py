@@ -54,6 +54,7 @@ class Frame:
         self.block = Block()
         self.lifted: dict[int, Var] = {}  # outer variable → parameter of this block
         self.outer: list[Var] = []  # the outer variables, in the order of their parameters
+        self.steps: dict[Any, Any] = {}  # i % n and i // n, so that both ends of a slice speak of one value
 
     def lift(self, var: Var, fresh: Callable[[Type], Var]) -> Var:
         """The parameter of this block that stands for an outer variable."""
@@ -70,6 +71,7 @@ class Trace(ABC):
 
     def __init__(self) -> None:
         self._next = 0
+        self.location = ""  # the source line of what follows, where it is not the caller's
         self.frames = [Frame()]
 
     @contextmanager
@@ -120,7 +122,7 @@ class Trace(ABC):
 
     def emit(self, op: str, inputs: Sequence[Value], params: Params | None = None) -> Value:
         """Record one equation and give its result."""
-        where, params = here(), params or {}
+        where, params = self.location or here(), params or {}
         used = tuple(self.use(v) for v in inputs)
         t = self.type_of(op, params, [v.type for v in used], where)
         return self.record(op, used, (t,), params, where)[0]
@@ -334,6 +336,11 @@ def _binary(op: str) -> Callable[[Any, Any], Any]:
     return lambda x, y: current_trace().binary(op, x, y)
 
 
+def _compare(x: Any, y: Any) -> Any:
+    """Refuses at the traced operand; numpy's scalars would hand the question back to numpy without end."""
+    return x.__eq__(y) if isinstance(x, Value) else y.__eq__(x)
+
+
 _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.add: _binary("add"),
     np.subtract: _binary("sub"),
@@ -343,9 +350,7 @@ _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.negative: operator.neg,
     np.positive: operator.pos,
     np.square: lambda x: x * x,
-    np.less: operator.lt,
-    np.greater: operator.gt,
-    np.equal: operator.eq,
+    **dict.fromkeys((np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal), _compare),
 }
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 
@@ -378,6 +383,7 @@ def _expand(key: Any, shape: tuple[int, ...]) -> list[Any]:
 def index(x: Value, key: Any) -> Any:
     """numpy's basic indexing, one-dimensional index arrays, and slices that start at a public step index."""
     parts = _expand(key, x.shape)
+    _unlike_numpy(parts)
     used = [p for p in parts if p is not None]
     static = [_static(p, n) for p, n in zip(used, x.shape, strict=True)]
     if any(s != [0, n, 1] for s, n in zip(static, x.shape, strict=True)):
@@ -391,6 +397,16 @@ def index(x: Value, key: Any) -> Any:
     kept = [(1 if p is None else next(lengths), p) for p in parts]
     scalar = (int, np.integer, Value)
     return x.reshape([n for n, p in kept if not isinstance(p, scalar)])
+
+
+def _unlike_numpy(parts: list[Any]) -> None:
+    """Refuse what numpy would read in another way: two index arrays, or an array and a number with a slice between."""
+    listed = [p for p in parts if p is not None and not isinstance(p, int | np.integer | slice | Value)]
+    if any(isinstance(p, bool) for p in parts) or len(listed) > 1:
+        raise ShapeError("one index array at a time, and no single truth value: x[rows][:, columns]", here())
+    advanced = [i for i, p in enumerate(parts) if p is not None and not isinstance(p, slice)]
+    if listed and advanced and advanced[-1] - advanced[0] >= len(advanced):
+        raise ShapeError("an index array beside a number needs them next to each other: x[rows][:, :, 0]", here())
 
 
 def _static(part: Any, length: int) -> list[int | None]:
@@ -421,10 +437,10 @@ def _moved(x: Value, axis: int, part: Any) -> Value:
 
 def _taken(x: Value, axis: int, chosen: Any) -> Value:
     """The rows that an array of integers or booleans names."""
-    if chosen.dtype == bool:
+    if chosen.dtype == bool and chosen.shape == x.shape[axis : axis + 1]:
         chosen = np.flatnonzero(chosen)
     if chosen.dtype.kind not in "iu" or chosen.ndim != 1:
-        raise ShapeError("an index array must be one-dimensional, of integers or booleans", here())
+        raise ShapeError("an index array must be one-dimensional: integers, or one truth value a row", here())
     n = x.shape[axis]
     if chosen.size and not (-n <= chosen.min() and chosen.max() < n):
         raise ShapeError(f"an index is out of bounds for an axis of length {n}", here())
@@ -478,17 +494,25 @@ class Index(Value):
     def __rmul__(self, y: Any) -> Any:
         return self._with("mul", y, self)
 
+    def _stepped(self, op: str, by: int) -> Any:
+        coefs, offset = self.linear
+        steps = self.trace.frames[-1].steps
+        key = (op, by, offset, *sorted((v, c) for v, c in coefs.items() if c))
+        if key not in steps:
+            value = self.trace.emit(op, [self], {"by": by})
+            steps[key] = Index(value.var, value.frame)
+        return steps[key]
+
     def __mod__(self, n: int) -> Any:
-        value = self.trace.emit("mod", [self], {"by": operator.index(n)})
-        return Index(value.var, value.frame)
+        return self._stepped("mod", operator.index(n))
 
     def __floordiv__(self, n: int) -> Any:
-        value = self.trace.emit("div", [self], {"by": operator.index(n)})
-        return Index(value.var, value.frame)
+        return self._stepped("div", operator.index(n))
 
 
 def distance(start: Any, stop: Any) -> int:
     """stop − start of a moving slice, which must be a plain number."""
+    start = 0 if start is None else start
     if stop is None:
         raise ShapeError("a moving slice needs an end, as X[i*b:(i+1)*b]", here())
     (a, x), (b, y) = ((v.linear if isinstance(v, Index) else ({}, operator.index(v))) for v in (start, stop))

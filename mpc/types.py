@@ -11,12 +11,16 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from mpc.errors import LeakError, OverflowRefusal, ProgramError
+import numpy as np
+
+from mpc.errors import LeakError, OverflowRefusal, ProgramError, ShapeError
 from mpc.ir import Kind, Type
 from mpc.kernels import LINEAR, shape_of
+from mpc.series import check_series
 
-__all__ = ["HEADROOM", "SIZED", "check_room", "lowered_type", "raw_bound", "surface_type"]
+__all__ = ["HEADROOM", "SIZED", "check_room", "lowered_type", "raw_bound", "reveal_bits", "surface_type"]
 
+STATISTICAL = 20  # a reveal's ulp is 2^20 times what depends on masks (page 7, rule 8)
 HEADROOM = 62  # |integer| < 2^62, so that truncation is exact (page 2)
 Params = dict[str, Any]
 C, P, M, D, S, PRIV = Kind.CONST, Kind.PUBLIC, Kind.MASK, Kind.DEALER, Kind.SHARE, Kind.PRIVATE
@@ -24,7 +28,10 @@ C, P, M, D, S, PRIV = Kind.CONST, Kind.PUBLIC, Kind.MASK, Kind.DEALER, Kind.SHAR
 
 def raw_bound(t: Type) -> float:
     """The largest magnitude that the ring integer behind a value can have."""
-    return math.ldexp(t.bound, t.scale) / float(abs(t.unit))
+    try:
+        return math.ldexp(t.bound, t.scale) / float(abs(t.unit))
+    except OverflowError:
+        return math.inf
 
 
 def surface_kind(op: str, types: list[Type], where: str) -> tuple[Kind, str]:
@@ -134,6 +141,8 @@ def _twos(n: int) -> int:
 
 
 def _truncate(t: Type, types: list[Type], params: Params) -> Type:
+    if not 1 <= params["by"] <= HEADROOM:
+        raise ValueError(f"a truncation cuts 1 to {HEADROOM} bits, not {params['by']}")
     scale = t.scale - params["by"]
     ulp = math.ldexp(abs(float(t.unit)), -scale)
     return t.but(scale=scale, lo=t.lo - ulp, hi=t.hi + ulp)
@@ -179,7 +188,13 @@ def _of_table(op: str, params: Params, types: list[Type], where: str) -> Type:
 def _const_type(params: Params) -> Type:
     flat = params["value"]
     values = [math.ldexp(v, -params["scale"]) for v in (flat if isinstance(flat, list) else [flat])] or [0.0]
+    _fits(params)
     return Type(Kind.CONST, tuple(params["shape"]), params["scale"], lo=min(values), hi=max(values))
+
+
+def _fits(params: Params) -> None:
+    if np.shape(params["value"]) != ((math.prod(params["shape"]),) if params["shape"] else ()):
+        raise ValueError("as many values as the shape has elements")
 
 
 def _source(op: str, params: Params, types: list[Type], where: str) -> Type | None:
@@ -188,6 +203,7 @@ def _source(op: str, params: Params, types: list[Type], where: str) -> Type | No
         case "const":
             return _const_type(params)
         case "number":
+            _fits(params)
             return Type(Kind.CLEAR, tuple(params["shape"]))
         case "permutation":
             return Type(Kind.CONST, (params["n"],), lo=0.0, hi=float(params["n"]))
@@ -197,6 +213,8 @@ def _source(op: str, params: Params, types: list[Type], where: str) -> Type | No
         case "columns" | "labels":
             return _of_table(op, params, types, where)
         case "mod" | "div" if types[0].kind is Kind.CONST:
+            if types[0].lo < 0 or params["by"] < 1:
+                raise ProgramError(f"{op} of a step that may be negative has no meaning; add a multiple first", where)
             top = params["by"] - 1 if op == "mod" else types[0].hi // params["by"]
             return types[0].but(lo=0.0, hi=float(top))
     return _crossing(op, params, types, where)
@@ -204,6 +222,8 @@ def _source(op: str, params: Params, types: list[Type], where: str) -> Type | No
 
 def _crossing(op: str, params: Params, types: list[Type], where: str) -> Type | None:
     x = types[0]
+    if op == "dynamic_slice":
+        _stays_inside(params, types, where)
     expected = {"share": Kind.PRIVATE, "reveal": Kind.SECRET, "real": Kind.PUBLIC}.get(op)
     if expected is not None and x.kind is not expected:
         raise ProgramError(f"{op} takes a {expected} value, not a {x.kind} one", where)
@@ -211,11 +231,13 @@ def _crossing(op: str, params: Params, types: list[Type], where: str) -> Type | 
         case "share":
             return Type(Kind.SECRET, x.shape, params["scale"], lo=float(params["lo"]), hi=float(params["hi"]))
         case "reveal":
+            if x.scale > reveal_bits(x, x.scale):
+                raise LeakError(f"reveal of {x.scale} bits shows low bits that depend on masks: truncate first", where)
             known = "" if params["to"] == "everyone" else "+".join(params["to"])
             return x.but(kind=Kind.PUBLIC, noise=0.0, owner=known)
         case "real":
             return Type(Kind.CLEAR, x.shape, owner=x.owner)
-        case "secret":
+        case "secret" if x.kind in (Kind.CONST, Kind.PUBLIC):
             return x.but(kind=Kind.SECRET)
         case "sigmoid":
             return _sigmoid_type(params, x, where)
@@ -224,19 +246,40 @@ def _crossing(op: str, params: Params, types: list[Type], where: str) -> Type | 
     return None
 
 
+def _stays_inside(params: Params, types: list[Type], where: str) -> None:
+    """A moving slice must begin at a whole public number, inside the axis at every step."""
+    x, start = types
+    last = x.shape[params["axis"]] - params["size"]
+    if start.kind is not Kind.CONST or start.scale or start.unit != 1 or start.lo < 0 or start.hi > last:
+        raise ShapeError(
+            f"a slice of {params['size']} that begins at {start.lo:.6g} to {start.hi:.6g} may leave an axis of length "
+            f"{x.shape[params['axis']]}; use whole steps and as many as there are rows, or i % n",
+            where,
+        )
+
+
+def reveal_bits(x: Type, wanted: int) -> int:
+    """How many fraction bits of x may be revealed: an ulp is 2^20 times the error that depends on masks (rule 8)."""
+    if not x.noise:
+        return wanted
+    return math.floor(-math.log2(min(x.noise, 2.0**512) / float(abs(x.unit)))) - STATISTICAL
+
+
 def _sigmoid_type(params: Params, x: Type, where: str) -> Type:
-    """A sine series of half period L = `half` is right for |u| ≤ `reach` and silently wrong beyond (rule 13)."""
+    """A sine series of half period L is right for |u| ≤ `reach` and silently wrong beyond (rule 13)."""
+    check_series(params, where)
     if x.bound > params["reach"]:
         raise OverflowRefusal(
             f"sigmoid: its argument may reach ±{x.bound:.6g}, and this series is right up to ±{params['reach']:.6g}; "
             "declare a smaller range where it is shared, or state it: mpc.assume_range(u, lo, hi)",
             where,
         )
-    if x.unit != 1 or x.scale + params["period"] > 64:
+    if x.unit != 1 or x.scale != params["scale"] or not 0 < x.scale + params["period"] <= 64:
         raise ProgramError("sigmoid: its argument must have unit 1 and a scale that leaves room for the period", where)
     gain = abs(params["gain"])
+    noise = params["noise"] + gain * x.noise / 4  # the steepest slope of a sigmoid is 1/4
     margin = gain * params["error"] + 2 * math.ldexp(1, -params["p"] - params["q"])
-    return Type(Kind.SECRET, x.shape, params["p"] + params["q"], lo=-margin, hi=gain + margin, noise=params["noise"])
+    return Type(Kind.SECRET, x.shape, params["p"] + params["q"], lo=-margin, hi=gain + margin, noise=noise)
 
 
 def surface_type(op: str, params: Params, types: list[Type], where: str) -> Type:
@@ -310,6 +353,7 @@ def _unary_kind(op: str, kind: Kind, where: str) -> Kind:
 
 _FIXED = {"mask": M, "owner_mask": M, "share": S, "send": P, "open": P, "reveal": P, "const": C, "permutation": C}
 _UNARY = frozenset({"shr", "msb", "mod", "div"})
+_CASTS = {C: (P, M, S), P: (S,), M: (S,)}  # to where fewer know it, never back
 _EXPECTS = {"open": {S}, "reveal": {S, M}, "deal": {D, M}, "share": {PRIV}, "send": {PRIV}}
 
 
@@ -319,6 +363,8 @@ def lowered_type(op: str, params: Params, types: list[Type], where: str) -> Type
     if op in _EXPECTS and kinds[0] not in _EXPECTS[op]:
         raise LeakError(f"{op} of a {kinds[0]} value: it takes {' or '.join(sorted(_EXPECTS[op]))}", where)
     if op == "cast":
+        if Kind(params["kind"]) not in {kinds[0], *_CASTS.get(kinds[0], ())}:
+            raise LeakError(f"cast of a {kinds[0]} value to {params['kind']}: that would make it known", where)
         return types[0].but(kind=Kind(params["kind"]))
     if op in ("mask", "owner_mask"):
         return Type(M, tuple(params["shape"]), owner=params.get("owner", ""))

@@ -1,0 +1,18 @@
+"""`python -m parties`: the command line, and the processes that it starts."""
+
+import sys
+
+
+def main() -> None:
+    """The command line, or with `--child` a party or dealer of a local run."""
+    if sys.argv[1:2] == ["--child"]:
+        from parties.children import main as child
+
+        sys.exit(child(sys.argv[2:]))
+    from parties.cli import main as command
+
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""One session at one party: keys, stock, parked data and measures. Only the party's brain touches it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from mpc.exchange import Array, Draw, Exchange, Frame
+from mpc.prg import SEED_BYTES, PartyEntropy, fresh_entropy, party_entropy
+from parties.agree import PURPOSES, Terms, pair_seed
+from parties.cluster import DEALER
+from parties.machinery import Engine, randomness
+from parties.wire import BadMessage, Buffer, Message, unpack_arrays
+
+__all__ = ["Attempt", "Stage"]
+
+
+class Stage(Enum):
+    """How far a session has come."""
+
+    READY = auto()
+    STOCKING = auto()
+    RUNNING = auto()
+    DONE = auto()
+    STOPPED = auto()
+
+
+class Attempt:
+    """The state of one run at one party; `forget` drops key material and data."""
+
+    def __init__(
+        self,
+        session: bytes,
+        me: int,
+        terms: Terms,
+        program: Any,
+        lowered: Any,
+        inputs: dict[str, Any],
+        names: list[str],
+    ) -> None:
+        cost = lowered.cost()
+        self.session = session
+        self.terms = terms
+        self.agreed = terms.digest()
+        self.program = program
+        self.lowered = lowered
+        self.inputs = inputs
+        self.stage = Stage.READY
+        self.deadline: float | None = None
+        self.sentence = ""
+        self.engine: Engine | None = None
+        self.request: Exchange | Draw | None = None
+        self.peers = [i for i in range(len(names)) if i != me]
+        self.go = self.stocked = self.dealt = False
+        self.began: float | None = None
+        self.told = 0.0
+        self.rounds = 0
+        self.where = ""
+        self.corrections = 0
+        self.drawn = 0
+        self.dealt_bytes = 0
+        self.bytes_sent = 0
+        self._me = me
+        self._names = names
+        self._key = X25519PrivateKey.generate()
+        self._pairs: dict[str, dict[int, bytes]] = {purpose: {} for purpose in PURPOSES}
+        self._seeds: list[bytes] = []
+        self._stock: deque[tuple[Buffer, ...]] = deque()
+        self._uncredited = [0, 0]
+        self._dealer_room = int(cost.dealt_bytes[names[me]])
+        self._parked: dict[int, dict[int, tuple[Buffer, ...]]] = {i: {} for i in self.peers}
+        self._room = {i: int(cost.bytes_sent[names[i]]) for i in self.peers}
+        self._transcript = hashlib.sha256() if terms.insecure else None
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self.session.hex()[:8]} {self.stage.name}>"
+
+    # ---------------------------------------------------------------------------------------------------- keys
+
+    @property
+    def public(self) -> bytes:
+        """This party's fresh X25519 key for the session."""
+        return self._key.public_key().public_bytes_raw()
+
+    def add_pair(self, peer: int, frames: Sequence[Buffer]) -> None:
+        """A peer's key: derive the seeds that the two of them share."""
+        if peer in self._pairs["input"] or [len(f) for f in frames] != [32]:
+            raise BadMessage("a second key, or not a key")
+        low, high = sorted((self._me, peer))
+        for purpose in PURPOSES:
+            seed = pair_seed(self._key, bytes(frames[0]), self.agreed, (self._names[low], self._names[high]), purpose)
+            self._pairs[purpose][peer] = seed
+
+    def add_seeds(self, frames: Sequence[Buffer]) -> None:
+        """The dealer's seeds, once."""
+        count = 2 * len(self._names) + 1
+        if self._seeds or [len(f) for f in frames] != [count * SEED_BYTES]:
+            raise BadMessage("seeds twice, or of the wrong length")
+        raw = bytes(frames[0])
+        self._seeds = [raw[i : i + SEED_BYTES] for i in range(0, len(raw), SEED_BYTES)]
+
+    @property
+    def keyed(self) -> bool:
+        """Whether every seed is there."""
+        return bool(self._seeds) and len(self._pairs["input"]) == len(self.peers)
+
+    def missing_key(self) -> int:
+        """An actor that owes a key or material."""
+        missing = [p for p in self.peers if p not in self._pairs["input"]]
+        return missing[0] if missing else DEALER
+
+    def entropy(self, insecure: str) -> PartyEntropy:
+        """All that this party's engine draws from."""
+        if insecure:
+            return fresh_entropy(len(self._names), randomness(insecure))[1][self._me]
+        return party_entropy(self._seeds, self._pairs["input"], self._pairs["zero"])
+
+    # ------------------------------------------------------------------------------------------ what has come
+
+    def add_correction(self, m: Message) -> None:
+        """The next correction, in the dealer's order."""
+        if m.step != (self.corrections + 1) & 0xFFFFFFFF or self.dealt:
+            raise BadMessage("a correction out of order")
+        self.corrections += 1
+        self.dealt_bytes += m.payload
+        if self.dealt_bytes > self._dealer_room:
+            raise BadMessage("more material than the program draws")
+        self._stock.append(m.frames)
+
+    def park(self, m: Message) -> None:
+        """A peer's arrays for an exchange that this party may not have reached yet."""
+        parked = self._parked[m.src]
+        self._room[m.src] -= m.payload
+        if self._room[m.src] < 0:
+            raise BadMessage("more data than the program lets it send")
+        if m.step in parked or (parked and m.step < max(parked)):
+            raise BadMessage("data of one exchange twice")
+        parked[m.step] = m.frames
+
+    def answer(self) -> dict[int, list[Array]] | list[Array] | None:
+        """What the engine asked for, when all of it is here."""
+        request = self.request
+        if isinstance(request, Exchange):
+            return self._exchanged(request)
+        if isinstance(request, Draw) and self._stock:
+            frames = self._stock.popleft()
+            self.drawn += 1
+            self._uncredited[0] += 1
+            self._uncredited[1] += sum(len(f) for f in frames)
+            if self.drawn != request.number:
+                raise BadMessage("a correction out of order", DEALER)
+            self.request = None
+            return _arrays(frames, request.expect, DEALER)
+        return None
+
+    def _exchanged(self, request: Exchange) -> dict[int, list[Array]] | None:
+        number = request.number & 0xFFFFFFFF
+        for peer, parked in self._parked.items():
+            if any(step < number or (step == number and peer not in request.expect) for step in parked):
+                raise BadMessage("data where the program expects none", peer)
+        if any(number not in self._parked[peer] for peer in request.expect):
+            return None
+        self.request = None
+        return {peer: _arrays(self._parked[peer].pop(number), expect, peer) for peer, expect in request.expect.items()}
+
+    def credit(self, messages: int, size: int) -> bool:
+        """Whether the dealer should be told of the draws so far: after so many of them, or so many bytes.
+
+        A function of the draws alone, which the program fixes: the dealer learns the pace and nothing else.
+        """
+        if self._uncredited[0] < messages and self._uncredited[1] < size:
+            return False
+        self._uncredited = [0, 0]
+        return True
+
+    def waits_for(self) -> int:
+        """An actor whose message the engine needs now."""
+        if isinstance(self.request, Exchange):
+            number = self.request.number
+            return next((p for p in self.request.expect if number not in self._parked[p]), DEALER)
+        return DEALER
+
+    # ------------------------------------------------------------------------------------------------ measures
+
+    def count(self, frames: Sequence[Buffer]) -> None:
+        """Payload that goes to a peer, in the order of their numbers; under test entropy also its hash."""
+        self.bytes_sent += sum(len(f) for f in frames)
+        if self._transcript is not None:
+            for frame in frames:
+                self._transcript.update(frame)
+
+    def measures(self, now: float, memory: int) -> dict[str, Any]:
+        """What this party counted."""
+        return {
+            "rounds": self.rounds,
+            "bytes_sent": self.bytes_sent,
+            "dealt_bytes": self.dealt_bytes,
+            "online_seconds": now - self.began if self.began is not None else 0.0,
+            "peak_rss_bytes": memory,
+            "transcript": self._transcript.hexdigest() if self._transcript is not None else "",
+        }
+
+    def for_coordinator(self, results: dict[str, Any], receives: bool) -> dict[str, Any]:
+        """The results that the coordinator is a recipient of, and the program's public facts."""
+        allowed = set(self.program.facts)
+        for output in self.program.outputs:
+            everyone = output.to == "everyone"
+            if (everyone and receives) or (not everyone and "coordinator" in output.to):
+                allowed.add(output.name)
+        return {name: value for name, value in results.items() if name in allowed}
+
+    def forget(self) -> None:
+        """Drop key material, stock and data."""
+        self.engine = None
+        self.request = None
+        self.inputs = {}
+        self._seeds = []
+        self._pairs = {purpose: {} for purpose in PURPOSES}
+        self._stock.clear()
+        self._parked.clear()
+
+
+def _arrays(frames: Sequence[Buffer], expect: tuple[Frame, ...], peer: int) -> list[Array]:
+    try:
+        return unpack_arrays(frames, expect)
+    except BadMessage as error:
+        raise BadMessage(str(error), peer) from None

@@ -1,0 +1,348 @@
+"""The command `privity`: run, plan, check, show, catalog, keygen, party, dealer.
+
+Standard output has the answer, and under --json one JSON object and nothing else; progress and errors go to standard
+error, an error as one line. Heavy imports stand inside the commands, so that `privity --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from mpc.errors import MpcError
+
+if TYPE_CHECKING:
+    from parties.api import Run
+    from parties.job import Job
+
+__all__ = ["cli", "main"]
+
+SCHEMA_VERSION = 1
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+Command = Callable[..., Any]
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from parties.installation import conflicts
+    from parties.version import VERSION
+
+    click.echo(f"privity {VERSION}")
+    found = conflicts()
+    for line in found:
+        click.echo(f"privity: {line}", err=True)
+    context.exit(1 if found else 0)
+
+
+@click.group(context_settings=_CONTEXT)
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Compute on the data of several parties without pooling it."""
+
+
+def _job_options(command: Command) -> Command:
+    """What run, plan, check and show have in common."""
+    options = [
+        click.argument("target"),
+        click.option("--parties", "count", type=int, metavar="N", help="Local parties: alice, bob, carol, …"),
+        click.option("--cluster", type=click.Path(path_type=Path), metavar="FILE", help="Parties on separate hosts."),
+        click.option("--key", type=click.Path(path_type=Path), metavar="FILE", help="This coordinator's .secret file."),
+        click.option(
+            "--input", "inputs", multiple=True, metavar="NAME=PARTY:FILE", help="A party's CSV file; repeat it."
+        ),
+        click.option(
+            "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the program; repeat it."
+        ),
+        click.option("--suite", default="masked", show_default=True, metavar="NAME", help="masked or beaver."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
+        click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _job(
+    target: str,
+    count: int | None,
+    cluster: Path | None,
+    key: Path | None,
+    inputs: Sequence[str],
+    settings: Sequence[str],
+    suite: str,
+) -> Job:
+    from parties.job import Job
+    from protocols import catalog, suites
+
+    job = Job.from_arguments(target, count, cluster, key, inputs, settings, suite, catalog=catalog, suites=suites)
+    for note in job.notes:
+        click.echo(f"privity: {note}", err=True)
+    return job
+
+
+def _say(as_json: bool, answer: dict[str, Any], report: Callable[[], list[Any]]) -> None:
+    from parties.report import emit
+
+    if as_json:
+        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **answer}, ensure_ascii=False))
+    else:
+        emit(report())
+
+
+@cli.command()
+@_job_options
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Keep the results in this directory."
+)
+@click.option("--force", is_flag=True, help="Overwrite results that are in the directory already.")
+def run(as_json: bool, output: Path | None, force: bool, **arguments: Any) -> None:
+    """Run TARGET: a catalogue name, or path/to/file.py:function."""
+    from parties.output import Output
+    from parties.progress import progress
+    from parties.report import run_report
+
+    kept = Output.prepare(output, force) if output else None
+    job = _job(**arguments)
+    with progress(job.title, sys.stderr) as on_progress:
+        result = job.run(on_progress)
+    answer = run_answer(job, result)
+    if kept:
+        kept.write({"schema_version": SCHEMA_VERSION, **answer})
+        click.echo(f"privity: results are in {kept.directory}", err=True)
+    _say(as_json, answer, lambda: run_report(job.title, result))
+
+
+def run_answer(job: Job, result: Run) -> dict[str, Any]:
+    """The JSON of `run`."""
+    from parties.report import plain_value
+
+    names = (
+        "digest", "parties", "results", "rounds", "online_seconds", "preprocessing_seconds", "total_seconds",
+        "bytes_sent", "input_bytes", "dealt_bytes", "peak_rss_bytes", "reveals",
+    )  # fmt: skip
+    return {
+        "command": "run",
+        "program": job.function.name,
+        "suite": job.suite_name,
+        **{name: plain_value(getattr(result, name)) for name in names},
+    }
+
+
+@cli.command()
+@_job_options
+def plan(as_json: bool, **arguments: Any) -> None:
+    """Price TARGET exactly, without running it."""
+    from parties.report import plan_report
+
+    job = _job(**arguments)
+    done = job.compile()
+    priced = done.plan
+    answer = {
+        **_identity("plan", job, done),
+        "rounds": priced.rounds,
+        "bytes_sent": priced.bytes_sent,
+        "input_bytes": priced.input_bytes,
+        "dealt_bytes": priced.dealt_bytes,
+        "peak_memory_bytes": priced.peak_memory_bytes,
+        "by_line": priced.by_line,
+        **_disclosure(priced),
+    }
+    _say(as_json, answer, lambda: plan_report(done.program, job.suite_name, priced))
+
+
+@cli.command()
+@_job_options
+def check(as_json: bool, **arguments: Any) -> None:
+    """Show that all openings are masked, and list the reveals.
+
+    Names the source line if one is not.
+    """
+    from parties.report import check_report
+
+    job = _job(**arguments)
+    done = job.compile()
+    answer = {**_identity("check", job, done), "ok": True, **_disclosure(done.plan)}
+    _say(as_json, answer, lambda: check_report(done.program, job.suite_name, done.plan))
+
+
+@cli.command()
+@_job_options
+def show(as_json: bool, **arguments: Any) -> None:
+    """Print TARGET before and after lowering.
+
+    Before: as it was traced. After: in shares, masks, deals and openings.
+    """
+    from parties.report import Line
+
+    job = _job(**arguments)
+    done = job.compile(check=False)  # a program that leaks is shown too, so that its author sees where
+    texts = {"source": done.program.text, "lowered": done.lowered.text}
+    _say(
+        as_json,
+        {**_identity("show", job, done), **texts},
+        lambda: [Line(line) for text in texts.values() for line in text.splitlines()],
+    )
+
+
+def _identity(command: str, job: Job, done: Any) -> dict[str, Any]:
+    return {
+        "command": command,
+        "program": done.program.name,
+        "suite": job.suite_name,
+        "digest": done.program.digest,
+        "lowered_digest": done.lowered.digest,
+        "parties": list(done.program.parties),
+    }
+
+
+def _disclosure(priced: Any) -> dict[str, Any]:
+    from parties.report import plain_value
+
+    return {name: plain_value(getattr(priced, name)) for name in ("reveals", "assumptions", "notes")}
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def catalog(as_json: bool) -> None:
+    """List the programs that need no file."""
+    from parties.report import Grid
+    from protocols import catalog as programs
+
+    summaries = {name: (program.doc.splitlines() or [""])[0] for name, program in programs.items()}
+    described: dict[str, dict[str, Any]] = {
+        name: {
+            "summary": summaries[name],
+            "inputs": [p.name for p in program.parameters.values() if p.kind != "setting"],
+            "settings": {p.name: p.default for p in program.parameters.values() if p.kind == "setting"},
+        }
+        for name, program in programs.items()
+    }
+    rows = [
+        (name, ", ".join(d["inputs"]), ", ".join(d["settings"]) or "none", d["summary"])
+        for name, d in described.items()
+    ]
+    _say(as_json, {"programs": described}, lambda: [Grid("", ("program", "inputs", "settings", "what it does"), rows)])
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--directory", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where to put them.")
+def keygen(name: str, directory: Path) -> None:
+    """Make the key pair NAME.secret and NAME.public.
+
+    On the host that will use it; the secret half stays there.
+    """
+    from parties.keys import fingerprint, load_public
+    from parties.keys import keygen as make
+
+    secret, public = make(name, directory)
+    key = load_public(public)
+    click.echo(f"{secret}  stays on this host")
+    click.echo(f'{public}  public = "{key}"')
+    click.echo(f"fingerprint {fingerprint(key)}: compare it by voice with whoever puts the key into the cluster file")
+
+
+@cli.command()
+@click.option("--cluster", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The cluster file.")
+@click.option("--name", required=True, help="Which party of the cluster this is.")
+@click.option(
+    "--key", type=click.Path(path_type=Path), metavar="FILE", help="Its key; NAME.secret beside the cluster file."
+)
+@click.option("--data", multiple=True, metavar="NAME=FILE", help="Offer a CSV file under a name; repeat it.")
+def party(cluster: Path, name: str, key: Path | None, data: Sequence[str]) -> int:
+    """Be one party here, and serve runs until stopped."""
+    from parties.arguments import parse_offers
+    from parties.launch.hosts import serve_party
+
+    return serve_party(cluster, name, key or cluster.parent / f"{name}.secret", parse_offers(data))
+
+
+@cli.command()
+@click.option("--cluster", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The cluster file.")
+@click.option(
+    "--key", type=click.Path(path_type=Path), metavar="FILE", help="Its key; dealer.secret beside the cluster file."
+)
+def dealer(cluster: Path, key: Path | None) -> int:
+    """Be the dealer here, and serve runs until stopped."""
+    from parties.launch.hosts import serve_dealer
+
+    return serve_dealer(cluster, key or cluster.parent / "dealer.secret")
+
+
+# --- the boundary: every error becomes one line and an exit code -----------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The console script."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _terminated)
+    code = 1
+    try:
+        code = _answer(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader, a pager for example, has seen enough
+    sys.exit(code)
+
+
+def _answer(arguments: Sequence[str]) -> int:
+    try:
+        with cli.make_context("privity", list(arguments)) as context:
+            code = cli.invoke(context)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except KeyboardInterrupt as stopped:
+        return _refuse(arguments, "stopped", 143 if isinstance(stopped, _Terminated) else 130)
+    except click.exceptions.NoArgsIsHelpError as help_wanted:
+        click.echo(help_wanted.format_message(), err=True)
+        return 2
+    except click.UsageError as wrong:
+        where = wrong.ctx.command_path if wrong.ctx else "privity"
+        return _refuse(arguments, f"{wrong.format_message()} (see {where} --help)", 2, wrong)
+    except click.ClickException as wrong:
+        return _refuse(arguments, wrong.format_message(), wrong.exit_code, wrong)
+    except MpcError as refused:
+        return _refuse(arguments, str(refused), refused.exit_code, refused)
+    except BrokenPipeError:
+        raise
+    except Exception as bug:  # noqa: BLE001 - the one place where a bug of ours becomes a line; it may not print data
+        return _refuse(
+            arguments, f"a bug in privity: {type(bug).__name__}; run it again with --debug to report it", 1, bug
+        )
+
+
+def _refuse(arguments: Sequence[str], text: str, code: int, error: BaseException | None = None) -> int:
+    """One line on standard error; under --json the object on standard output says it too."""
+    if "--debug" in arguments and error is not None:
+        import traceback
+
+        traceback.print_exception(error)
+    line = " ".join(text.split())
+    click.echo(f"privity: {line}", err=True)
+    if "--json" in arguments:
+        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "error": line, "exit_code": code}, ensure_ascii=False))
+    return code
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception, so that every `with` on the way closes its processes as on Ctrl-C."""
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise _Terminated
+
+
+if __name__ == "__main__":
+    main()

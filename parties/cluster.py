@@ -1,0 +1,234 @@
+"""Who takes part and where: the cluster TOML, identical on every host, and its hash.
+
+    format = 1
+
+    [coordinator]
+    public = "..."                  # the key of whoever starts runs; receives = false: sees no results
+
+    [dealer]
+    address = "dealer.example.org:7000"
+    public = "..."
+
+    [[party]]
+    name = "alice"
+    address = "alice.example.org:7001"
+    public = "..."
+
+There is no insecure option. The hash of the content is part of every session, so two different files never talk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpc.errors import UsageError
+from parties.keys import NAME, is_public
+from parties.version import FORMAT
+
+__all__ = ["COORDINATOR", "DEALER", "Cluster", "Member", "load", "parse", "write"]
+
+DEALER = 0xFFFE
+COORDINATOR = 0xFFFF
+_RESERVED = ("coordinator", "dealer", "everyone")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_MOST_PARTIES = 64
+
+
+@dataclass(frozen=True)
+class Member:
+    """One actor: name, `host:port` where it listens (the coordinator listens nowhere), public key, own bind address."""
+
+    name: str
+    address: str
+    public: str
+    bind: str = ""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Parties in their agreed order, the dealer, the coordinator, and whether the coordinator receives results.
+
+    Actors are numbered: parties 0..n−1, `DEALER`, `COORDINATOR`.
+    """
+
+    parties: tuple[Member, ...]
+    dealer: Member
+    coordinator: Member
+    receives: bool = True
+
+    @property
+    def names(self) -> list[str]:
+        """The parties' names, in order."""
+        return [p.name for p in self.parties]
+
+    def member(self, actor: int) -> Member:
+        """The actor with this number."""
+        if actor == DEALER:
+            return self.dealer
+        return self.coordinator if actor == COORDINATOR else self.parties[actor]
+
+    def name(self, actor: int) -> str:
+        """Its name."""
+        return self.member(actor).name
+
+    def call(self, actor: int) -> str:
+        """How a sentence names it: `party bob`, `the dealer`, `the coordinator`."""
+        if actor >= DEALER:
+            return "the dealer" if actor == DEALER else "the coordinator"
+        return f"party {self.name(actor)}"
+
+    def actors(self) -> Iterable[int]:
+        """Every actor's number."""
+        return (*range(len(self.parties)), DEALER, COORDINATOR)
+
+    def index(self, name: str) -> int:
+        """The number of the party with this name."""
+        if name not in self.names:
+            raise UsageError(f"{name!r} is no party of this cluster; it has {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical content."""
+        content = {
+            "format": FORMAT,
+            "receives": self.receives,
+            "members": [[m.name, m.address, m.public, m.bind] for m in (*self.parties, self.dealer, self.coordinator)],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def load(path: Path) -> Cluster:
+    """Read and check a cluster file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such cluster file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str = "cluster file") -> Cluster:
+    """A cluster from TOML text; every refusal names the file and the field."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source}: not TOML: {error}") from None
+    _only(source, "the file", content, {"format", "coordinator", "dealer", "party"})
+    if content.get("format") != FORMAT or isinstance(content.get("format"), bool):
+        raise UsageError(f"{source}: format must be {FORMAT}")
+    tables = content.get("party")
+    if not isinstance(tables, list) or len(tables) < 2:
+        raise UsageError(f"{source}: at least two [[party]] tables are needed, or nothing would be secret")
+    if len(tables) > _MOST_PARTIES:
+        raise UsageError(f"{source}: at most {_MOST_PARTIES} parties")
+    parties = tuple(_party(source, f"[[party]] {i + 1}", t) for i, t in enumerate(tables))
+    dealer = _table(source, "[dealer]", content.get("dealer"), {"address", "public", "bind"})
+    coordinator = _table(source, "[coordinator]", content.get("coordinator"), {"name", "public", "receives"})
+    receives = coordinator.get("receives", True)
+    if not isinstance(receives, bool):
+        raise UsageError(f"{source}: [coordinator] receives must be true or false")
+    cluster = Cluster(
+        parties,
+        Member("dealer", *_place(source, "[dealer]", dealer)),
+        Member(_coordinator_name(source, coordinator), "", _key(source, "[coordinator]", coordinator)),
+        receives,
+    )
+    _distinct(source, cluster)
+    return cluster
+
+
+def write(cluster: Cluster) -> str:
+    """The TOML text of a cluster; `parse(write(c)) == c`."""
+    head = [f'name = "{cluster.coordinator.name}"', f'public = "{cluster.coordinator.public}"']
+    lines = [f"format = {FORMAT}", "", "[coordinator]", *head]
+    lines += [f"receives = {'true' if cluster.receives else 'false'}", "", "[dealer]", *_lines(cluster.dealer)]
+    for party in cluster.parties:
+        lines += ["", "[[party]]", f'name = "{party.name}"', *_lines(party)]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(member: Member) -> list[str]:
+    bind = [f'bind = "{member.bind}"'] if member.bind else []
+    return [f'address = "{member.address}"', f'public = "{member.public}"', *bind]
+
+
+def _coordinator_name(source: str, fields: dict[str, Any]) -> str:
+    name = fields.get("name", "coordinator")
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name in {"dealer", "everyone"}:
+        raise UsageError(f"{source}: [coordinator] name must be small letters, digits, - and _")
+    return name
+
+
+def _only(source: str, where: str, table: dict[str, Any], known: set[str]) -> None:
+    for key in table:
+        if key not in known:
+            raise UsageError(f"{source}: {where} has an unknown field {key!r}; it takes {', '.join(sorted(known))}")
+
+
+def _table(source: str, where: str, table: object, known: set[str]) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise UsageError(f"{source}: {where} is missing")
+    _only(source, where, table, known)
+    return table
+
+
+def _party(source: str, where: str, table: object) -> Member:
+    fields = _table(source, where, table, {"name", "address", "public", "bind"})
+    name = fields.get("name")
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name in _RESERVED:
+        raise UsageError(
+            f"{source}: {where} name must be small letters, digits, - and _, starting with a letter, and none of "
+            f"{', '.join(_RESERVED)}"
+        )
+    return Member(name, *_place(source, f"[[party]] {name}", fields))
+
+
+def _key(source: str, where: str, fields: dict[str, Any]) -> str:
+    public = fields.get("public")
+    if not is_public(public):
+        raise UsageError(f"{source}: {where} public is not a public key (40 characters, from NAME.public)")
+    return str(public)
+
+
+def _place(source: str, where: str, fields: dict[str, Any]) -> tuple[str, str, str]:
+    address, bind = fields.get("address"), fields.get("bind", "")
+    for key, value in (("address", address), ("bind", bind)):
+        if (key, value) != ("bind", "") and not is_address(value):
+            raise UsageError(f"{source}: {where} {key} must be host:port, as alice.example.org:7001 or [::1]:7001")
+    return str(address), _key(source, where, fields), str(bind)
+
+
+def is_address(value: object) -> bool:
+    """Whether it is `host:port` with a port from 1 to 65535; an IPv6 address stands in brackets."""
+    if not isinstance(value, str):
+        return False
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or len(port) > 5 or not 0 < int(port) < 65536:
+        return False
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            return False
+        return True
+    return bool(_HOST.fullmatch(host))
+
+
+def _distinct(source: str, cluster: Cluster) -> None:
+    members = [*cluster.parties, cluster.dealer, cluster.coordinator]
+    for what in ("name", "address", "public"):
+        seen: dict[str, str] = {}
+        for member in members:
+            value = getattr(member, what)
+            if value and value in seen:
+                raise UsageError(f"{source}: {seen[value]} and {member.name} have the same {what}")
+            seen[value] = member.name

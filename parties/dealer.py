@@ -1,0 +1,213 @@
+"""The brain of the dealer: lowers the same text, deals, and learns nothing of the run.
+
+It sends each party its seeds once and then corrections, in program order, a bounded window ahead of that party's draws.
+Nothing that depends on data reaches it (page 7, rule 5): a party acknowledges at draws that the program fixes, and all
+that can be read from it is the pace. It never sees an opening.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mpc.prg import DealerEntropy
+from parties.agree import Terms
+from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.events import Arrived, Down, Event, Instruction, Pump, Say, Send
+from parties.limits import Limits
+from parties.machinery import Machinery, randomness
+from parties.party import _place
+from parties.prepare import Refused, read_terms
+from parties.version import VERSION
+from parties.wire import Buffer, Message, Type, pack_arrays
+
+__all__ = ["DealerBrain"]
+
+Steps = Iterator[Instruction]
+_AT_ONCE = 1 << 20  # bytes dealt before the body may look at its sockets again
+
+
+class _Deal:
+    """One session at the dealer. `unacknowledged[p]`: what was sent to p beyond its last credit, by correction."""
+
+    def __init__(self, session: bytes, terms: Terms, lowered: Any) -> None:
+        n = len(terms.parties)
+        self.session = session
+        self.terms = terms
+        self.lowered = lowered
+        self.corrections: Iterator[Any] | None = None
+        self.waiting: tuple[int, tuple[Buffer, ...]] | None = None
+        self.counts = [0] * n
+        self.payload = [0] * n
+        self.unacknowledged: list[deque[int]] = [deque() for _ in range(n)]
+        self.outstanding = [0] * n
+        self.seconds = 0.0
+        self.finished = False
+        self.ahead = False
+
+    def has_room(self, party: int, limits: Limits) -> bool:
+        """Whether one more correction, however large, may go to a party."""
+        few = len(self.unacknowledged[party]) < limits.window_messages
+        return few and self.outstanding[party] < limits.window
+
+    def sent(self, party: int, size: int) -> None:
+        """Count a correction."""
+        self.counts[party] += 1
+        self.payload[party] += size
+        self.outstanding[party] += size
+        self.unacknowledged[party].append(size)
+
+    def credit(self, party: int, drawn: int) -> None:
+        """A party has drawn so many of its corrections; anything else than progress is ignored."""
+        left = (self.counts[party] - drawn) & 0xFFFFFFFF
+        while len(self.unacknowledged[party]) > left:
+            self.outstanding[party] -= self.unacknowledged[party].popleft()
+
+
+class DealerBrain:
+    """The dealer; `clock` comes from the body."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        machinery: Machinery,
+        clock: Callable[[], float],
+        *,
+        insecure: str = "",
+        limits: Limits | None = None,
+        version: str = VERSION,
+    ) -> None:
+        self.me = DEALER
+        self.deadline: float | None = None
+        self._cluster = cluster
+        self._machinery = machinery
+        self._clock = clock
+        self._insecure = insecure
+        self._version = version
+        self._limits = limits or Limits()
+        self._deal: _Deal | None = None
+
+    @property
+    def pumping(self) -> bool:
+        """Whether there is more to deal."""
+        deal = self._deal
+        if deal is None or deal.corrections is None or deal.finished:
+            return False
+        return deal.waiting is None or deal.has_room(deal.waiting[0], self._limits)
+
+    def handle(self, event: Event) -> Steps:
+        """The only way in. Perform each instruction before asking for the next one."""
+        match event:
+            case Arrived(m) if m.src == COORDINATOR:
+                yield from self._asked(m)
+            case Arrived(m) if m.type is Type.ACK and self._deal is not None and m.session == self._deal.session:
+                self._deal.credit(m.src, m.step)
+            case Pump() if self.pumping:
+                yield from self._pump()
+            case Down(peer, reason) if self._deal is not None:
+                yield from self._down(self._deal, peer, reason)
+            case _:
+                return
+
+    def stop(self, reason: str) -> Steps:
+        """The dealer's operator ends its part."""
+        if self._deal is not None:
+            yield from self._fail(self._deal, "stopped", f"dealer: {reason}", DEALER)
+
+    def _asked(self, m: Message) -> Steps:
+        deal = self._deal
+        if m.type is Type.PREPARE:
+            yield from self._prepare(m)
+        elif deal is None or m.session != deal.session:
+            return
+        elif m.type is Type.START and m.meta["agreed"] == deal.terms.digest() and deal.corrections is None:
+            yield from self._start(deal)
+        elif m.type is Type.BYE:
+            yield Say(f"run {deal.terms.source[:12]} done: {sum(deal.payload)} bytes dealt")
+            self._deal = None
+        elif m.type is Type.ABORT:
+            yield Say(m.meta["reason"])
+            self._deal = None
+
+    def _prepare(self, m: Message) -> Steps:
+        try:
+            if self._deal is not None:
+                raise Refused("peer", "busy with another run")  # noqa: TRY301
+            terms, _, lowered, _ = read_terms(m, self._cluster, self._machinery, self._insecure, self._version)
+        except Refused as refusal:
+            meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
+            yield Send(COORDINATOR, Type.REFUSED, m.session, meta=meta)
+            return
+        self._deal = _Deal(m.session, terms, lowered)
+        ready = {
+            "version": terms.version,
+            "source": terms.source,
+            "lowered": terms.lowered,
+            "agreed": terms.digest(),
+        }
+        yield Send(COORDINATOR, Type.READY, m.session, meta=ready)
+
+    def _start(self, deal: _Deal) -> Steps:
+        n = len(deal.terms.parties)
+        entropy = DealerEntropy.fresh(n, randomness(self._insecure))
+        for party in range(n):
+            yield Send(party, Type.SEEDS, deal.session, frames=(b"".join(entropy.seeds_for(party)),))
+        deal.corrections = self._machinery.run_dealer(deal.lowered, entropy)
+
+    def _pump(self) -> Steps:
+        deal = self._deal
+        assert deal is not None
+        assert deal.corrections is not None
+        began, room = self._clock(), _AT_ONCE
+        while room > 0 and not deal.finished:
+            try:
+                item = deal.waiting or self._next(deal)
+            except Exception as error:  # noqa: BLE001 - a failure of the dealing program becomes a report
+                yield from self._fail(deal, "internal", f"dealer: {type(error).__name__} at {_place(error)}", DEALER)
+                return
+            if item is None:
+                yield from self._finish(deal, began)
+                return
+            party, frames = deal.waiting = item
+            if not deal.has_room(party, self._limits):
+                yield from self._pause(deal)
+                break
+            deal.waiting = None
+            size = sum(len(f) for f in frames)
+            deal.sent(party, size)
+            room -= size + 256
+            yield Send(party, Type.CORRECTION, deal.session, deal.counts[party] & 0xFFFFFFFF, frames=frames)
+        deal.seconds += self._clock() - began
+
+    def _next(self, deal: _Deal) -> tuple[int, tuple[Buffer, ...]] | None:
+        assert deal.corrections is not None
+        correction = next(deal.corrections, None)
+        return None if correction is None else (correction.party, pack_arrays(correction.arrays))
+
+    def _pause(self, deal: _Deal) -> Steps:
+        """As far ahead as it may be: the parties can begin."""
+        if not deal.ahead:
+            deal.ahead = True
+            yield Send(COORDINATOR, Type.STOCKED, deal.session, meta={"complete": False})
+
+    def _finish(self, deal: _Deal, began: float) -> Steps:
+        deal.finished = True
+        deal.seconds += self._clock() - began
+        for party, (count, payload) in enumerate(zip(deal.counts, deal.payload, strict=True)):
+            meta = {"count": count, "payload": payload, "seconds": deal.seconds}
+            yield Send(party, Type.DEALT, deal.session, meta=meta)
+        meta = {"count": sum(deal.counts), "payload": sum(deal.payload), "seconds": deal.seconds}
+        yield Send(COORDINATOR, Type.DEALT, deal.session, meta=meta)
+
+    def _down(self, deal: _Deal, peer: int, reason: str) -> Steps:
+        if peer == COORDINATOR:
+            yield Say(f"run stopped: the coordinator {reason}")
+            self._deal = None
+        elif deal.corrections is not None and not deal.finished:
+            yield from self._fail(deal, "dead", f"{self._cluster.call(peer)} {reason}", peer)
+
+    def _fail(self, deal: _Deal, kind: str, reason: str, origin: int) -> Steps:
+        deal.finished = True
+        meta = {"origin": origin, "kind": kind, "reason": reason[:1000], "round": 0, "where": "", "final": False}
+        yield Send(COORDINATOR, Type.ABORT, deal.session, meta=meta)

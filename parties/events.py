@@ -1,0 +1,83 @@
+"""What happens to an actor's brain, and what it asks of its body. Plain data, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from parties.wire import NO_SESSION, Buffer, Message, Type
+
+__all__ = ["Arrived", "Down", "Event", "Instruction", "Keep", "Pump", "Say", "Send", "Tell", "Tick", "Up"]
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """The link to an actor stands, HELLO and WELCOME exchanged."""
+
+    peer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """The link to an actor is lost: `reason` continues the sentence "party bob ..."."""
+
+    peer: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A whole message, its sender authenticated by key."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pump:
+    """The body has room to send more."""
+
+
+Event = Up | Down | Arrived | Tick | Pump
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message to an actor."""
+
+    to: int
+    type: Type
+    session: bytes = NO_SESSION
+    step: int = 0
+    meta: dict[str, Any] = field(default_factory=dict)
+    frames: Sequence[Buffer] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A public line for whoever watches this actor."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """A line for the owner of this actor's data only (row and column of a refusal)."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A result that this party may know and the coordinator may not."""
+
+    name: str
+    value: Any = field(repr=False)
+
+
+Instruction = Send | Say | Tell | Keep

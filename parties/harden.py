@@ -1,0 +1,63 @@
+"""What every actor process does first: no core dumps, no tracing by others, no values in tracebacks."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+__all__ = ["die_with_parent", "harden", "peak_rss"]
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+
+
+def harden() -> None:
+    """Secrets never reach a core dump, another process of the same user, or a traceback's text."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl(_PR_SET_DUMPABLE, 0)
+    sys.excepthook = _report
+    threading.excepthook = lambda args: _report(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def die_with_parent() -> None:
+    """Linux: the kernel kills this process when the thread that started it ends."""
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _report(kind: type[BaseException], _error: BaseException | None, trace: TracebackType | None) -> None:
+    """The type and place of a failure; its message may hold a value and is left out."""
+    for frame in traceback.extract_tb(trace):
+        sys.stderr.write(f"  {frame.filename}:{frame.lineno} in {frame.name}\n")
+    sys.stderr.write(f"{kind.__name__} (message withheld: it could hold data)\n")
+    sys.stderr.flush()
+
+
+def peak_rss() -> int:
+    """The largest resident memory of this process so far, in bytes.
+
+    Linux: VmHWM. `getrusage` would also count the peak of the process that started this one, before exec.
+    """
+    try:
+        with Path("/proc/self/status").open(encoding="ascii") as status:
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        return _rusage()
+    return _rusage()
+
+
+def _rusage() -> int:
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else size * 1024

@@ -1,0 +1,105 @@
+"""One command's work: which program, whose data, which parties, and where they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpc import ProgramFunction
+from mpc.errors import UsageError
+from mpc.table import Schema
+from parties.arguments import choose_parties, inputs_of, parse_input, require_inputs, settings_of
+from parties.offline import Compiled, compile_program, local_schemas
+from parties.target import blaming, load_target, nearest
+
+if TYPE_CHECKING:
+    from parties.api import Run, Session
+
+__all__ = ["Job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """The arguments of run, plan, check and show, made exact. `inputs`: {parameter: {party: file or offered name}}."""
+
+    title: str
+    function: ProgramFunction
+    suite_name: str
+    suite: Any
+    inputs: dict[str, dict[str, str]]
+    settings: dict[str, Any]
+    parties: list[str]
+    cluster: Path | None = None
+    key: Path | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_arguments(
+        cls,
+        target: str,
+        count: int | None,
+        cluster: Path | None,
+        key: Path | None,
+        inputs: Sequence[str],
+        settings: Sequence[str],
+        suite: str,
+        *,
+        catalog: Mapping[str, ProgramFunction],
+        suites: Mapping[str, Any],
+    ) -> Job:
+        """Refuse every mistake that can be seen before a process starts. Raises UsageError, ProgramError."""
+        if cluster is not None and count is not None:
+            raise UsageError("--parties is for local runs; with --cluster the file says who the parties are")
+        if suite not in suites:
+            raise UsageError(f"there is no suite {suite!r}{nearest(suite, list(suites))} (there: {', '.join(suites)})")
+        function = load_target(target, catalog)
+        files, notes = inputs_of(function, [parse_input(text, cluster is not None) for text in inputs])
+        chosen = settings_of(function, settings)
+        if cluster is None:
+            names = choose_parties(count, files)
+            require_inputs(function, files)
+        else:
+            names = _cluster_names(cluster, files)
+        title = target if target in catalog else function.name
+        return cls(title, function, suite, suites[suite], files, chosen, names, cluster, key, notes)
+
+    def compile(self, *, check: bool = True) -> Compiled:
+        """Trace, lower, check and price; local files are read in this process, a cluster's parties are asked."""
+
+        def compiled(schemas: dict[str, dict[str, Schema]]) -> Compiled:
+            return compile_program(self.function, schemas, self.parties, self.settings, self.suite, check=check)
+
+        if self.cluster is None:
+            return compiled(local_schemas(self.inputs))
+        with self._session() as session:  # open while tracing, which may ask for the classes of a label
+            return compiled(session.schemas(self.function, self.inputs))
+
+    def run(self, on_progress: Callable[..., None]) -> Run:
+        """Run it with every party a process of its own. `total_seconds` counts from here: processes are started too."""
+        began = time.monotonic()
+        with self._session() as session, blaming(self.function.function.__code__.co_filename):
+            done = session.run(
+                self.function, suite=self.suite_name, on_progress=on_progress, **self.settings, **self.inputs
+            )
+        return replace(done, total_seconds=time.monotonic() - began)
+
+    def _session(self) -> Session:
+        from parties.api import connect, local
+
+        if self.cluster is None:
+            return local(self.parties)
+        return connect(self.cluster, key=self.key)
+
+
+def _cluster_names(path: Path, inputs: Mapping[str, Mapping[str, str]]) -> list[str]:
+    from parties.cluster import load
+
+    names = load(path).names
+    for by_party in inputs.values():
+        for party in by_party:
+            if party not in names:
+                raise UsageError(f"unknown party {party!r}{nearest(party, names)} ({path} has {', '.join(names)})")
+    return names

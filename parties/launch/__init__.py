@@ -1,0 +1,1 @@
+"""How actors come to run: all on this machine (`local`), or each on its own host (`hosts`)."""

@@ -1,0 +1,143 @@
+"""A party or the dealer on its own host (`privity party`, `privity dealer`), serving runs until it is stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mpc.errors import UsageError
+from parties import harden
+from parties.actor import Actor
+from parties.cluster import DEALER, Cluster, load
+from parties.data import read_csv
+from parties.dealer import DealerBrain
+from parties.keys import KeyPair, fingerprint, load_secret
+from parties.limits import Limits
+from parties.machinery import Machinery
+from parties.mesh import Mesh
+from parties.network import allowed, dial, endpoint
+from parties.party import PartyBrain
+from parties.store import Store
+
+__all__ = ["serve_dealer", "serve_party"]
+
+PROMISE = "semi-honest; dealer plus any one party together would see everything"
+
+
+class _Stopped(BaseException):
+    """SIGTERM: the operator ends this process."""
+
+
+def serve_party(
+    cluster_path: Path,
+    name: str,
+    key_path: Path,
+    data: dict[str, Path],
+    machinery: Machinery | None = None,
+    limits: Limits | None = None,
+) -> int:
+    """Be a party until stopped. `data`: what it offers, by name; every file is read before the port opens.
+
+    Returns an exit code. Raises UsageError, InputError (full text: the owner starts this process), PeerError.
+    """
+    harden.harden()
+    cluster, pair = load(cluster_path), load_secret(key_path)
+    me = cluster.index(name)
+    _own(cluster, me, pair, key_path)
+    store = Store(name, read_csv)
+    for offered, path in data.items():
+        store.offer_file(offered, path)
+    mesh = Mesh(pair)
+    brain = PartyBrain(
+        me,
+        cluster,
+        store,
+        machinery or _machinery(),
+        time.monotonic,
+        limits=limits,
+        trouble=mesh.trouble,
+        memory=harden.peak_rss,
+    )
+    what = f"party {name}, offering {', '.join(data) or 'no data'}"
+    return _serve(cluster, mesh, brain, what, pair)
+
+
+def serve_dealer(cluster_path: Path, key_path: Path, machinery: Machinery | None = None) -> int:
+    """Be the dealer until stopped. Returns an exit code. Raises UsageError, PeerError."""
+    harden.harden()
+    cluster, pair = load(cluster_path), load_secret(key_path)
+    _own(cluster, DEALER, pair, key_path)
+    brain = DealerBrain(cluster, machinery or _machinery(), time.monotonic)
+    return _serve(cluster, Mesh(pair), brain, "dealer", pair)
+
+
+def _machinery() -> Machinery:
+    from parties.api import real_machinery
+
+    return real_machinery()
+
+
+def _own(cluster: Cluster, me: int, pair: KeyPair, key_path: Path) -> None:
+    listed = cluster.member(me).public
+    if listed != pair.public:
+        raise UsageError(
+            f"{key_path}: this key is {fingerprint(pair.public)}, but the cluster file lists {fingerprint(listed)} for "
+            f"{cluster.name(me)}; put the right public key into the cluster file, on every host"
+        )
+
+
+def _serve(cluster: Cluster, mesh: Mesh, brain: Any, what: str, pair: KeyPair) -> int:
+    me = brain.me
+    label = cluster.name(me)
+    actor = Actor(
+        mesh,
+        brain,
+        cluster,
+        say=_line(label, sys.stdout),
+        tell=_line(label, sys.stderr),
+        keep=_keep(label),
+    )
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        port = mesh.listen(endpoint(cluster.member(me)), allowed(cluster, me))
+        dial(mesh, cluster, me)
+        _line(label, sys.stdout)(f"{what}: listening on port {port}, key {fingerprint(pair.public)} ({PROMISE})")
+        actor.run(lambda: False)
+    except (KeyboardInterrupt, _Stopped) as stopped:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        actor.perform(brain.stop("stopped by its operator"))
+        actor.drain(0.5)
+        return 0 if isinstance(stopped, _Stopped) else 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        mesh.close(0.3)
+    return 0
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise _Stopped
+
+
+def _line(label: str, stream: Any) -> Callable[[str], None]:
+    def line(text: str) -> None:
+        stream.write(f"{label}: {text}\n")
+        stream.flush()
+
+    return line
+
+
+def _keep(label: str) -> Callable[[str, Any], None]:
+    """A result that only this party receives is shown to whoever runs it, and to nobody else."""
+    line = _line(label, sys.stdout)
+
+    def show(name: str, value: Any) -> None:
+        plain = value.tolist() if hasattr(value, "tolist") else value
+        line(f"result {name} = {json.dumps(plain)}")
+
+    return show

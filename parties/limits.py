@@ -1,0 +1,28 @@
+"""How long an actor waits and how much it holds. Start-up, stall and verdict are separate; none depends on data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds and bytes.
+
+    startup: until all actors have greeted each other and exchanged keys. stall: without a sign of whoever is waited for
+    (a death is noticed within seconds by its connection, whatever this says). verdict: for the coordinator's sentence.
+    grace: how long the coordinator collects evidence about a death.
+    progress: between two progress notes. window: bytes of corrections the dealer may be ahead of a party's draws, and
+    window_messages: how many messages, fewer than a socket's high-water mark. A socket that is full for longer than the
+    transport's heartbeat time-out loses its connection, so queues are never allowed to fill.
+    """
+
+    startup: float = 20.0
+    stall: float = 300.0
+    verdict: float = 2.0
+    grace: float = 0.25
+    progress: float = 0.1
+    window: int = 64 << 20
+    window_messages: int = 48

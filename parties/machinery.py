@@ -1,0 +1,49 @@
+"""The part of `mpc` that an actor needs, handed in from above, so that brains are tested with a scripted engine too."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mpc.exchange import Draw, Exchange
+from mpc.prg import DealerEntropy, Entropy, PartyEntropy
+
+__all__ = ["Engine", "Machinery", "insecure_label", "randomness", "real"]
+
+_LABEL = "deterministic entropy "
+Engine = Generator[Exchange | Draw, Any, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Machinery:
+    """How texts become programs, and programs runs. `suites`: the rules, by name."""
+
+    suites: Mapping[str, Any]
+    parse: Callable[[str], Any]
+    run_party: Callable[[Any, int, dict[str, Any], PartyEntropy], Engine]
+    run_dealer: Callable[[Any, DealerEntropy], Iterator[Any]]
+
+
+def real(suites: Mapping[str, Any]) -> Machinery:
+    """The real one."""
+    from mpc.dealing import run_dealer
+    from mpc.engine import run_party
+    from mpc.programs import Program as Parsed
+
+    return Machinery(suites, Parsed.parse, run_party, run_dealer)
+
+
+def randomness(insecure: str) -> Entropy:
+    """The operating system's randomness; with an `insecure` label (`insecure_label`), the tests' deterministic one."""
+    if not insecure:
+        return secrets.token_bytes
+    from mpc.testing import Deterministic
+
+    return Deterministic(int(insecure.removeprefix(_LABEL)))
+
+
+def insecure_label(seed: int | None) -> str:
+    """The mark of a session under test entropy; empty without one."""
+    return "" if seed is None else f"{_LABEL}{seed}"

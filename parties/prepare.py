@@ -1,0 +1,83 @@
+"""What every actor does with a PREPARE before anything moves: check versions, parse, lower, check, hash for itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mpc.errors import MpcError
+from parties.agree import Terms, short
+from parties.cluster import Cluster
+from parties.machinery import Machinery
+from parties.version import FORMAT
+from parties.wire import BadMessage, Message, unpack
+
+__all__ = ["Refused", "lower", "read_terms"]
+
+
+class Refused(Exception):
+    """This actor takes no part; `reason` is public, `owner_text` is for the owner of its data."""
+
+    def __init__(self, kind: str, reason: str, owner_text: str = "") -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason[:1000]
+        self.owner_text = owner_text
+
+
+def read_terms(
+    m: Message, cluster: Cluster, machinery: Machinery, insecure: str, version: str
+) -> tuple[Terms, Any, Any, dict[str, str]]:
+    """Terms, program, lowered program, and which offered data is bound to which input. Raises Refused."""
+    meta = m.meta
+    if (meta["version"], meta["format"]) != (version, FORMAT):
+        raise Refused(
+            "peer",
+            f"runs privity {version} (format {FORMAT}), the coordinator {meta['version']} (format {meta['format']}): "
+            "install the same version everywhere",
+        )
+    if meta["cluster"] != cluster.digest():
+        raise Refused(
+            "peer",
+            f"has another cluster file ({short(cluster.digest())}, the coordinator's is {short(meta['cluster'])}): "
+            "copy one file to every host",
+        )
+    if meta["insecure"] != insecure:
+        raise Refused("policy", "does not take part in insecure sessions")
+    if meta["suite"] not in machinery.suites:
+        raise Refused("program", f"has no suite {meta['suite']!r}; it has {', '.join(machinery.suites)}")
+    try:
+        text = bytes(m.frames[1]).decode("utf-8") if len(m.frames) == 2 else ""
+        bound = unpack(m.frames)
+    except (BadMessage, UnicodeDecodeError):
+        raise Refused("peer", "got a PREPARE message that it cannot read") from None
+    if not isinstance(bound, dict) or not all(isinstance(v, str) for v in bound.values()):
+        raise Refused("peer", "got a PREPARE message that it cannot read")
+    program, lowered = lower(text, meta["suite"], machinery)
+    if list(program.parties) != cluster.names:
+        raise Refused("program", "the program was made for other parties than the cluster's")
+    terms = Terms(
+        version,
+        FORMAT,
+        program.digest,
+        lowered.digest,
+        meta["suite"],
+        tuple(cluster.names),
+        meta["cluster"],
+        m.session.hex(),
+        insecure,
+    )
+    return terms, program, lowered, bound
+
+
+def lower(text: str, suite: str, machinery: Machinery) -> tuple[Any, Any]:
+    """Parse, check and lower a program text. Raises Refused with the program's own words, which are public."""
+    try:
+        program = machinery.parse(text)
+        program.check()
+        lowered = program.lower(machinery.suites[suite])
+        lowered.check()
+    except MpcError as error:
+        raise Refused("program", f"refuses the program: {error}") from None
+    except Exception as error:  # noqa: BLE001 - a text from the network must not take a long-lived party down
+        raise Refused("program", f"cannot read the program ({type(error).__name__})") from None
+    return program, lowered

@@ -1,0 +1,232 @@
+"""What people read: tables and sentences, rich on a terminal, plain aligned text in a pipe or under NO_COLOR.
+
+A report is a list of blocks, made here from a run or a plan; how a block looks is decided at the end, by where it goes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import numpy as np
+
+__all__ = [
+    "Block",
+    "Grid",
+    "Line",
+    "bytes_in_words",
+    "check_report",
+    "emit",
+    "plain_value",
+    "plan_report",
+    "run_report",
+]
+
+_SHOWN = 6  # elements of an array on the screen; --json and -o have all of them
+
+
+@dataclass(frozen=True)
+class Line:
+    """One sentence. `tone`: '', 'title', 'good', 'quiet', 'warning'."""
+
+    text: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table; columns whose header begins with '>' are numbers and stand right."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]] = ()
+
+
+Block = Line | Grid
+
+
+def emit(blocks: Sequence[Block], stream: TextIO | None = None) -> None:
+    """Print a report, as fits the stream."""
+    stream = stream or sys.stdout
+    if stream.isatty() and os.environ.get("TERM") != "dumb":
+        _emit_rich(blocks, stream)
+    else:
+        stream.writelines(f"{line}\n" for block in blocks for line in _plain(block))
+
+
+def _plain(block: Block) -> Iterator[str]:
+    if isinstance(block, Line):
+        yield block.text
+        return
+    header = tuple(h.removeprefix(">") for h in block.header)
+    widths = [max(map(len, column)) for column in zip(header, *block.rows, strict=True)]
+    yield ""
+    if block.title:
+        yield block.title
+    for row in (header, *block.rows):
+        cells = [
+            cell.rjust(width) if head.startswith(">") else cell.ljust(width)
+            for cell, width, head in zip(row, widths, block.header, strict=True)
+        ]
+        yield ("  " + "  ".join(cells)).rstrip()
+
+
+def _emit_rich(blocks: Sequence[Block], stream: TextIO) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"title": "bold", "good": "green", "quiet": "dim", "warning": "yellow"}
+    console = Console(file=stream, highlight=False)  # rich itself obeys NO_COLOR
+    for block in blocks:
+        if isinstance(block, Line):
+            console.print(
+                Text(block.text, style=styles.get(block.tone, "")), soft_wrap=True
+            )  # so that a command can be copied
+            continue
+        table = Table(title=block.title or None, title_justify="left", title_style="bold", header_style="dim", box=None)
+        for head in block.header:
+            table.add_column(
+                head.removeprefix(">"), justify="right" if head.startswith(">") else "left", overflow="fold"
+            )
+        for row in block.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print()
+        console.print(table)
+
+
+# --- the reports -----------------------------------------------------------------------------------------------------
+
+
+def run_report(program: str, run: Any) -> list[Block]:
+    """Results, what it cost, and what was revealed to whom."""
+    seconds = f"{_rounds(run.rounds)} in {run.online_seconds:.2f} s online"
+    more = f", {run.preprocessing_seconds:.2f} s preprocessing, {run.total_seconds:.2f} s in all"
+    return [
+        Line(f"{program}: done by {', '.join(run.parties)}  (digest {run.digest[:12]})", "good"),
+        Grid("results", ("name", "value"), [(name, _shortened(value)) for name, value in run.results.items()]),
+        _cost(run.parties, "peak memory", run.bytes_sent, run.input_bytes, run.dealt_bytes, run.peak_rss_bytes),
+        Line(""),
+        Line(seconds + more),
+        *_reveals("revealed", run.reveals),
+    ]
+
+
+def plan_report(program: Any, suite: str, plan: Any) -> list[Block]:
+    """The exact price of a run that has not happened."""
+    return [
+        Line(f"{program.name}: plan for {', '.join(program.parties)}, suite {suite}", "title"),
+        Line(f"digest {program.digest}", "quiet"),
+        Line(_rounds(plan.rounds)),
+        _cost(
+            program.parties,
+            "memory at most",
+            plan.bytes_sent,
+            plan.input_bytes,
+            plan.dealt_bytes,
+            plan.peak_memory_bytes,
+        ),
+        *_lines_of_cost(plan),
+        *_reveals("to be revealed", plan.reveals),
+        *_assumptions(plan),
+    ]
+
+
+def check_report(program: Any, suite: str, plan: Any) -> list[Block]:
+    """What was found by a check that passed."""
+    return [
+        Line(f"{program.name}: every opening is hidden by a mask of its own, lane by lane  (suite {suite})", "good"),
+        *_reveals("nothing is learnt beyond these reveals", plan.reveals),
+        *_assumptions(plan),
+        Line(
+            "not proved: that the rules compute what they say (tests do), what the reveals themselves tell, timing",
+            "quiet",
+        ),
+    ]
+
+
+def _rounds(n: int) -> str:
+    return "1 round" if n == 1 else f"{n:,} rounds"
+
+
+def _cost(parties: Sequence[str], memory: str, *columns: Mapping[str, int]) -> Grid:
+    header = ("party", ">sends", ">of it inputs", ">gets from dealer", f">{memory}")
+    rows = [(p, *(bytes_in_words(column.get(p)) for column in columns)) for p in parties]
+    return Grid("", header, rows)
+
+
+def _lines_of_cost(plan: Any) -> list[Block]:
+    rows = [
+        (
+            line,
+            f"{cost.get('rounds', 0):,}",
+            *(bytes_in_words(cost.get(name, 0)) for name in ("bytes_sent", "dealt_bytes")),
+        )
+        for line, cost in plan.by_line.items()
+        if any(cost.values())
+    ]
+    return [Grid("by source line", ("line", ">rounds", ">the busiest party sends", ">dealt"), rows)] if rows else []
+
+
+def _reveals(title: str, reveals: Sequence[Mapping[str, Any]]) -> list[Block]:
+    rows = [
+        (
+            str(r["name"]),
+            r["to"] if isinstance(r["to"], str) else ", ".join(r["to"]),
+            "×".join(map(str, r["shape"])) or "one number",
+            str(r.get("bits", "")),
+            str(r.get("where", "")),
+        )
+        for r in reveals
+    ]
+    return [Grid(title, ("name", "to", "shape", ">fraction bits", "line"), rows)]
+
+
+def _assumptions(plan: Any) -> list[Block]:
+    blocks: list[Block] = []
+    if plan.assumptions:
+        rows = [(str(a["where"]), f"{a['lo']:g}", f"{a['hi']:g}") for a in plan.assumptions]
+        blocks.append(Grid("ranges that are stated, not proved", ("line", ">from", ">to"), rows))
+    if plan.notes:
+        blocks += [Line(""), *(Line(f"note: {note}", "quiet") for note in plan.notes)]
+    return blocks
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def plain_value(value: Any) -> Any:
+    """A result as JSON has it: numbers, text, lists, dicts."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): plain_value(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_value(v) for v in value]
+    return value
+
+
+def _shortened(value: Any) -> str:
+    value = plain_value(value)
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        inner = ", ".join(_shortened(v) for v in value[:_SHOWN])
+        return f"[{inner}, … {len(value)} in all]" if len(value) > _SHOWN else f"[{inner}]"
+    return str(value)
+
+
+def bytes_in_words(n: float | None) -> str:
+    """12 B, 3.4 kB, 1.2 MB."""
+    if n is None:
+        return "?"
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000 or unit == "GB":
+            break
+        n /= 1000
+    return f"{n:.0f} {unit}" if unit == "B" else f"{n:.3g} {unit}" if n < 100 else f"{n:.0f} {unit}"

@@ -1,0 +1,59 @@
+"""What a finished run is to the person who asked for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from parties.coordinator import Outcome
+
+__all__ = ["Run", "report"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run gave and what it cost. Bytes and memory by party; seconds of the slowest party."""
+
+    digest: str
+    parties: list[str]
+    results: dict[str, Any]
+    rounds: int
+    online_seconds: float
+    preprocessing_seconds: float
+    total_seconds: float
+    bytes_sent: dict[str, int]
+    input_bytes: dict[str, int]
+    dealt_bytes: dict[str, int]
+    peak_rss_bytes: dict[str, int]
+    reveals: list[dict[str, Any]]
+    transcripts: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def seconds(self) -> float:
+        """From the call to the result."""
+        return self.total_seconds
+
+
+def report(program: Any, plan: Any, outcome: Outcome, seconds: float) -> Run:
+    """Results in the program's order, measures by party, and what only the plan says."""
+
+    def each(what: str) -> dict[str, Any]:
+        return {party: measured.get(what, 0) for party, measured in outcome.measures.items()}
+
+    order = list(getattr(program, "order", outcome.results))
+    results = {name: outcome.results[name] for name in order if name in outcome.results}
+    return Run(
+        program.digest,
+        list(program.parties),
+        results | outcome.results,
+        max(each("rounds").values()),
+        max(each("online_seconds").values()),
+        outcome.preprocessing_seconds,
+        seconds,
+        each("bytes_sent"),
+        dict(plan.input_bytes),
+        each("dealt_bytes"),
+        each("peak_rss_bytes"),
+        list(plan.reveals),
+        {party: text for party, text in each("transcript").items() if text},
+    )

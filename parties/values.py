@@ -1,0 +1,65 @@
+"""Results on the wire: numbers, text, lists, dicts and arrays, as a document and raw frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from parties.wire import BadMessage, Buffer, pack, unpack
+
+__all__ = ["pack_values", "unpack_values"]
+
+_ARRAY = "array "
+_DTYPES = ("<f8", "<i8", "<u8", "|u1", "|b1")
+
+
+def pack_values(values: dict[str, Any]) -> tuple[Buffer, ...]:
+    """A document frame, then one frame an array."""
+    frames: list[Buffer] = []
+    document = _flat(values, frames)
+    return (pack(document), *frames)
+
+
+def _flat(value: Any, frames: list[Buffer]) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        if value.dtype.str not in _DTYPES:
+            return _flat(value.tolist(), frames)
+        frames.append(np.ascontiguousarray(value).tobytes())
+        return {_ARRAY: [len(frames), value.dtype.str, list(value.shape)]}
+    if isinstance(value, dict):
+        return {str(key): _flat(item, frames) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_flat(item, frames) for item in value]
+    return value
+
+
+def unpack_values(frames: Sequence[Buffer]) -> dict[str, Any]:
+    """The inverse; BadMessage for anything else."""
+    document = unpack(frames)
+    if not isinstance(document, dict):
+        raise BadMessage("results that are no dictionary")
+    return {key: _full(value, frames) for key, value in document.items()}
+
+
+def _full(value: Any, frames: Sequence[Buffer]) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {_ARRAY}:
+            return _array(value[_ARRAY], frames)
+        return {key: _full(item, frames) for key, item in value.items()}
+    return [_full(item, frames) for item in value] if isinstance(value, list) else value
+
+
+def _array(spec: Any, frames: Sequence[Buffer]) -> Any:
+    match spec:
+        case [int(index), str(dtype), list(shape)] if dtype in _DTYPES and 0 < index < len(frames):
+            if all(type(n) is int and n >= 0 for n in shape):
+                count = np.dtype(dtype).itemsize
+                for n in shape:
+                    count *= n
+                if count == len(frames[index]):
+                    return np.frombuffer(frames[index], dtype=dtype).reshape(shape).copy()
+    raise BadMessage("a result array of the wrong kind or size")

@@ -1,0 +1,348 @@
+"""The bytes of a message: a fixed little-endian header, a small msgpack meta, raw array frames. Pure functions.
+
+    magic 4 · version 1 · type 1 · flags 2 · src 2 · dst 2 · session 16 · incarnation 8 · seq 8 · ack 8 · step 4 ·
+    nframes 4 · payload length 8                                                                       68 bytes
+
+A peer's bytes are never trusted: the header is checked before anything else is looked at, meta is at most 4 KiB and has
+exactly the fields of its type with exactly their types, arrays must be what the *program* expects at this step. Every
+failure is one `BadMessage`, which says what kind of thing was wrong and never repeats content. There is no pickle.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.exchange import Array, Frame
+
+__all__ = [
+    "CHUNK",
+    "HEADER",
+    "META",
+    "NO_SESSION",
+    "BadMessage",
+    "Joiner",
+    "Message",
+    "Type",
+    "decode",
+    "encode",
+    "pack",
+    "pack_arrays",
+    "split",
+    "unpack",
+    "unpack_arrays",
+]
+
+MAGIC = b"PRVY"
+WIRE_VERSION = 1
+HEADER = struct.Struct("<4sBBHHH16sQQQIIQ")
+META_LIMIT = 4096
+CHUNK = 32 << 20
+FRAMES_LIMIT = 4096
+BODY_LIMIT = 4 << 20
+JOIN_LIMIT = 16 << 30
+NO_SESSION = bytes(16)
+MORE = 1  # flag: the frames go on in the next message
+
+Buffer = bytes | memoryview
+
+
+class BadMessage(Exception):
+    """A message that is not what it must be; the text names the rule, never the content. `peer`: whose, if known."""
+
+    def __init__(self, rule: str, peer: int | None = None) -> None:
+        super().__init__(rule)
+        self.peer = peer
+
+
+class Type(IntEnum):
+    """What a message is for. 1 to 15 belong to the channel, the others to the conversation of a run."""
+
+    HELLO = 1
+    WELCOME = 2
+    DATA = 3
+    ACK = 4
+    PING = 5
+    PONG = 6
+    ABORT = 7
+    BYE = 8
+    DESCRIBE = 16
+    SCHEMA = 17
+    CLASSES = 18
+    LABELS = 19
+    PREPARE = 20
+    READY = 21
+    REFUSED = 22
+    START = 23
+    PAIR = 24
+    SEEDS = 25
+    CORRECTION = 26
+    DEALT = 27
+    STOCKED = 28
+    GO = 29
+    PROGRESS = 30
+    DONE = 31
+
+
+META: dict[Type, dict[str, type]] = {
+    Type.HELLO: {"name": str, "version": str, "cluster": str},
+    Type.WELCOME: {"name": str, "version": str, "cluster": str},
+    Type.DATA: {},
+    Type.ACK: {},
+    Type.PING: {},
+    Type.PONG: {},
+    Type.ABORT: {"origin": int, "kind": str, "reason": str, "round": int, "where": str, "final": bool},
+    Type.BYE: {},
+    Type.DESCRIBE: {"ask": int, "name": str},
+    Type.SCHEMA: {"ask": int, "offered": bool, "table": bool, "shape": list},
+    Type.CLASSES: {"ask": int, "name": str, "column": str},
+    Type.LABELS: {"ask": int},
+    Type.PREPARE: {"version": str, "format": int, "suite": str, "cluster": str, "insecure": str},
+    Type.READY: {"version": str, "source": str, "lowered": str, "agreed": str},
+    Type.REFUSED: {"ask": int, "kind": str, "reason": str},
+    Type.START: {"agreed": str},
+    Type.PAIR: {},
+    Type.SEEDS: {},
+    Type.CORRECTION: {},
+    Type.DEALT: {"count": int, "payload": int, "seconds": float},
+    Type.STOCKED: {"complete": bool},
+    Type.GO: {},
+    Type.PROGRESS: {},
+    Type.DONE: {},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. `src` and `dst` are actor numbers; `step` is the number of an exchange or a correction."""
+
+    type: Type
+    src: int
+    dst: int
+    session: bytes = NO_SESSION
+    step: int = 0
+    meta: dict[str, Any] = field(default_factory=dict)
+    frames: tuple[Buffer, ...] = field(default=(), repr=False)
+    flags: int = 0
+    incarnation: int = 0
+    seq: int = 0
+    ack: int = 0
+
+    @property
+    def payload(self) -> int:
+        """Bytes in the raw frames."""
+        return sum(len(f) for f in self.frames)
+
+
+# ------------------------------------------------------------------------------------------------------- messages
+
+
+def encode(message: Message) -> list[Buffer]:
+    """Header, meta and frames, ready to send."""
+    meta = bytes(msgpack.packb(message.meta)) if message.meta else b"\x80"
+    if len(meta) > META_LIMIT:
+        raise BadMessage(f"{message.type.name}: meta above {META_LIMIT} bytes")
+    header = HEADER.pack(
+        MAGIC,
+        WIRE_VERSION,
+        message.type,
+        message.flags,
+        message.src,
+        message.dst,
+        message.session,
+        message.incarnation,
+        message.seq,
+        message.ack,
+        message.step,
+        len(message.frames),
+        message.payload,
+    )
+    return [header, meta, *message.frames]
+
+
+def decode(parts: Sequence[Buffer]) -> Message:
+    """The message in these parts, or BadMessage."""
+    if len(parts) < 2 or len(parts[0]) != HEADER.size:
+        raise BadMessage("no header")
+    (magic, version, kind, flags, src, dst, session, incarnation, seq, ack, step, nframes, length) = HEADER.unpack(
+        parts[0]
+    )
+    if magic != MAGIC or version != WIRE_VERSION:
+        raise BadMessage("another protocol or wire version")
+    if kind not in _TYPES:
+        raise BadMessage("unknown message type")
+    if flags & ~MORE:
+        raise BadMessage("unknown flags")
+    frames = tuple(parts[2:])
+    if nframes != len(frames) or nframes > FRAMES_LIMIT:
+        raise BadMessage("wrong number of frames")
+    if length != sum(len(f) for f in frames):
+        raise BadMessage("wrong payload length")
+    message_type = Type(kind)
+    meta = _meta(message_type, parts[1])
+    return Message(message_type, src, dst, session, step, meta, frames, flags, incarnation, seq, ack)
+
+
+_TYPES = frozenset(int(t) for t in Type)
+
+
+def _meta(kind: Type, raw: Buffer) -> dict[str, Any]:
+    if len(raw) > META_LIMIT:
+        raise BadMessage("meta too long")
+    fields = META[kind]
+    if not fields:
+        if bytes(raw) != b"\x80":
+            raise BadMessage("meta where none belongs")
+        return {}
+    meta = _unpack(raw, META_LIMIT)
+    if type(meta) is not dict or meta.keys() != fields.keys():
+        raise BadMessage("wrong meta fields")
+    if any(type(meta[key]) is not wanted for key, wanted in fields.items()):
+        raise BadMessage("wrong type of a meta field")
+    return meta
+
+
+def split(message: Message, limit: int = CHUNK) -> Iterator[Message]:
+    """The same message in pieces of at most `limit` payload bytes; all but the last carry the flag MORE."""
+    if message.payload <= limit and len(message.frames) <= FRAMES_LIMIT:
+        yield message
+        return
+    batch: list[Buffer] = []
+    room = limit
+    for piece in _pieces(message.frames, limit):
+        if len(piece) > room or len(batch) == FRAMES_LIMIT:
+            yield replace(message, frames=tuple(batch), flags=message.flags | MORE)
+            batch, room = [], limit
+        batch.append(piece)
+        room -= len(piece)
+    yield replace(message, frames=tuple(batch))
+
+
+def _pieces(frames: Iterable[Buffer], limit: int) -> Iterator[memoryview]:
+    for frame in frames:
+        view = memoryview(frame)
+        for start in range(0, max(len(view), 1), limit):
+            yield view[start : start + limit]
+
+
+class Joiner:
+    """Puts the pieces of one direction together again; a piece of another message in between is refused."""
+
+    def __init__(self, limit: int = JOIN_LIMIT) -> None:
+        self._limit = limit
+        self._head: Message | None = None
+        self._frames: list[Buffer] = []
+        self._size = 0
+
+    def add(self, message: Message) -> Message | None:
+        """The whole message when its last piece has come, else None."""
+        head = self._head
+        if head is None and not message.flags & MORE:
+            return message
+        if head is not None and (head.type, head.session, head.step) != (message.type, message.session, message.step):
+            raise BadMessage("a message inside another one")
+        self._head = head or message
+        self._frames += message.frames
+        self._size += message.payload
+        if self._size > self._limit:
+            raise BadMessage("message too long")
+        if message.flags & MORE:
+            return None
+        whole = replace(message, frames=tuple(self._frames))
+        self._head, self._frames, self._size = None, [], 0
+        return whole
+
+
+# --------------------------------------------------------------------------------------------------------- arrays
+
+
+def pack_arrays(arrays: Iterable[Array]) -> tuple[Buffer, ...]:
+    """The arrays' bytes, little-endian, C order."""
+    return tuple(_bytes(a) for a in arrays)
+
+
+def _bytes(array: Array) -> Buffer:
+    if array.dtype.str not in _DTYPES:
+        raise BadMessage("an array of another type than words or bytes")
+    if not array.size:
+        return b""
+    flat: NDArray[np.uint8] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return flat.data
+
+
+_DTYPES: dict[str, np.dtype[Any]] = {"<u8": np.dtype("<u8"), "|u1": np.dtype("|u1")}
+
+
+def unpack_arrays(frames: Sequence[Buffer], expect: Sequence[Frame]) -> list[Array]:
+    """The arrays that the program expects, read-only and without a copy where memory allows."""
+    if any(f.dtype not in _DTYPES for f in expect):
+        raise BadMessage("an array of another type than words or bytes")
+    if [len(f) for f in frames] != [f.nbytes for f in expect]:
+        frames = list(_recut(frames, expect))
+    return [_array(raw, frame) for raw, frame in zip(frames, expect, strict=True)]
+
+
+def _recut(frames: Sequence[Buffer], expect: Sequence[Frame]) -> Iterator[Buffer]:
+    if sum(len(f) for f in frames) != sum(f.nbytes for f in expect) or len(frames) <= len(expect):
+        raise BadMessage("arrays of other shapes than the program expects here")
+    joined = memoryview(b"".join(frames))
+    at = 0
+    for frame in expect:
+        yield joined[at : at + frame.nbytes]
+        at += frame.nbytes
+
+
+def _array(raw: Buffer, frame: Frame) -> Array:
+    array: Array = np.frombuffer(raw, dtype=_DTYPES[frame.dtype]).reshape(frame.shape)
+    if not array.flags.aligned:
+        array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+# ------------------------------------------------------------------------------------------------------- documents
+
+
+def pack(document: Any) -> bytes:
+    """A document for a raw frame: None, booleans, integers, floats, text, bytes, lists and string-keyed dicts."""
+    raw = bytes(msgpack.packb(document))
+    if len(raw) > BODY_LIMIT:
+        raise BadMessage("document too long")
+    return raw
+
+
+def unpack(frames: Sequence[Buffer], limit: int = BODY_LIMIT) -> Any:
+    """The document in the first of these frames, or BadMessage."""
+    if not frames or len(frames[0]) > limit:
+        raise BadMessage("no document, or too long a one")
+    return _unpack(frames[0], limit)
+
+
+def _unpack(raw: Buffer, limit: int) -> Any:
+    """msgpack with small limits: its defaults let 7 MiB of input take 555 MiB."""
+    size = min(len(raw), limit)
+    try:
+        return msgpack.unpackb(
+            raw,
+            raw=False,
+            strict_map_key=True,
+            ext_hook=_no_ext,
+            max_str_len=size,
+            max_bin_len=size,
+            max_array_len=min(size, 1 << 20),
+            max_map_len=min(size, 4096),
+            max_ext_len=0,
+        )
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError):
+        raise BadMessage("not a document") from None
+
+
+def _no_ext(_code: int, _data: bytes) -> Any:
+    raise BadMessage("an extension type")

@@ -1,0 +1,234 @@
+"""mpc/prg.py: the standard's vectors, positions that never meet, seeds that only the right two hold, no key printed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES128
+from cryptography.hazmat.primitives.ciphers.modes import CTR, ECB
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpc import prg
+from mpc.prg import DealerEntropy, PartyEntropy, Position, block, fresh_entropy, party_entropy
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "prg.json").read_text(encoding="utf-8"))
+SEED = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")  # the key of NIST SP 800-38A, F.5.1
+positions = st.builds(Position, st.integers(0, 2**32 - 1), st.integers(0, 2**48 - 1))
+sizes = st.integers(0, 70)
+
+
+def counters(seed: bytes, words: prg.Words) -> list[int]:
+    """The counter blocks that a stream was made from: AES is a permutation, so they can be read back."""
+    data = words.astype("<u8").tobytes()
+    data = data[: len(data) // 16 * 16]
+    plain = Cipher(AES128(seed), ECB()).decryptor().update(data)
+    return [int.from_bytes(plain[i : i + 16], "big") for i in range(0, len(plain), 16)]
+
+
+class Counting:
+    """Deterministic entropy whose every answer is new."""
+
+    def __init__(self) -> None:
+        self.given: list[bytes] = []
+
+    def __call__(self, n: int) -> bytes:
+        self.given.append((len(self.given) + 1).to_bytes(2, "big") * (n // 2))
+        return self.given[-1]
+
+
+# --- the standard
+
+
+def test_nist_ctr_vector() -> None:
+    """SP 800-38A F.5.1: the library's CTR is the standard's, and counts as a big-endian 128-bit number."""
+    start = bytes.fromhex("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff")
+    plain = bytes.fromhex("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51")
+    cipher = bytes.fromhex("874d6191b620e3261bef6864990db6ce9806f66b7970fdff8617187bb9fffdff")
+    assert Cipher(AES128(SEED), CTR(start)).encryptor().update(plain) == cipher
+    stream = np.frombuffer(bytes(x ^ y for x, y in zip(plain, cipher, strict=True)), dtype="<u8")
+    first = int.from_bytes(start, "big")
+    assert counters(SEED, stream) == [first, first + 1]
+
+
+def test_first_block_is_aes_of_zero() -> None:
+    """The AES-128 known answer for key 0 and plaintext 0 (AESAVS)."""
+    assert block(bytes(16), Position(0, 0), (2,)).astype("<u8").tobytes().hex() == "66e94bd4ef8a2c3b884cfa59ca342b2e"
+
+
+def test_committed_vectors() -> None:
+    seed = bytes.fromhex(VECTORS["seed"])
+    for case in VECTORS["cases"]:
+        got = block(seed, Position(case["number"], case["iteration"]), (5,))
+        assert [f"{int(w):#018x}" for w in got] == case["words"]
+
+
+# --- positions
+
+
+@given(positions, sizes)
+def test_counter_is_number_then_iteration_then_block(at: Position, size: int) -> None:
+    start = (at.number << 96) + (at.iteration << 48)
+    assert counters(SEED, block(SEED, at, (size,))) == [start + i for i in range(size // 2)]
+
+
+def overlap(stream: Any, one: Position, two: Position, size: int) -> bool:
+    """Whether two sharings were made from a common AES block."""
+    first, second = (set(counters(SEED, stream(SEED, at, (size,)))) for at in (one, two))
+    return bool(first & second)
+
+
+@given(positions, positions, sizes)
+def test_no_block_serves_two_sharings(one: Position, two: Position, size: int) -> None:
+    assert overlap(block, one, two, size) == (one == two and size > 1)
+
+
+@given(positions, sizes)
+def test_neighbours_do_not_meet(at: Position, size: int) -> None:
+    neighbours = [at, Position((at.number + 1) % 2**32, at.iteration), Position(at.number, (at.iteration + 1) % 2**48)]
+    for one, two in pairwise([*neighbours, at]):
+        assert not overlap(block, one, two, size)
+
+
+def test_twin_whose_blocks_meet_is_caught() -> None:
+    def twin(seed: bytes, at: Position, shape: tuple[int, ...]) -> prg.Words:
+        return block(seed, Position(at.number, 0), (at.iteration * 2 + shape[0],))[at.iteration * 2 :]
+
+    assert overlap(twin, Position(3, 4), Position(3, 5), 8)
+    assert not overlap(block, Position(3, 4), Position(3, 5), 8)
+
+
+def test_shape_only_folds_the_stream() -> None:
+    at = Position(9, 2)
+    flat = block(SEED, at, (24,))
+    assert np.array_equal(block(SEED, at, (2, 3, 4)), flat.reshape(2, 3, 4))
+    assert np.array_equal(block(SEED, at, (7,)), flat[:7])
+    assert block(SEED, at, ()).shape == ()
+    assert block(SEED, at, (0, 5)).shape == (0, 5)
+    assert flat.dtype == np.uint64
+    assert not np.array_equal(block(bytes(16), at, (24,)), flat)
+
+
+@pytest.mark.parametrize("at", [Position(1 << 32, 0), Position(0, 1 << 48), Position(-1, 0), Position(1, -1)])
+def test_positions_outside_the_stream_are_refused(at: Position) -> None:
+    with pytest.raises(OverflowError):
+        block(SEED, at, (1,))
+
+
+@pytest.mark.parametrize("length", [0, 8, 15, 17, 32])
+def test_seeds_of_another_length_are_refused(length: int) -> None:
+    with pytest.raises(ValueError, match="key size"):
+        block(bytes(length), Position(0, 0), (1,))
+
+
+def test_words_look_uniform() -> None:
+    ones = np.unpackbits(block(SEED, Position(5, 5), (1 << 14,)).view(np.uint8)).reshape(-1, 64).mean(axis=0)
+    assert np.all(np.abs(ones - 0.5) < 6 * 0.5 / 2**7)
+
+
+# --- who holds which seed
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_dealer_and_parties_hold_the_same_seeds(n: int) -> None:
+    dealer, parties = fresh_entropy(n, Counting())
+    for i, party in enumerate(parties):
+        assert party.dealer == dealer.parties[i]
+        assert party.owners == tuple(dealer.owners[o][i] for o in range(n))
+        assert party.own == dealer.owners[i]
+        assert len(dealer.seeds_for(i)) == 2 * n + 1
+        for j in set(range(n)) - {i}:
+            assert parties[j].own[i] == party.owners[j]
+            assert parties[j].pairs[i] == party.pairs[j]
+            assert parties[j].zeros[i] == party.zeros[j]
+        assert set(party.pairs) == set(party.zeros) == set(range(n)) - {i}
+
+
+def between(parties: list[PartyEntropy]) -> Counter[bytes]:
+    """Seeds agreed among the parties, each counted once a holder."""
+    return Counter(s for p in parties for s in (*p.pairs.values(), *p.zeros.values()))
+
+
+def separate(dealer: DealerEntropy, parties: list[PartyEntropy]) -> bool:
+    """Rules 3 and 6: one seed, one purpose, and the dealer holds none of those that two parties agreed."""
+    dealt = [*dealer.parties, *(s for row in dealer.owners for s in row)]
+    agreed = between(parties)
+    return len(set(dealt)) == len(dealt) and set(agreed.values()) <= {2} and not set(dealt) & set(agreed)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_every_seed_has_one_purpose(n: int) -> None:
+    entropy = Counting()
+    dealer, parties = fresh_entropy(n, entropy)
+    assert separate(dealer, parties)
+    assert len(between(parties)) == n * (n - 1)
+    assert len(entropy.given) == n + n * n + n * (n - 1)
+
+
+def test_twins_with_shared_seeds_are_caught() -> None:
+    dealer, parties = fresh_entropy(3, Counting())
+    zeros_of_pairs = [party_entropy(dealer.seeds_for(i), p.pairs, p.pairs) for i, p in enumerate(parties)]
+    assert not separate(dealer, zeros_of_pairs)
+    known = dict.fromkeys(range(3), dealer.parties[0])
+    assert not separate(dealer, [party_entropy(dealer.seeds_for(i), known, p.zeros) for i, p in enumerate(parties)])
+    assert not separate(*fresh_entropy(3, bytes))
+
+
+def test_fresh_seeds_differ_from_run_to_run() -> None:
+    one, two = DealerEntropy.fresh(3), DealerEntropy.fresh(3)
+    assert not {*one.parties, *one.owners[0]} & {*two.parties, *two.owners[0]}
+    assert all(len(s) == prg.SEED_BYTES for s in one.seeds_for(2))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "pairs"),
+    [([b"x" * 16] * 4, {}), ([b"x" * 16] * 5 + [b"x" * 8] * 2, {}), ([b"x" * 16] * 5, {1: b"x" * 8}), ([], {})],
+)
+def test_seeds_of_wrong_number_or_length_are_refused(seeds: list[bytes], pairs: dict[int, bytes]) -> None:
+    with pytest.raises(ValueError, match="wrong number or length") as caught:
+        party_entropy(seeds, pairs, {})
+    assert "x" * 8 not in str(caught.value)
+
+
+# --- nothing printed, nothing pickled
+
+
+def shows(thing: object, seeds: list[bytes]) -> bool:
+    """Whether a text form of a thing holds any seed, as bytes, hex or numbers."""
+    texts = [repr(thing), str(thing), f"{thing}", f"{[thing]}"]
+    forms = [f for s in seeds for f in (repr(s)[2:-1], s.hex(), str(int.from_bytes(s, "big")), ", ".join(map(str, s)))]
+    return any(form in text for text in texts for form in forms)
+
+
+def test_reprs_hold_no_key() -> None:
+    entropy = Counting()
+    dealer, parties = fresh_entropy(3, entropy)
+    for thing in (dealer, *parties):
+        assert not shows(thing, entropy.given)
+
+
+def test_twin_that_prints_its_key_is_caught() -> None:
+    @dataclass(frozen=True)
+    class Twin:
+        dealer: bytes
+
+    entropy = Counting()
+    assert shows(Twin(entropy(16)), entropy.given)
+
+
+@pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_key_material_is_neither_copied_nor_pickled(copier: Any) -> None:
+    dealer, parties = fresh_entropy(2)
+    for thing in (dealer, *parties):
+        with pytest.raises(TypeError, match="never pickled"):
+            copier(thing)
