@@ -42,7 +42,7 @@ class ProgramError(MpcError):
 
 
 class SecretError(ProgramError, TypeError):
-    """A secret was used as if its value were known (`if`, `float()`, printing, pickling)."""
+    """A secret was used as if its value were known (`if`, `float()`, printing, copying)."""
 
 
 class ShapeError(ProgramError, ValueError):

@@ -28,8 +28,9 @@ def sigmoid(u: Any, *, gain: float = 1.0, scale: int = _SCALE, terms: int | None
     u: secret, any shape, of a declared, derived or stated range within ±245. gain: a public factor, folded into the
     series. scale: fraction bits of the result; fewer cost nothing but precision. terms: of the series; as many as its
     half period unless given, which is right to 4e-5.
-    Error: the series' (4e-5 · gain), and a rounding that depends on masks, of 2^-30 at the default scale; see
-    `Type.noise`. Beyond the range the series would be silently wrong, so a wider range is refused.
+    Error: the series' (4e-5 · gain; 4e-4 where u's range is within ±8), and a rounding that depends on masks, of 2^-30
+    at the default scale; see `Type.noise`. Beyond the range the series would be silently wrong, so a wider range is
+    refused.
     Cost: one opening of u (1 round, 8 bytes an element), 2·terms dealt words an element.
     Security: perfect given rule 1 (the opening has its own mask, the rest is linear in dealt values).
     Source: docs/decisions/integer-trigonometry.md; the identity sin(Δ − λ) = sin Δ cos λ − cos Δ sin λ.

@@ -58,7 +58,7 @@ _turns = {"odd": _shape, "bits": _natural, "shift": _natural}
 _PARAMS: dict[str, dict[str, Test]] = {
     "assume": {"lo": _number, "hi": _number},
     "broadcast": {"shape": _shape},
-    "call": {"rule": _text, "shape": _shape, "scale": _whole, "lo": _number, "hi": _number},
+    "call": {"rule": _text, "shape": _shape, "scale": _whole, "lo": _number, "hi": _number, "rounding": _natural},
     "cast": {"kind": _text},
     "clip": {"lo": _number, "hi": _number},
     "columns": {"names": _some(_text)},
@@ -99,10 +99,8 @@ _MORE = {("const", "scale"): _whole, ("div", "by"): _natural}  # of a program's 
 def check_params(op: str, params: dict[str, Any], where: str) -> None:
     """Refuse an equation whose parameters have not the names and forms that its op has."""
     known = _PARAMS.get(op, {})
-    right = known.keys() <= params.keys() and all(
-        (known.get(name) or _MORE.get((op, name), _never))(value) for name, value in params.items()
-    )
-    if not right:
+    tests = {**{name: _MORE.get((op, name), _never) for name in params}, **known}
+    if not (tests.keys() == params.keys() and all(tests[name](value) for name, value in params.items())):
         raise ProgramError(f"{op} has the wrong parameters", where)
 
 

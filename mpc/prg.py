@@ -69,7 +69,7 @@ class PartyEntropy:
     stream: Stream = field(repr=False, default=block)
 
     def __reduce__(self) -> str:
-        raise TypeError("key material is never pickled")
+        raise TypeError("key material is never serialised")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class DealerEntropy:
         return [self.parties[party], *(row[party] for row in self.owners), *self.owners[party]]
 
     def __reduce__(self) -> str:
-        raise TypeError("key material is never pickled")
+        raise TypeError("key material is never serialised")
 
 
 def party_entropy(seeds: list[bytes], pairs: dict[int, bytes], zeros: dict[int, bytes]) -> PartyEntropy:

@@ -116,7 +116,7 @@ def price(lowered: Lowered) -> Plan:
 
 
 def _assumed(block: Block) -> list[Equation]:
-    found = [e for e in block.equations if e.op in ("assume", "rounded")]
+    found = [e for e in block.equations if e.op in ("assume", "rounded") or e.params.get("rounding")]
     for e in block.equations:
         if e.body is not None:
             found += _assumed(e.body)

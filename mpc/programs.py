@@ -179,9 +179,10 @@ class Program:
 
 def _check_head(program: Program) -> None:
     """The fields before the equations are of the kinds that a traced program's are."""
-    lists = (program.parties, program.order, program.notes)
+    lists: tuple[Any, ...] = (program.parties, program.order, program.notes)
+    name, facts = cast("Any", program.name), cast("Any", program.facts)
     texts = all(isinstance(names, list) and all(isinstance(v, str) for v in names) for names in lists)
-    if not (isinstance(program.name, str) and isinstance(program.facts, dict) and texts):
+    if not (isinstance(name, str) and isinstance(facts, dict) and texts):
         raise ProgramError("the program text's head is not right")
     if sorted(program.order) != sorted([*program.outputs_by_name, *program.facts]):
         raise ProgramError("the program text's head names other results than it has")

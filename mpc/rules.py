@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import numpy as np
 
@@ -143,10 +143,10 @@ def _two(op: str, x: Any, params: dict[str, Any]) -> tuple[Any, Any]:
 class Rule:
     """A protocol rule: a Python function of shares that returns one share, and how to trace it into a block."""
 
-    def __init__(self, function: Callable[..., Any], scale: Any = None, range_: Any = None) -> None:
+    def __init__(self, function: Callable[..., Any], scale: Any = None, range_: Any = None, rounding: int = 0) -> None:
         update_wrapper(self, function)
         self.function = function
-        self._scale, self._range = scale, range_
+        self._scale, self._range, self._rounding = scale, range_, rounding
         self._blocks: dict[Any, Block] = {}
 
     @property
@@ -200,19 +200,53 @@ class Rule:
             trace.notes.append(f"{here()}: {self.name} states no range; its result is taken to lie in ±2^{61 - scale}")
         where = here()
         t = Type(Kind.SECRET, block.results[0].type.shape, scale, lo=float(lo), hi=float(hi))
-        known = {"rule": self.name, "shape": list(t.shape), "scale": scale, "lo": t.lo, "hi": t.hi}
+        known = {
+            "rule": self.name, "shape": list(t.shape), "scale": scale, "lo": t.lo, "hi": t.hi,
+            "rounding": self._rounding,
+        }  # fmt: skip
         value = trace.record("call", tuple(trace.use(x) for x in args), (t,), known, where, block)[0]
         assert isinstance(value, Secret)
         return value
 
 
-def protocol(function: Callable[..., Any] | None = None, *, scale: Any = None, range: Any = None) -> Any:  # noqa: A002
+@overload
+def protocol(function: Callable[..., Any]) -> Rule: ...
+
+
+@overload
+def protocol(
+    function: None = None,
+    *,
+    scale: Any = None,
+    range: Any = None,
+    rounding: int = 0,
+) -> Callable[[Callable[..., Any]], Rule]: ...
+
+
+@overload
+def protocol(
+    function: Callable[..., Any],
+    *,
+    scale: Any = None,
+    range: Any = None,
+    rounding: int = 0,
+) -> Rule: ...
+
+
+def protocol(
+    function: Callable[..., Any] | None = None,
+    *,
+    scale: Any = None,
+    range: Any = None,  # noqa: A002 - the language's word
+    rounding: int = 0,
+) -> Any:
     """Make a function of shares a protocol rule.
 
     A suite uses rules for `multiply`, `matmul`, `truncate` and `sigmoid`. A program may call one as a function of
     secrets; then scale(*operand scales) gives the fraction bits of the result (their sum unless stated) and
-    range(*operand (lo, hi)) its range.
+    range(*operand (lo, hi)) its range. rounding: by how many units its result may depend on masks: 0, or 1 for a
+    truncation; more is refused by the check, and what is stated is listed in the plan.
     """
     if function is None:
-        return lambda f: Rule(f, scale, range)
-    return Rule(function, scale, range)
+        return lambda f: Rule(f, scale, range, rounding)
+    return Rule(function, scale, range, rounding)

@@ -1,4 +1,4 @@
-"""The sine series behind a sigmoid: which one serves which range, and whether one that a text brings is what it says."""
+"""The sine series behind a sigmoid: which one serves which range, and whether a text's is what it says."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def check_series(params: dict[str, Any], where: str) -> None:
     Its error and reach were measured in floats, which may differ in their last digits from machine to machine.
     """
     half, terms = (1 << params["period"]) >> 2 if 0 < params["period"] < 64 else 0, len(params["coefficients"])
-    bits = 1 <= params["q"] <= 32 and 1 <= params["p"] and params["p"] + params["q"] <= 62
+    bits = 1 <= params["q"] <= 32 and params["p"] >= 1 and params["p"] + params["q"] <= 62
     if half not in HALF_PERIODS or not 1 <= terms <= 4 * half or not 0 < params["gain"] < 2.0**32 or not bits:
         raise ProgramError("sigmoid: there is no such series", where)
     own = series_params(half, terms, params["gain"], params["p"], params["q"])
     for name, value in own.items():
         near = isinstance(value, float) and math.isclose(value, params[name], rel_tol=1e-6)
-        if not near and value != params[name]:
+        if not near and params[name] != value:
             raise ProgramError(f"sigmoid: the text's {name} is not that of its series", where)

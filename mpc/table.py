@@ -51,7 +51,7 @@ class Table:
         return f"Table({self.source!r}, rows={self.rows}, columns={list(self._columns)})"
 
     def __reduce__(self) -> str:
-        raise TypeError("a table is its owner's private data and is never pickled")
+        raise TypeError("a table is its owner's private data and is never serialised")
 
     @property
     def columns(self) -> tuple[str, ...]:

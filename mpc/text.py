@@ -20,6 +20,7 @@ from mpc.ir import Block, Equation, Kind, Type, Var
 
 __all__ = ["digest", "parse_block", "print_block"]
 
+
 def read_json(text: str) -> Any:
     """The inverse of `compact`: as `json.loads`, without NaN and infinities. Raises ValueError for anything else."""
     try:

@@ -167,7 +167,7 @@ class Value:
         return f"<{t.kind} shape={t.shape} scale={t.scale}{held}>"
 
     def __reduce__(self) -> str:
-        raise SecretError("a traced value is never pickled; return it from the program", here())
+        raise SecretError("a traced value is never serialised; return it from the program", here())
 
     @property
     def type(self) -> Type:

@@ -357,15 +357,19 @@ _CASTS = {C: (P, M, S), P: (S,), M: (S,)}  # to where fewer know it, never back
 _EXPECTS = {"open": {S}, "reveal": {S, M}, "deal": {D, M}, "share": {PRIV}, "send": {PRIV}}
 
 
+def _cast_kind(before: Kind, after: Kind, where: str) -> Kind:
+    if after not in {before, *_CASTS.get(before, ())}:
+        raise LeakError(f"cast of a {before} value to {after}: that would make it known", where)
+    return after
+
+
 def lowered_type(op: str, params: Params, types: list[Type], where: str) -> Type:
     """The type of a lowered op's result. Raises LeakError for what shares cannot do, ShapeError for misfits."""
     kinds = [t.kind for t in types]
     if op in _EXPECTS and kinds[0] not in _EXPECTS[op]:
         raise LeakError(f"{op} of a {kinds[0]} value: it takes {' or '.join(sorted(_EXPECTS[op]))}", where)
     if op == "cast":
-        if Kind(params["kind"]) not in {kinds[0], *_CASTS.get(kinds[0], ())}:
-            raise LeakError(f"cast of a {kinds[0]} value to {params['kind']}: that would make it known", where)
-        return types[0].but(kind=Kind(params["kind"]))
+        return types[0].but(kind=_cast_kind(kinds[0], Kind(params["kind"]), where))
     if op in ("mask", "owner_mask"):
         return Type(M, tuple(params["shape"]), owner=params.get("owner", ""))
     if op in ("deal", "open", "reveal", "share", "send"):

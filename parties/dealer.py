@@ -89,6 +89,11 @@ class DealerBrain:
         self._deal: _Deal | None = None
 
     @property
+    def busy(self) -> bool:
+        """Whether a run is on."""
+        return self._deal is not None
+
+    @property
     def pumping(self) -> bool:
         """Whether there is more to deal."""
         deal = self._deal

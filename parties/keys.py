@@ -44,7 +44,7 @@ class KeyPair:
     secret: str = field(repr=False)
 
     def __reduce__(self) -> str:
-        raise TypeError("key material is never pickled")
+        raise TypeError("key material is never serialised")
 
 
 def z85(raw: bytes) -> str:
@@ -148,12 +148,12 @@ def load_public(path: Path) -> str:
 def load_secret(path: Path) -> KeyPair:
     """The key pair in a `.secret` file, refused if anybody but its owner may read it."""
     fields = _read(path)
-    mode = path.stat().st_mode
-    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
-        raise UsageError(f"{path}: other users may read this secret key; run: chmod 600 {path}")
     public, secret = str(fields["public"]), fields.get("secret")
     if not isinstance(secret, str):
         raise UsageError(f"{path}: holds no secret key; give the .secret file, not the .public one")
+    mode = path.stat().st_mode
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+        raise UsageError(f"{path}: other users may read this secret key; run: chmod 600 {path}")
     try:
         raw = unz85(secret)
     except ValueError:

@@ -5,9 +5,9 @@ the coordinator dials everybody. Who a message comes from is the CURVE key that 
 field of the message. Traps of libzmq that this file exists to avoid: CURVE without ZAP, or ZAP without an enforced
 domain, accepts any key; a forgotten CURVE_SERVER makes the mechanism NULL and everybody "anonymous"; a monitor closed
 without `disable_monitor()`, or one that nobody reads until its queue is full, freezes the whole context; LINGER 0 loses
-the last words and the default one hangs at exit; a peer refused once never dials again by itself; a connection whose queues stay
-full longer than HEARTBEAT_TIMEOUT is cut, because a full socket does not read heartbeats either, so what is above keeps
-its windows below the high-water marks.
+the last words and the default one hangs at exit; a peer refused once never dials again by itself; a connection whose
+queues stay full longer than HEARTBEAT_TIMEOUT is cut, because a full socket does not read heartbeats either, so what is
+above keeps its windows below the high-water marks.
 """
 
 from __future__ import annotations

@@ -63,6 +63,11 @@ class PartyBrain:
         self._version = version
 
     @property
+    def busy(self) -> bool:
+        """Whether a run is on."""
+        return self.attempt is not None
+
+    @property
     def deadline(self) -> float | None:
         """When this brain wants a Tick, if at all."""
         a = self.attempt

@@ -5,7 +5,7 @@
 
 A peer's bytes are never trusted: the header is checked before anything else is looked at, meta is at most 4 KiB and has
 exactly the fields of its type with exactly their types, arrays must be what the *program* expects at this step. Every
-failure is one `BadMessage`, which says what kind of thing was wrong and never repeats content. There is no pickle.
+failure is one `BadMessage`, which says what kind of thing was wrong and never repeats content.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def matmul(x: Any, y: Any) -> Any:
     return c + d @ b + a @ e + d @ e
 
 
-@mpc.protocol
+@mpc.protocol(rounding=1)
 def truncate(x: Any, by: int) -> Any:
     """⌊x / 2^by⌋ or one more, |x| < 2^62, from a dealt (r, r ≫ by, msb r). 1 round, 8 bytes an element."""
     r = mpc.mask(x.shape)

@@ -41,7 +41,7 @@ def matmul(x: Any, y: Any) -> Any:
     return product(lambda a, b: a @ b)(x, y)
 
 
-@mpc.protocol
+@mpc.protocol(rounding=1)
 def truncate(x: Any, by: int) -> Any:
     """⌊x / 2^by⌋ or one more, for |x| < 2^62 and 1 ≤ by ≤ 62; exact about the wrap of the ring.
 

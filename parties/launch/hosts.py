@@ -27,6 +27,7 @@ from parties.store import Store
 
 __all__ = ["serve_dealer", "serve_party"]
 
+_FAREWELL_SECONDS = 1.0
 PROMISE = "semi-honest; dealer plus any one party together would see everything"
 
 
@@ -47,8 +48,9 @@ def serve_party(
     Returns an exit code. Raises UsageError, InputError (full text: the owner starts this process), PeerError.
     """
     harden.harden()
-    cluster, pair = load(cluster_path), load_secret(key_path)
+    cluster = load(cluster_path)
     me = cluster.index(name)
+    pair = load_secret(key_path)
     _own(cluster, me, pair, key_path)
     store = Store(name, read_csv)
     for offered, path in data.items():
@@ -112,12 +114,18 @@ def _serve(cluster: Cluster, mesh: Mesh, brain: Any, what: str, pair: KeyPair) -
     except (KeyboardInterrupt, _Stopped) as stopped:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         actor.perform(brain.stop("stopped by its operator"))
-        actor.drain(0.5)
+        _last_words(actor, brain)
         return 0 if isinstance(stopped, _Stopped) else 130
     finally:
-        signal.signal(signal.SIGTERM, before)
         mesh.close(0.3)
+        signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def _last_words(actor: Actor, brain: Any) -> None:
+    """Stay until the coordinator has heard and given its verdict: a closed connection drops what was not read yet."""
+    end = time.monotonic() + _FAREWELL_SECONDS
+    actor.run(lambda: not brain.busy or time.monotonic() > end, 0.02)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

@@ -79,7 +79,11 @@ class Script:
         n = len(self.parties)
         each = dict.fromkeys(self.parties, 8 * (n - 1) * self.rounds)
         return SimpleNamespace(
-            rounds=self.rounds, bytes_sent=each, dealt_bytes=dict.fromkeys(self.parties, 8 * self.rounds), input_bytes=dict.fromkeys(self.parties, 0), reveals=[]
+            rounds=self.rounds,
+            bytes_sent=each,
+            dealt_bytes=dict.fromkeys(self.parties, 8 * self.rounds),
+            input_bytes=dict.fromkeys(self.parties, 0),
+            reveals=[],
         )
 
 

@@ -230,5 +230,5 @@ def test_twin_that_prints_its_key_is_caught() -> None:
 def test_key_material_is_neither_copied_nor_pickled(copier: Any) -> None:
     dealer, parties = fresh_entropy(2)
     for thing in (dealer, *parties):
-        with pytest.raises(TypeError, match="never pickled"):
+        with pytest.raises(TypeError, match="never serialised"):
             copier(thing)

@@ -156,5 +156,5 @@ def test_repr_shows_no_value() -> None:
 
 @pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_never_copied_nor_pickled(copier: Any) -> None:
-    with pytest.raises(TypeError, match="never pickled"):
+    with pytest.raises(TypeError, match="never serialised"):
         copier(people())

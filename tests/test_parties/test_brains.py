@@ -58,7 +58,8 @@ def test_the_pairs_keys_are_theirs_alone():
     net.settle()
     to_others = [m for m in net.log if m.type is Type.PAIR and m.dst in (DEALER, COORDINATOR)]
     assert not to_others
-    assert {(m.src, m.dst) for m in net.log if m.type is Type.PAIR} == {(i, j) for i in range(3) for j in range(3) if i != j}
+    pairs = {(i, j) for i in range(3) for j in range(3) if i != j}
+    assert {(m.src, m.dst) for m in net.log if m.type is Type.PAIR} == pairs
 
 
 def test_pair_seeds_agree_and_differ_by_purpose_names_and_session():
@@ -343,7 +344,11 @@ LIES = {
     "a second key": Message(Type.PAIR, 1, 0, b"s" * 16, frames=(bytes(32),)),
     "GO from a party": Message(Type.GO, 1, 0, b"s" * 16),
     "ABORT from a party": Message(
-        Type.ABORT, 1, 0, b"s" * 16, meta={"origin": 2, "kind": "dead", "reason": "x", "round": 0, "where": "", "final": True}
+        Type.ABORT,
+        1,
+        0,
+        b"s" * 16,
+        meta={"origin": 2, "kind": "dead", "reason": "x", "round": 0, "where": "", "final": True},
     ),
     "seeds from a party": Message(Type.SEEDS, 1, 0, b"s" * 16, frames=(bytes(7 * 16),)),
     "a correction from a party": Message(Type.CORRECTION, 1, 0, b"s" * 16, 99, frames=(bytes(8),)),
@@ -389,12 +394,10 @@ def test_the_dealer_stays_a_window_ahead_and_never_stops_a_run(seed, window):
     net.begin(script_text(200))
     furthest = 0
     while net.step():
-        sent = dict.fromkeys(range(3), 0)
         deal = net.brains[DEALER]._deal
         if deal is not None:
             furthest = max(furthest, *deal.outstanding)
             assert max(len(u) for u in deal.unacknowledged) <= messages
-        assert len(sent) == 3
     assert furthest <= min(size, 8 * messages) + 8
     assert net.coordinator.outcome.results["sum"] == total(3, 200)
     acks = [[m.step for m in net.log if m.type is Type.ACK and m.src == p] for p in range(3)]
@@ -417,7 +420,13 @@ def test_a_malformed_prepare_is_refused():
     net.begin()
     cluster = net.cluster
     meta = {"version": "0.1.0", "format": 1, "suite": "masked", "cluster": cluster.digest(), "insecure": ""}
-    for frames in ((), (b"\xc1",), (pack({}), b"\xff"), (pack({"x": 1}), b"script 3 alice bob carol"), (pack([]), b"x")):
+    for frames in (
+        (),
+        (b"\xc1",),
+        (pack({}), b"\xff"),
+        (pack({"x": 1}), b"script 3 alice bob carol"),
+        (pack([]), b"x"),
+    ):
         net = Net(3)
         meta["cluster"] = net.cluster.digest()
         net.inject(Message(Type.PREPARE, COORDINATOR, 0, b"s" * 16, meta=meta, frames=frames))

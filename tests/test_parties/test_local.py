@@ -166,7 +166,9 @@ def test_logistic_regression_learns_on_tables():
     X = rng.normal(size=(90, 3))
     label = (X @ [2.0, -1.0, 0.5] + rng.normal(size=90) * 0.3 > 0).astype(int)
     parts = {
-        name: mpc.table.Table({"a": X[i::3, 0], "b": X[i::3, 1], "c": X[i::3, 2], "y": [("no", "yes")[v] for v in label[i::3]]})
+        name: mpc.table.Table(
+            {"a": X[i::3, 0], "b": X[i::3, 1], "c": X[i::3, 2], "y": [("no", "yes")[v] for v in label[i::3]]}
+        )
         for i, name in enumerate(("alice", "bob", "carol"))
     }
     with parties.local(3) as ps:

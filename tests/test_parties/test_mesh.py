@@ -49,7 +49,9 @@ def listening(make, allowed, **more):
 def test_both_ways_and_identity_is_the_key(make):
     alice, bob = keys.fresh(), keys.fresh()
     tapped = []
-    listener, public, port = listening(make, {alice.public: 4, bob.public: 5}, on_send=lambda to, parts: tapped.append((to, parts)))
+    listener, public, port = listening(
+        make, {alice.public: 4, bob.public: 5}, on_send=lambda to, parts: tapped.append((to, parts))
+    )
     callers = {4: make(alice), 5: make(bob)}
     for caller in callers.values():
         caller.dial(0, f"127.0.0.1:{port}", public)
@@ -88,7 +90,7 @@ def test_the_broken_twin_without_zap_lets_the_stranger_in(make, monkeypatch):
     """So the test above can fail: without ZAP, libzmq accepts any key."""
 
     class NoGate:
-        def __init__(self, context, allowed):
+        def __init__(self, _context, allowed):
             self.allowed = allowed
 
         def close(self):
@@ -253,7 +255,9 @@ def test_garbage_on_the_port_costs_nothing_and_locks_nobody_out(make):
                 s.settimeout(0.5)
                 try:
                     s.connect(("127.0.0.1", port))
-                    s.sendall(os.urandom(200) if len(made) % 2 else b"\xff" + bytes(8) + b"\x7f" + bytes(54) + b"\xff" * 200)
+                    s.sendall(
+                        os.urandom(200) if len(made) % 2 else b"\xff" + bytes(8) + b"\x7f" + bytes(54) + b"\xff" * 200
+                    )
                 except OSError:
                     continue
                 made.append(1)
