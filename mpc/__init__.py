@@ -11,6 +11,7 @@ Programs use `share`, arithmetic, `repeat` and `reveal`; protocol rules use `mas
 """
 
 from mpc.api import emulate, simulate
+from mpc.comparing import is_negative, is_zero, where
 from mpc.errors import (
     InputError,
     LeakError,
@@ -28,7 +29,7 @@ from mpc.loops import repeat
 from mpc.lowering import Lowered, Suite
 from mpc.pricing import Plan
 from mpc.programs import Program, ProgramFunction, program
-from mpc.rules import deal, mask, masked, msb, open, protocol, series, waves  # noqa: A004 - the field's word
+from mpc.rules import bit, deal, look, mask, masked, masked_low, msb, onehot, open, protocol, series, waves  # noqa: A004 - the field's word
 from mpc.surface import (
     PerParty,
     Private,
@@ -54,7 +55,6 @@ from mpc.surface import (
     sqrt,
     stack,
     transpose,
-    where,
 )
 from mpc.surface import sum_ as sum  # noqa: A004 - numpy's name
 from mpc.table import Schema, owned
@@ -83,19 +83,25 @@ __all__ = [
     "UsageError",
     "accept_rounding",
     "assume_range",
+    "bit",
     "broadcast_to",
     "clip",
     "concatenate",
     "constant",
     "deal",
     "emulate",
+    "is_negative",
+    "is_zero",
+    "look",
     "mask",
     "masked",
+    "masked_low",
     "matmul",
     "maximum",
     "mean",
     "msb",
     "nonzero",
+    "onehot",
     "open",
     "owned",
     "permute",

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from mpc.exchange import Array
-from mpc.ir import Block, Equation, Kind, Var, walk
+from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.kernels import KERNELS
 from mpc.lowering import Lowered
 from mpc.prg import DealerEntropy, Position
-from mpc.ring import Ring, total
+from mpc.ring import Domains, total
 from mpc.schedule import Slot, schedule
 
 __all__ = ["Correction", "needed_for_dealing", "run_dealer"]
@@ -66,7 +66,7 @@ def run_dealer(lowered: Lowered, entropy: DealerEntropy) -> Iterator[Correction]
 
 class _Dealer:
     def __init__(self, lowered: Lowered, entropy: DealerEntropy) -> None:
-        self.ring, self.entropy, self.names = Ring(lowered.bits), entropy, lowered.parties
+        self.domains, self.entropy, self.names = Domains(lowered.bits), entropy, lowered.parties
         self.needed = needed_for_dealing(lowered.block)
         self.values: dict[int, Any] = {}
         self.draws = [0] * len(self.names)
@@ -122,22 +122,23 @@ class _Dealer:
             owner = e.output.type.owner
             seeds = self.entropy.owners[self.names.index(owner)] if owner else self.entropy.parties
             at = Position(e.params["id"], iteration)
-            return (total(self.ring, [self.blocks(s, at, e.output.type.shape) for s in seeds]),)
+            return (total(self.domains[e.output.type.bits], [self.blocks(s, at, e.output.type) for s in seeds]),)
         inputs = [self.values[v.number] for v in e.inputs]
         if e.op == "cast":
             return (inputs[0],)
-        result = KERNELS[e.op](self.ring, e.params, *inputs)
+        result = KERNELS[e.op](self.domains[e.outputs[0].type.bits], e.params, *inputs)
         return result if len(e.outputs) > 1 else (np.asarray(result),)
 
-    def blocks(self, seed: bytes, at: Position, shape: tuple[int, ...]) -> Any:
-        return self.ring.reduce(self.entropy.stream(seed, at, shape))
+    def blocks(self, seed: bytes, at: Position, t: Type) -> Any:
+        return self.domains[t.bits].reduce(self.entropy.stream(seed, at, t.shape))
 
     def deal(self, e: Equation, at: Position, corrections: dict[int, list[Array]]) -> None:
         """All shares but one come from streams; the one party `id mod n` is sent what is missing (rule 3)."""
         value = self.values[e.inputs[0].number]
         party = at.number % len(self.names)
         others = [s for i, s in enumerate(self.entropy.parties) if i != party]
-        rest = total(self.ring, [self.blocks(s, at, value.shape) for s in others])
-        corrections.setdefault(party, []).append(np.asarray(self.ring.sub(value, rest), dtype="<u8", order="C"))
+        domain = self.domains[e.output.type.bits]
+        rest = total(domain, [self.blocks(s, at, e.output.type) for s in others])
+        corrections.setdefault(party, []).append(np.asarray(domain.sub(value, rest), dtype="<u8", order="C"))
         if e.output in self.needed:
             self.values[e.output.number] = value

@@ -19,7 +19,7 @@ from mpc.kernels import KERNELS
 from mpc.lowering import Lowered
 from mpc.owner import FLOAT_KINDS, Locator, own, shared_integers
 from mpc.prg import PartyEntropy, Position
-from mpc.ring import Ring, total
+from mpc.ring import Domains, Shared, total
 from mpc.schedule import Slot, schedule
 
 __all__ = ["run_party"]
@@ -49,7 +49,8 @@ def run_party(
 class _Party:
     def __init__(self, lowered: Lowered, me: int, inputs: dict[str, Any], entropy: PartyEntropy) -> None:
         self.lowered, self.me, self.inputs, self.entropy = lowered, me, inputs, entropy
-        self.ring = Ring(lowered.bits)
+        self.domains = Domains(lowered.bits)
+        self.ring = self.domains.ring
         self.names = lowered.parties
         self.n = len(self.names)
         self.values: dict[int, Any] = {}
@@ -129,7 +130,7 @@ class _Party:
     def public(self, e: Equation) -> None:
         values = [self.values[v.number] for v in e.inputs]
         missing = any(v is None for v in values)
-        result = None if missing else KERNELS[e.op](self.ring, e.params, *values)
+        result = None if missing else KERNELS[e.op](self.of(e.outputs[0].type), e.params, *values)
         if len(e.outputs) == 1:
             self.values[e.output.number] = result
         else:
@@ -149,16 +150,20 @@ class _Party:
         if e.op in _ADDED and self.me:
             known = [v.type.kind in (Kind.PUBLIC, Kind.CONST) for v in e.inputs]
             values = [np.zeros_like(x) if k else x for x, k in zip(values, known, strict=True)]
-        return np.asarray(KERNELS[e.op](self.ring, e.params, *values))
+        return np.asarray(KERNELS[e.op](self.of(e.outputs[0].type), e.params, *values))
 
     def cast(self, e: Equation) -> Any:
         (x,) = (self.values[v.number] for v in e.inputs)
         spread = e.output.type.kind in (Kind.SHARE, Kind.MASK) and e.inputs[0].type.kind in (Kind.PUBLIC, Kind.CONST)
         return np.zeros_like(x) if spread and self.me else x
 
+    def of(self, t: Type) -> Shared:
+        """The domain in which a value is shared."""
+        return self.domains[t.bits]
+
     def blocks(self, seed: bytes, at: Position, t: Type) -> Any:
         """This party's pseudorandom words for one sharing."""
-        return self.ring.reduce(self.entropy.stream(seed, at, t.shape))
+        return self.of(t).reduce(self.entropy.stream(seed, at, t.shape))
 
     def mask(self, e: Equation, at: Position, _: dict[int, Array]) -> Any:
         owner = e.output.type.owner
@@ -167,7 +172,7 @@ class _Party:
 
     def deal(self, e: Equation, at: Position, dealt: dict[int, Array]) -> Any:
         if e.output.number in dealt:
-            return self.ring.reduce(np.asarray(dealt[e.output.number]))
+            return self.of(e.output.type).reduce(np.asarray(dealt[e.output.number]))
         return self.blocks(self.entropy.dealer, at, e.output.type)
 
     def share(self, e: Equation, at: Position, _: dict[int, Array]) -> Any:
@@ -216,11 +221,11 @@ class _Party:
         """This party's contribution to one opening, whom it goes to, and from whom others come."""
         x: Any = self.values[e.inputs[0].number] if e.op != "send" else None
         if e.op == "open":
-            return self.ring.low(x, e.params["width"]), self.others(), self.others()
+            return self.of(e.output.type).low(x, e.params["width"]), self.others(), self.others()
         if e.op == "reveal":
             at = Position(e.params["id"], iteration)
             to = recipients(e, self.names)
-            words = self.ring.add(np.asarray(x), self.zero_share(at, e.output.type))
+            words = self.of(e.output.type).add(np.asarray(x), self.zero_share(at, e.output.type))
             return words, [p for p in to if p != self.me], self.others() if self.me in to else []
         owner = self.names.index(e.params["owner"])
         if owner != self.me:
@@ -231,19 +236,19 @@ class _Party:
 
     def zero_share(self, at: Position, t: Type) -> Any:
         """A sharing of zero from pairwise streams that the dealer never has: fresh at every reveal (rule 6)."""
-        z = np.zeros(t.shape, dtype=np.uint64)
+        z, domain = np.zeros(t.shape, dtype=np.uint64), self.of(t)
         for peer, seed in self.entropy.zeros.items():
             words = self.blocks(seed, at, t)
-            z = self.ring.add(z, words) if peer > self.me else self.ring.sub(z, words)
+            z = domain.add(z, words) if peer > self.me else domain.sub(z, words)
         return z
 
     def frame_of(self, e: Equation) -> Frame:
-        width = e.params.get("width", self.lowered.bits)
+        width = e.params.get("width", self.of(e.output.type).bits)
         return frame_of(e.output.type.shape, width)
 
     def packed(self, values: Any, e: Equation) -> Array:
         """Words for the wire; a narrow opening as its low bytes only (rule 9)."""
-        width = e.params.get("width", self.lowered.bits)
+        width = e.params.get("width", self.of(e.output.type).bits)
         words: Array = np.asarray(values, dtype="<u8", order="C")
         if width > 56:
             return words
@@ -252,7 +257,7 @@ class _Party:
 
     def unpacked(self, a: Array, e: Equation) -> Any:
         """The inverse of `packed`; a peer's word wider than the opening is refused."""
-        width = e.params.get("width", self.lowered.bits)
+        width = e.params.get("width", self.of(e.output.type).bits)
         if width <= 56:
             words = np.zeros((*a.shape[:-1], 8), dtype=np.uint8)
             words[..., : a.shape[-1]] = a
@@ -268,7 +273,8 @@ class _Party:
         if e.op == "reveal" and self.me not in recipients(e, self.names):
             return None
         parts = [self.unpacked(next(queues[p]), e) for p in self.others()]
-        return self.ring.low(total(self.ring, [mine, *parts]), e.params.get("width", self.lowered.bits))
+        domain = self.of(e.output.type)
+        return domain.low(total(domain, [mine, *parts]), e.params.get("width", domain.bits))
 
     # results ----------------------------------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ class Type:
 
     lo, hi: the proven or stated range of the real value. noise: the expected size of an error that depends on masks,
     beyond declared rounding (page 7, rule 8). owner: of private values, tables, and masks that their owner knows.
+    bits: 0 for numbers, which add up in the ring; else words of so many bits, which add up by exclusive or.
     """
 
     kind: Kind
@@ -48,6 +49,7 @@ class Type:
     hi: float = inf
     noise: float = 0.0
     owner: str = ""
+    bits: int = 0
 
     @property
     def size(self) -> int:

@@ -67,6 +67,44 @@ def _waves(d: Domain, params: Params, x: Values) -> tuple[Values, Values]:
     return sincos_turns(angles, params["bits"])
 
 
+_ABOVE = np.zeros((256, 4), dtype=np.uint64)  # for each byte c, the positions above it among 256, as four words
+for _c in range(256):
+    _positions = ((1 << 256) - 1) ^ ((1 << (_c + 1)) - 1)
+    _ABOVE[_c] = [(_positions >> (64 * w)) & ((1 << 64) - 1) for w in range(4)]
+
+
+def _bytes_of(x: Values, width: int) -> Values:
+    """The low width − 1 bits of words as bytes, least significant first, new last axis."""
+    n = (width + 6) // 8
+    low = np.bitwise_and(x, np.uint64((1 << (width - 1)) - 1))
+    return np.ascontiguousarray(low, dtype="<u8").reshape(*np.shape(x), 1).view(np.uint8)[..., :n]
+
+
+def _onehot(_: Domain, params: Params, r: Values) -> Values:
+    """For each byte of r, 256 bits of which bit r_j is one."""
+    octets = _bytes_of(r, params["width"])
+    out = np.zeros((*octets.shape, 4), dtype=np.uint64)
+    where = np.right_shift(octets, 6)[..., None].astype(np.int64)
+    np.put_along_axis(out, where, np.left_shift(np.uint64(1), octets.astype(np.uint64) & np.uint64(63))[..., None], -1)
+    return out
+
+
+def _look(_: Domain, params: Params, hot: Values, c: Values) -> Values:
+    """Shares of [r_j > c_j] and [r_j = c_j] for every byte: linear in the one-hot words; packed, `less` bits first."""
+    octets = _bytes_of(c, params["width"])
+    n = octets.shape[-1]
+    word = np.take_along_axis(hot, np.right_shift(octets, 6)[..., None].astype(np.int64), -1)[..., 0]
+    equal = np.right_shift(word, octets.astype(np.uint64) & np.uint64(63)) & np.uint64(1)
+    places = np.arange(n, dtype=np.uint64)
+    if params["what"] == "equal":
+        return np.bitwise_or.reduce(np.left_shift(equal, places), axis=-1)
+    folded = np.bitwise_xor.reduce(np.bitwise_and(hot, _ABOVE[octets]), axis=-1)
+    less = np.bitwise_count(folded).astype(np.uint64) & np.uint64(1)
+    packed = np.bitwise_or.reduce(np.left_shift(less, places), axis=-1)
+    upper = np.left_shift(equal[..., 1:], places[: n - 1] + np.uint64(n))
+    return packed | np.bitwise_or.reduce(upper, axis=-1) if n > 1 else packed
+
+
 def _ring(d: Domain) -> Ring:
     if not isinstance(d, Ring):
         raise ProgramError("shifts and bits are of ring integers")
@@ -84,6 +122,9 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "shr": lambda d, p, x: _ring(d).shr(x, p["by"]),
     "msb": lambda d, _, x: _ring(d).msb(x),
     "series": _series,
+    "onehot": _onehot,
+    "look": _look,
+    "bit": lambda _, p, x: np.right_shift(x, np.uint64(p["at"])) & np.uint64(1),
     "waves": _waves,
     "reshape": lambda _, p, x: x.reshape(p["shape"]),
     "transpose": lambda _, p, x: x.transpose(p["axes"]),

@@ -27,7 +27,7 @@ from mpc.tracing import Frame, Value
 __all__ = ["Lowered", "Suite", "find_suite", "lower"]
 
 _FLOAT = (Kind.PRIVATE, Kind.CLEAR, Kind.TABLE)
-_RULES = frozenset({"mul", "matmul", "truncate", "sigmoid"})
+_RULES = frozenset({"mul", "matmul", "truncate", "sigmoid", "negative", "zero"})
 _RELABELLED = frozenset({"assume", "rounded", "unit", "settle"})  # the same integers under another type
 _NAMES = {"mul": "multiply"}
 
@@ -178,10 +178,10 @@ class _Lowering(RuleTrace):
                 wire._pair = wire._make_pair()
         return wire._pair
 
-    def fresh_pair(self, share: Value) -> tuple[Value, Value]:
-        """Open a share under a mask of its own."""
+    def fresh_pair(self, share: Value, width: int | None = None) -> tuple[Value, Value]:
+        """Open a share, or its low bits, under a mask of its own."""
         lam = self.op("mask", shape=list(share.shape))
-        return self.op("open", self.op("add", share, lam), width=self.bits), lam
+        return self.op("open", self.op("add", share, lam), width=width or self.bits), lam
 
     def define(self, var: Var, share: Callable[[], Value], pair: Callable[[], tuple[Value, Value]] | None) -> _Wire:
         """A secret value by how to make its forms; without `pair`, or if it was so decided, it is opened itself."""
@@ -289,6 +289,12 @@ class _Lowering(RuleTrace):
                 v = e.inputs[0]
                 memo = v in surface and self.suite.memoise
                 known.update(zip(e.outputs, self.pair(surface[v]) if memo else self.fresh_pair(value(v)), strict=True))
+            elif e.op == "masked_low":
+                v = e.inputs[0]
+                wired = v in surface and self.suite.memoise and surface[v] in self.opened.wires
+                width = min(e.params["width"], self.bits)
+                pair = self.pair(surface[v]) if wired else self.fresh_pair(value(v), width)
+                known.update(zip(e.outputs, pair, strict=True))
             else:
                 used = tuple(self.use(value(v)) for v in e.inputs)
                 types = [self.type_of(e.op, e.params, [v.type for v in used], self.where)] * len(e.outputs)
@@ -427,8 +433,8 @@ def _rule_block(e: Equation, suite: Suite, bits: int) -> Block | None:
 def _rule_params(e: Equation, bits: int) -> dict[str, Any]:
     """What a rule is told of the surface equation: plain integers."""
     p = e.params
-    if e.op == "truncate":
-        return {"by": p["by"]}
+    if e.op in ("truncate", "negative", "zero"):
+        return dict(p)
     if e.op == "sigmoid":
         keys = ("coefficients", "cbits", "p", "q", "half")
         return {**{k: p[k] for k in keys}, "shift": bits - p["scale"] - p["period"]}

@@ -57,6 +57,7 @@ _shape = _some(_natural)
 _turns = {"odd": _shape, "bits": _natural, "shift": _natural}
 _PARAMS: dict[str, dict[str, Test]] = {
     "assume": {"lo": _number, "hi": _number},
+    "bit": {"at": _natural},
     "broadcast": {"shape": _shape},
     "call": {"rule": _text, "shape": _shape, "scale": _whole, "lo": _number, "hi": _number, "rounding": _natural},
     "cast": {"kind": _text},
@@ -68,8 +69,12 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "input": {"name": _text, "owner": _text, "shape": _shape, "columns": _or(_none, _some(_text))},
     "labels": {"names": _some(_text), "classes": _some(_text)},
     "mask": {"shape": _shape},
+    "look": {"width": _natural, "what": _text},
+    "masked_low": {"width": _natural},
     "mod": {"by": _natural},
+    "negative": {"width": _natural},
     "number": {"value": _or(_number, _some(_number)), "shape": _shape},
+    "onehot": {"width": _natural},
     "open": {"width": _natural},
     "permutation": {"seed": _natural, "n": _natural},
     "repeat": {"times": _natural, "carry": _natural},
@@ -92,8 +97,13 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "truncate": {"by": _natural},
     "unit": {"by": _text},
     "waves": _turns,
+    "zero": {"width": _natural},
 }
-_MORE = {("const", "scale"): _whole, ("div", "by"): _natural}  # of a program's consts, and of the step's division
+_MORE = {
+    ("const", "scale"): _whole,
+    ("div", "by"): _natural,
+    ("mask", "bits"): _natural,
+}  # of a program's consts, and of the step's division
 
 
 def check_params(op: str, params: dict[str, Any], where: str) -> None:

@@ -78,6 +78,10 @@ class _Plain:
                 return self.share(e, values[0])
             case "truncate":
                 return np.right_shift(values[0].view(np.int64), np.int64(e.params["by"])).view(np.uint64)
+            case "negative":
+                return (values[0].view(np.int64) < 0).astype(np.uint64)
+            case "zero":
+                return (values[0] == 0).astype(np.uint64)
             case "sigmoid":
                 return _sigmoid(e, values[0])
             case "call":

@@ -228,7 +228,7 @@ def _check_block(block: Block, typing_: Typing) -> None:
             _check_repeat(e, typing_)
         elif e.op == "call":
             _check_call(e)
-        elif e.op == "masked" and typing_ is lowered_type:
+        elif e.op in ("masked", "masked_low") and typing_ is lowered_type:
             kinds = [(v.type.kind, v.type.shape) for v in (*e.inputs, *e.outputs)]
             shape = e.inputs[0].type.shape
             if kinds != [(Kind.SHARE, shape), (Kind.PUBLIC, shape), (Kind.MASK, shape)]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RING64", "Domain", "Reals", "Ring"]
+__all__ = ["RING64", "Bits", "Domain", "Domains", "Reals", "Ring", "Shared"]
 
 Values = NDArray[Any]
 
@@ -115,6 +115,59 @@ class Ring:
         return x if width >= self.bits else np.bitwise_and(x, np.uint64((1 << width) - 1))
 
 
+class Bits:
+    """Words of up to 64 bits under exclusive or: Boolean sharing, packed. Addition is its own inverse."""
+
+    def __init__(self, bits: int) -> None:
+        if not 1 <= bits <= 64:
+            raise ValueError(f"a word has 1 to 64 bits, not {bits}")
+        self.bits = bits
+        self._mask = np.uint64((1 << bits) - 1)
+
+    def __repr__(self) -> str:
+        return f"Bits({self.bits})"
+
+    def reduce(self, x: Values) -> Values:
+        """The low `bits` of each word."""
+        return x if self.bits == 64 else np.bitwise_and(x, self._mask)
+
+    def literal(self, value: object) -> Values:
+        """Python integers as words."""
+        return self.reduce(RING64.literal(value))
+
+    def add(self, x: Values, y: Values) -> Values:
+        """x ⊕ y."""
+        return np.bitwise_xor(x, y)
+
+    def sub(self, x: Values, y: Values) -> Values:
+        """x ⊕ y."""
+        return np.bitwise_xor(x, y)
+
+    def neg(self, x: Values) -> Values:
+        """x itself."""
+        return x
+
+    def mul(self, x: Values, y: Values) -> Values:
+        """x ∧ y, bit by bit."""
+        return np.bitwise_and(x, y)
+
+    def matmul(self, x: Values, y: Values) -> Values:
+        """Refused: words have no matrix product."""
+        raise TypeError("packed bits have no matrix product")
+
+    def sum(self, x: Values, axes: tuple[int, ...], keepdims: bool) -> Values:
+        """The exclusive or over axes."""
+        return np.asarray(np.bitwise_xor.reduce(x, axis=axes, keepdims=keepdims))
+
+    def low(self, x: Values, width: int) -> Values:
+        """The low `width` bits."""
+        return x if width >= self.bits else np.bitwise_and(x, np.uint64((1 << width) - 1))
+
+
+Shared = Ring | Bits
+"""The domains in which values are shared."""
+
+
 class Reals:
     """float64, for what an owner computes alone on its own data and for arithmetic on revealed numbers."""
 
@@ -150,6 +203,19 @@ class Reals:
 
 
 RING64 = Ring(64)
+
+
+class Domains:
+    """The domain for each number of packed bits: 0 means the ring of a program."""
+
+    def __init__(self, bits: int) -> None:
+        self.ring = Ring(bits)
+        self._words: dict[int, Bits] = {}
+
+    def __getitem__(self, bits: int) -> Shared:
+        if not bits:
+            return self.ring
+        return self._words.setdefault(bits, Bits(bits))
 
 
 def total(domain: Domain, parts: Sequence[Values]) -> Values:

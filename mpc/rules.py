@@ -77,13 +77,13 @@ def _rule() -> RuleTrace:
     )
 
 
-def mask(shape: Sequence[int] | int = ()) -> Any:
+def mask(shape: Sequence[int] | int = (), bits: int = 0) -> Any:
     """A fresh uniform mask: the sum of the parties' own pseudorandom blocks; the dealer knows it, each party its block.
 
-    Costs nothing to send.
+    bits: if given, words of so many bits that add up by exclusive or. Costs nothing to send.
     """
     full = [shape] if isinstance(shape, int) else list(shape)
-    return _rule().emit("mask", [], {"shape": full})
+    return _rule().emit("mask", [], {"shape": full, **({"bits": bits} if bits else {})})
 
 
 def deal(x: Any) -> Any:
@@ -97,9 +97,10 @@ def open(x: Any, width: int | None = None) -> Any:  # noqa: A001 - the field's w
     width: open only x modulo 2^width; each party reduces its share first and sends ⌈width/8⌉ bytes an element.
     """
     trace = _rule()
-    bits = trace.bits if width is None else operator.index(width)
-    if not 1 <= bits <= trace.bits:
-        raise ProgramError(f"open of {bits} bits in a ring of {trace.bits}", here())
+    most = x.type.bits or trace.bits
+    bits = most if width is None else operator.index(width)
+    if not 1 <= bits <= most:
+        raise ProgramError(f"open of {bits} bits in a domain of {most}", here())
     return trace.emit("open", [x], {"width": bits})
 
 
@@ -112,6 +113,32 @@ def masked(x: Any) -> tuple[Any, Any]:
     types = (Type(Kind.PUBLIC, used.type.shape), Type(Kind.MASK, used.type.shape))
     delta, lam = trace.record("masked", (used,), types, {}, here())
     return delta, lam
+
+
+def masked_low(x: Any, width: int) -> tuple[Any, Any]:
+    """(c, r) with c = x + r public modulo 2^width at least: the value's own wire if there is one, else ⌈width/8⌉ bytes."""
+    trace = _rule()
+    used = trace.use(x)
+    if used.type.kind is not Kind.SHARE:
+        raise LeakError(f"masked_low of a {used.type.kind} value: it takes a share", here())
+    types = (Type(Kind.PUBLIC, used.type.shape), Type(Kind.MASK, used.type.shape))
+    delta, lam = trace.record("masked_low", (used,), types, {"width": width}, here())
+    return delta, lam
+
+
+def onehot(r: Any, width: int) -> Any:
+    """For each byte of a mask's low width − 1 bits, 256 bits of which one is set: packed words, for a deal."""
+    return _rule().emit("onehot", [r], {"width": width})
+
+
+def look(hot: Any, c: Any, width: int, what: str) -> Any:
+    """Shares of [r_j = c_j] for each byte j, or of [r_j > c_j] and, from byte 1 on, [r_j = c_j]: packed bits; local."""
+    return _rule().emit("look", [hot, c], {"width": width, "what": what})
+
+
+def bit(x: Any, at: int) -> Any:
+    """One bit of a public value, or of a mask inside a deal, as a number of the ring."""
+    return _rule().emit("bit", [x], {"at": at})
 
 
 def msb(x: Any) -> Any:

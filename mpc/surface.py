@@ -163,6 +163,8 @@ class SurfaceTrace(Trace):
 
     def binary(self, op: str, x: Any, y: Any) -> Any:
         """Arithmetic on any mix of traced values and plain numbers."""
+        if op in _COMPARISONS:
+            return OPERATIONS[op](x, y)
         values = [v for v in (x, y) if isinstance(v, Value)]
         if any(isinstance(v, Table) for v in values):
             surface_type(op, {}, [v.type for v in values], here())
@@ -170,7 +172,7 @@ class SurfaceTrace(Trace):
             if any(isinstance(v, Secret) for v in values):
                 surface_type(op, {}, [v.type for v in values], here())
             return self.emit(op, [as_real(x), as_real(y)])
-        return _OPERATIONS[op](x, y)
+        return OPERATIONS[op](x, y)
 
 
 # --- numbers that are known while tracing ---------------------------------------------------------------------------
@@ -385,7 +387,8 @@ def _div(x: Any, y: Any) -> Any:
     return current_trace().emit("unit", [x], {"by": str(1 / Fraction(c))}) if c != 1 else x
 
 
-_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+_COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
+OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "add": _sum_like("add"),
     "sub": _sum_like("sub"),
     "mul": _mul,
@@ -564,14 +567,6 @@ def permute(x: Any, seed: int = 0) -> Any:
     return current_trace().emit("take", [x, order], {"axis": 0})
 
 
-def where(condition: Any, a: Any, b: Any) -> Any:
-    """As `numpy.where`, for a public condition."""
-    if isinstance(condition, Value):
-        raise SecretError("mpc.where on a secret or revealed condition is not in the language yet", here())
-    chosen = np.asarray(condition, dtype=bool).astype(np.int64)
-    return a * chosen + b * (1 - chosen)
-
-
 def concatenate(parts: Sequence[Any], axis: int = 0) -> Any:
     """As `numpy.concatenate`; plain arrays among the parts become public constants."""
     values = list(parts)
@@ -656,7 +651,6 @@ FUNCTIONS.update(
         np.vstack: lambda parts: concatenate([p if p.ndim > 1 else p.reshape(1, -1) for p in parts], 0),
         np.hstack: lambda parts: concatenate(parts, 1 if parts[0].ndim > 1 else 0),
         np.dot: matmul,
-        np.where: where,
         np.broadcast_to: broadcast_to,
         np.shape: lambda x: x.shape,
         np.ndim: lambda x: x.ndim,

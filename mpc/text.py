@@ -37,7 +37,7 @@ _JSON = json.JSONDecoder(parse_constant=_no_number)
 _HEAD = re.compile(r"(?P<outs>%\d+(?:, %\d+)*)? ?= (?P<op>[a-z_]+)\((?P<ins>[%\d, ]*)\) ")
 _TAIL = re.compile(r" : (?P<types>.*?) @ (?P<where>\S.*)")
 _TYPE = re.compile(
-    r"(?P<kind>[a-z]+)\[(?P<shape>[\d,]*)\](?: scale (?P<scale>-?\d+))?(?: unit (?P<unit>-?\d+/\d+))?"
+    r"(?P<kind>[a-z]+)\[(?P<shape>[\d,]*)\](?: bits (?P<bits>\d+))?(?: scale (?P<scale>-?\d+))?(?: unit (?P<unit>-?\d+/\d+))?"
     r"(?: in (?P<lo>\S+?)\.\.(?P<hi>\S+))?(?: noise (?P<noise>\S+))?(?: of (?P<owner>\S+))?"
 )
 
@@ -55,6 +55,7 @@ def compact(value: object) -> str:
 def print_type(t: Type) -> str:
     """`secret[190,2] scale 16 in -120.0..120.0`; what is default is left out."""
     out = f"{t.kind}[{','.join(map(str, t.shape))}]"
+    out += f" bits {t.bits}" if t.bits else ""
     out += f" scale {t.scale}" if t.scale else ""
     out += f" unit {t.unit.numerator}/{t.unit.denominator}" if t.unit != 1 else ""
     out += f" in {t.lo!r}..{t.hi!r}" if (t.lo, t.hi) != (-inf, inf) else ""
@@ -104,6 +105,7 @@ def parse_type(text: str) -> Type:
         float(match["hi"]) if match["hi"] else inf,
         float(match["noise"] or 0.0),
         match["owner"] or "",
+        int(match["bits"] or 0),
     )
 
 

@@ -213,15 +213,25 @@ class Value:
     __index__ = _refuse("the number (index)", "shapes and indices must be public settings")
     __complex__ = _refuse("the number (complex)", "reveal it with mpc.reveal(x)")
     __array__ = _refuse("the array (np.asarray)", "use mpc's or numpy's functions on it directly")
-    __lt__ = __le__ = __gt__ = __ge__ = _refuse(
-        "a comparison",
-        "comparisons of secrets are not in the language yet; compare after mpc.reveal, outside the program",
-    )
-    __eq__ = __ne__ = _refuse(
-        "a comparison",
-        "comparisons of secrets are not in the language yet; compare after mpc.reveal, outside the program",
-    )
     __hash__ = object.__hash__
+
+    def __lt__(self, y: Any) -> Any:
+        return self.trace.binary("lt", self, y)
+
+    def __le__(self, y: Any) -> Any:
+        return self.trace.binary("le", self, y)
+
+    def __gt__(self, y: Any) -> Any:
+        return self.trace.binary("gt", self, y)
+
+    def __ge__(self, y: Any) -> Any:
+        return self.trace.binary("ge", self, y)
+
+    def __eq__(self, y: object) -> Any:
+        return self.trace.binary("eq", self, y)
+
+    def __ne__(self, y: object) -> Any:
+        return self.trace.binary("ne", self, y)
 
     def __add__(self, y: Any) -> Any:
         return self.trace.binary("add", self, y)
@@ -336,11 +346,6 @@ def _binary(op: str) -> Callable[[Any, Any], Any]:
     return lambda x, y: current_trace().binary(op, x, y)
 
 
-def _compare(x: Any, y: Any) -> Any:
-    """Refuses at the traced operand; numpy's scalars would hand the question back to numpy without end."""
-    return x.__eq__(y) if isinstance(x, Value) else y.__eq__(x)
-
-
 _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.add: _binary("add"),
     np.subtract: _binary("sub"),
@@ -350,7 +355,12 @@ _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.negative: operator.neg,
     np.positive: operator.pos,
     np.square: lambda x: x * x,
-    **dict.fromkeys((np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal), _compare),
+    np.less: _binary("lt"),
+    np.less_equal: _binary("le"),
+    np.greater: _binary("gt"),
+    np.greater_equal: _binary("ge"),
+    np.equal: _binary("eq"),
+    np.not_equal: _binary("ne"),
 }
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 

@@ -239,6 +239,8 @@ def _crossing(op: str, params: Params, types: list[Type], where: str) -> Type | 
             return Type(Kind.CLEAR, x.shape, owner=x.owner)
         case "secret" if x.kind in (Kind.CONST, Kind.PUBLIC):
             return x.but(kind=Kind.SECRET)
+        case "negative" | "zero":
+            return _compared(op, params, x, where)
         case "sigmoid":
             return _sigmoid_type(params, x, where)
         case "call":
@@ -263,6 +265,14 @@ def reveal_bits(x: Type, wanted: int) -> int:
     if not x.noise:
         return wanted
     return math.floor(-math.log2(min(x.noise, 2.0**512) / float(abs(x.unit)))) - STATISTICAL
+
+
+def _compared(op: str, params: Params, x: Type, where: str) -> Type:
+    if x.kind is not Kind.SECRET or x.unit < 0:
+        raise ProgramError(f"{op} takes a secret in a positive unit", where)
+    if not 2 <= params["width"] <= 64 or raw_bound(x) >= 2.0 ** (params["width"] - 1):
+        raise OverflowRefusal(f"{op}: the value has more than {params['width']} bits", where)
+    return Type(Kind.SECRET, x.shape, lo=0.0, hi=1.0)
 
 
 def _sigmoid_type(params: Params, x: Type, where: str) -> Type:
@@ -371,9 +381,11 @@ def lowered_type(op: str, params: Params, types: list[Type], where: str) -> Type
     if op == "cast":
         return types[0].but(kind=_cast_kind(kinds[0], Kind(params["kind"]), where))
     if op in ("mask", "owner_mask"):
-        return Type(M, tuple(params["shape"]), owner=params.get("owner", ""))
+        return Type(M, tuple(params["shape"]), owner=params.get("owner", ""), bits=params.get("bits", 0))
     if op in ("deal", "open", "reveal", "share", "send"):
-        return Type(M if op == "deal" else _FIXED[op], types[0].shape)
+        return Type(M if op == "deal" else _FIXED[op], types[0].shape, bits=types[0].bits)
+    if op in _ON_BITS:
+        return _ON_BITS[op](params, types, where)
     if op in ("series", "waves"):
         return Type(_unary_kind(op, kinds[0], where), (len(params["odd"]), *types[0].shape))
     if op in _FIXED:
@@ -387,4 +399,37 @@ def lowered_type(op: str, params: Params, types: list[Type], where: str) -> Type
         kind = _linear_kind(op, data, where)
     else:
         raise ProgramError(f"there is no op {op!r}", where)
-    return Type(kind, shape_of(op, params, [t.shape for t in types], where))
+    bits = {t.bits for t in (types[:1] if op in ("dynamic_slice", "take") else types)} or {0}
+    if len(bits) > 1:
+        raise LeakError(f"{op}: a number of the ring meets packed bits; bit(x, i) makes a number of a bit", where)
+    return Type(kind, shape_of(op, params, [t.shape for t in types], where), bits=bits.pop())
+
+
+def byte_count(width: int) -> int:
+    """Bytes of the magnitude of a signed number of `width` bits."""
+    return (width + 6) // 8
+
+
+def _onehot(params: Params, types: list[Type], where: str) -> Type:
+    (x,) = types
+    if x.bits or x.kind not in (M, D) or not 2 <= params["width"] <= 64:
+        raise LeakError("onehot takes a mask of the ring, inside a deal", where)
+    return Type(D, (*x.shape, byte_count(params["width"]), 4), bits=64)
+
+
+def _look(params: Params, types: list[Type], where: str) -> Type:
+    hot, c = types
+    n = byte_count(params["width"])
+    if hot.kind not in (S, M) or c.kind is not P or c.bits or (hot.shape, hot.bits) != ((*c.shape, n, 4), 64):
+        raise LeakError("look takes dealt one-hot words and an opened number", where)
+    return Type(S, c.shape, bits=2 * n - 1 if params["what"] == "less" else n)
+
+
+def _bit(params: Params, types: list[Type], where: str) -> Type:
+    (x,) = types
+    if not 0 <= params["at"] < (x.bits or 64):
+        raise ProgramError(f"there is no bit {params['at']}", where)
+    return Type(_unary_kind("bit", x.kind, where), x.shape)
+
+
+_ON_BITS = {"onehot": _onehot, "look": _look, "bit": _bit}

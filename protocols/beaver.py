@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import mpc
-from protocols import masked
+from protocols import compare, masked
 
 
 @mpc.protocol
@@ -43,6 +43,14 @@ def truncate(x: Any, by: int) -> Any:
 
 SUITE = mpc.Suite(
     "beaver",
-    {"multiply": multiply, "matmul": matmul, "truncate": truncate, "sigmoid": masked.sigmoid},  # with a mask of its own
+    # The last three open under a mask of their own here, since this suite keeps no wires.
+    {
+        "multiply": multiply,
+        "matmul": matmul,
+        "truncate": truncate,
+        "sigmoid": masked.sigmoid,
+        "negative": compare.negative,
+        "zero": compare.zero,
+    },
     memoise=False,
 )

@@ -13,6 +13,7 @@ from typing import Any
 
 import mpc
 from mpc import deal, masked, msb, series, waves
+from protocols import compare
 
 
 def product(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -71,5 +72,14 @@ def sigmoid(x: Any, *, coefficients: list[int], cbits: int, p: int, q: int, half
 
 
 SUITE = mpc.Suite(
-    "masked", {"multiply": multiply, "matmul": matmul, "truncate": truncate, "sigmoid": sigmoid}, memoise=True
+    "masked",
+    {
+        "multiply": multiply,
+        "matmul": matmul,
+        "truncate": truncate,
+        "sigmoid": sigmoid,
+        "negative": compare.negative,
+        "zero": compare.zero,
+    },
+    memoise=True,
 )

@@ -1,0 +1,89 @@
+"""Comparisons of secrets and what follows from them: numpy's names, secret results.
+
+All of it rests on two ops that a suite has rules for: [x < 0] and [x = 0]. A truth value is a secret 0 or 1.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mpc.errors import OverflowRefusal, SecretError, ShapeError
+from mpc.ir import Kind
+from mpc.surface import OPERATIONS, Secret, multiply_out, surface
+from mpc.tracing import FUNCTIONS, Value, here
+from mpc.types import raw_bound
+
+__all__ = ["compare", "is_negative", "is_zero", "where"]
+
+
+def _width(x: Secret, op: str) -> int:
+    bound = raw_bound(x.type)
+    width = 2 + max(0, math.frexp(bound)[1]) if math.isfinite(bound) else 65
+    if width > 64:
+        raise OverflowRefusal(
+            f"{op}: its operand may reach ±{x.type.bound:.6g} at {x.type.scale} fraction bits, {width} bits; declare a "
+            "smaller range, mpc.share(x, range=(lo, hi)), or state one, mpc.assume_range(x, lo, hi)",
+            here(),
+        )
+    return max(width - 1, 2)
+
+
+def _test(op: str, x: Any) -> Secret:
+    trace = surface()
+    if not isinstance(x, Secret):
+        raise SecretError(f"{op} takes a secret value", here())
+    if x.type.unit < 0:
+        x = multiply_out(x)
+    value = trace.emit(op, [x], {"width": _width(x, op)})
+    assert isinstance(value, Secret)
+    return value
+
+
+def is_negative(x: Any) -> Secret:
+    """[x < 0] as a secret 0 or 1. 2 rounds; bytes: those of x's range at its scale, and one more."""
+    return _test("negative", x)
+
+
+def is_zero(x: Any) -> Secret:
+    """[x = 0] as a secret 0 or 1, exactly, at x's own scale. 2 rounds."""
+    return _test("zero", x)
+
+
+def compare(op: str, x: Any, y: Any) -> Any:
+    """x < y and its kin, elementwise; one operand is traced. Known values are compared where they are known."""
+    if any(isinstance(v, Value) and v.type.kind is not Kind.SECRET for v in (x, y)):
+        raise SecretError("compare secrets, or compare revealed numbers outside the program", here())
+    match op:
+        case "lt":
+            return is_negative(x - y)
+        case "gt":
+            return is_negative(y - x)
+        case "ge":
+            return 1 - is_negative(x - y)
+        case "le":
+            return 1 - is_negative(y - x)
+        case "eq":
+            return is_zero(x - y)
+    return 1 - is_zero(x - y)
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """As `numpy.where`: for a public condition by choosing, for a secret one (0 or 1, a comparison) by one product."""
+    if isinstance(condition, Secret):
+        if condition.type.scale or condition.type.lo < 0 or condition.type.hi > 1:
+            raise ShapeError("mpc.where takes a condition that is 0 or 1: a comparison", here())
+        return b + condition * (a - b)
+    if isinstance(condition, Value):
+        raise SecretError(
+            "mpc.where on a revealed condition is not in the language; choose outside the program", here()
+        )
+    chosen = np.asarray(condition, dtype=bool).astype(np.int64)
+    return a * chosen + b * (1 - chosen)
+
+
+OPERATIONS.update({op: partial(compare, op) for op in ("lt", "le", "gt", "ge", "eq", "ne")})
+FUNCTIONS[np.where] = where

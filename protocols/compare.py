@@ -1,0 +1,83 @@
+"""Comparison with zero by one-hot tables: two rounds, any number of parties, an arithmetic result.
+
+x is opened as c = x + r modulo 2^k. With both numbers in bytes, the dealer's one-hot words of r say, byte by byte and
+without talking, whether r_j > c_j and whether r_j = c_j, as XOR-shared bits. These are opened under masks of their own;
+products of the bits are then linear in products of the masks, which the dealer shares as numbers.
+
+Source: the table look-up goes back to Ishai, Kushilevitz, Meldgaard, Orlandi, Paskin-Cherniavsky, "On the power of
+correlated randomness" (2013); the combination with an arithmetic opening is in docs/decisions/comparison.md.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import mpc
+from mpc import bit, deal, look, masked_low, onehot
+
+Bits = frozenset[int]
+
+
+class _Products:
+    """Products of opened bits as linear combinations of dealt products of their masks.
+
+    A bit is E + (1 − 2E)·β with E public and β its mask, so a product over a set of bits is the sum over subsets S of
+    Π_{∉S} E · Π_{∈S} (1 − 2E) · Π_{∈S} β. Every dealt product is multiplied by `factor`, what only the dealer knows.
+    """
+
+    def __init__(self, opened: Any, masks: Any, factor: Any) -> None:
+        self._opened, self._masks, self._factor = opened, masks, factor
+        self._coefficients: dict[Bits, Any] = {}
+
+    def add(self, bits: Bits) -> None:
+        """Add the product of these bits to the sum."""
+        for size in range(len(bits) + 1):
+            for chosen in combinations(sorted(bits), size):
+                term: Any = 1
+                for i in sorted(bits):
+                    e = bit(self._opened, i)
+                    term = (1 - 2 * e if i in chosen else e) * term
+                subset = frozenset(chosen)
+                self._coefficients[subset] = self._coefficients.get(subset, 0) + term
+
+    def total(self) -> Any:
+        """The sum, times the factor, as a share."""
+        result: Any = 0
+        for subset, coefficient in self._coefficients.items():
+            product = self._factor
+            for i in sorted(subset):
+                product = product * bit(self._masks, i)
+            dealt = product if isinstance(product, int) else deal(product)
+            result = coefficient * dealt + result
+        return result
+
+
+@mpc.protocol
+def negative(x: Any, width: int) -> Any:
+    """[x < 0] as a number 0 or 1, elementwise, for |x| < 2^(width − 1).
+
+    2 rounds: ⌈width/8⌉ bytes an element (none, and 1 round, where x is a wire already), then 2J − 1 bits for J bytes.
+    Dealt: 32·J bytes of one-hot words and 3·2^J − 2 words or fewer. Perfectly private: both openings are masked.
+    """
+    c, r = masked_low(x, width)
+    n = (width + 6) // 8
+    masks = mpc.mask(x.shape, bits=2 * n - 1)
+    opened = mpc.open(look(deal(onehot(r, width)), c, width, "less") + masks)
+    sign_c, sign_r = bit(c, width - 1), bit(r, width - 1)
+    borrow = _Products(opened, masks, 1 - 2 * sign_r)
+    for j in range(n):  # r_j > c_j, and all bytes above are equal
+        borrow.add(frozenset({j, *range(n + j, 2 * n - 1)}))
+    return sign_c + (1 - 2 * sign_c) * (deal(sign_r) + borrow.total())
+
+
+@mpc.protocol
+def zero(x: Any, width: int) -> Any:
+    """[x = 0] as a number 0 or 1, elementwise, for |x| < 2^(width − 1). As `negative`; J bits in the second round."""
+    c, r = masked_low(x, width)
+    n = (width + 6) // 8
+    masks = mpc.mask(x.shape, bits=n)
+    opened = mpc.open(look(deal(onehot(r, width)), c, width, "equal") + masks)
+    equal = _Products(opened, masks, 1)
+    equal.add(frozenset(range(n)))
+    return equal.total()
