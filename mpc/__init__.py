@@ -27,6 +27,9 @@ from mpc.errors import (
 from mpc.functions import sigmoid
 from mpc.loops import repeat
 from mpc.lowering import Lowered, Suite
+from mpc.ordering import absolute, argmax, argmin, clip, maximum, median, minimum, quantile, relu, sign, sort, top_k
+from mpc.ordering import max_ as max  # noqa: A004 - numpy's name
+from mpc.ordering import min_ as min  # noqa: A004 - numpy's name
 from mpc.pricing import Plan
 from mpc.programs import Program, ProgramFunction, program
 from mpc.rules import bit, deal, look, mask, masked, masked_low, msb, onehot, open, protocol, series, waves  # noqa: A004 - the field's word
@@ -39,11 +42,9 @@ from mpc.surface import (
     accept_rounding,
     assume_range,
     broadcast_to,
-    clip,
     concatenate,
     constant,
     matmul,
-    maximum,
     mean,
     nonzero,
     permute,
@@ -81,7 +82,10 @@ __all__ = [
     "Suite",
     "Table",
     "UsageError",
+    "absolute",
     "accept_rounding",
+    "argmax",
+    "argmin",
     "assume_range",
     "bit",
     "broadcast_to",
@@ -97,8 +101,12 @@ __all__ = [
     "masked",
     "masked_low",
     "matmul",
+    "max",
     "maximum",
     "mean",
+    "median",
+    "min",
+    "minimum",
     "msb",
     "nonzero",
     "onehot",
@@ -107,6 +115,8 @@ __all__ = [
     "permute",
     "program",
     "protocol",
+    "quantile",
+    "relu",
     "repeat",
     "rescale",
     "reshape",
@@ -115,10 +125,13 @@ __all__ = [
     "series",
     "share",
     "sigmoid",
+    "sign",
     "simulate",
+    "sort",
     "sqrt",
     "stack",
     "sum",
+    "top_k",
     "transpose",
     "waves",
     "where",

@@ -55,7 +55,8 @@ def is_zero(x: Any) -> Secret:
 
 def compare(op: str, x: Any, y: Any) -> Any:
     """x < y and its kin, elementwise; one operand is traced. Known values are compared where they are known."""
-    if any(isinstance(v, Value) and v.type.kind is not Kind.SECRET for v in (x, y)):
+    kinds = {v.type.kind for v in (x, y) if isinstance(v, Value)}
+    if Kind.SECRET not in kinds or not kinds <= {Kind.SECRET, Kind.CONST}:
         raise SecretError("compare secrets, or compare revealed numbers outside the program", here())
     match op:
         case "lt":

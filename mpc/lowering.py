@@ -28,7 +28,7 @@ __all__ = ["Lowered", "Suite", "find_suite", "lower"]
 
 _FLOAT = (Kind.PRIVATE, Kind.CLEAR, Kind.TABLE)
 _RULES = frozenset({"mul", "matmul", "truncate", "sigmoid", "negative", "zero"})
-_RELABELLED = frozenset({"assume", "rounded", "unit", "settle"})  # the same integers under another type
+_RELABELLED = frozenset({"assume", "rounded", "unit", "settle", "within"})  # the same integers under another type
 _NAMES = {"mul": "multiply"}
 
 

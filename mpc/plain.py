@@ -87,7 +87,7 @@ class _Plain:
             case "call":
                 assert e.body is not None
                 return evaluate_block(RING64, e.body, values, no_masks)[0]
-            case "unit" | "settle" | "assume" | "rounded" | "secret" | "reveal":
+            case "unit" | "settle" | "within" | "assume" | "rounded" | "secret" | "reveal":
                 return values[0]
         return np.asarray(KERNELS[e.op](RING64, e.params, *values))
 

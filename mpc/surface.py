@@ -301,7 +301,7 @@ def _aligned(x: Value, y: Value, op: str) -> tuple[Value, Value]:
     return shift_up(x, scale - x.type.scale), shift_up(y, scale - y.type.scale)
 
 
-def _term(c: Any, like: Value) -> Value:
+def term(c: Any, like: Value) -> Value:
     """A plain number as a const that can be added to `like`: in its unit, with at least its scale if that is exact."""
     number = _plain(c)
     t = like.type
@@ -320,11 +320,11 @@ def _sum_like(op: str) -> Callable[[Any, Any], Any]:
         if not isinstance(x, Value):
             if op == "add" and isinstance(x, int | float) and x == 0:
                 return y  # where Python's sum() starts
-            x = _term(x, y)
+            x = term(x, y)
         elif not isinstance(y, Value):
             if isinstance(y, int | float) and y == 0:
                 return x
-            y = _term(y, x)
+            y = term(y, x)
         x, y = _aligned(x, y, op)
         return current_trace().emit(op, [x, y])
 
@@ -540,7 +540,7 @@ def sqrt(x: Any) -> Any:
     return current_trace().emit("sqrt", [as_real(x)])
 
 
-def maximum(x: Any, y: Any) -> Any:
+def known_maximum(x: Any, y: Any) -> Any:
     """The larger of two known values, elementwise. Of secrets it is not in the language yet."""
     if isinstance(x, Secret) or isinstance(y, Secret):
         raise SecretError("the maximum of secrets is not in the language yet", here())
@@ -554,7 +554,7 @@ def nonzero(x: Any) -> Any:
     return current_trace().emit("nonzero", [as_real(x)])
 
 
-def clip(x: Any, lo: float, hi: float) -> Any:
+def known_clip(x: Any, lo: float, hi: float) -> Any:
     """Values of an owner, or revealed ones, limited to [lo, hi]."""
     if isinstance(x, Secret):
         raise SecretError("clip of a secret is not in the language yet; clip before sharing", here())
@@ -576,7 +576,7 @@ def concatenate(parts: Sequence[Any], axis: int = 0) -> Any:
     if any(isinstance(v, Private | Clear) for v in traced):
         values = [as_real(v) for v in values]
     else:
-        values = [v if isinstance(v, Value) else _term(v, traced[0]) for v in values]
+        values = [v if isinstance(v, Value) else term(v, traced[0]) for v in values]
         if len({v.type.unit for v in values}) > 1:
             values = [multiply_out(v) for v in values]
         scale = max(v.type.scale for v in values)

@@ -165,6 +165,7 @@ _SURFACE: dict[str, Callable[[Type, list[Type], Params], Type]] = {
     "settle": _settle,
     "truncate": _truncate,
     "assume": lambda t, _, p: t.but(lo=float(p["lo"]), hi=float(p["hi"])),
+    "within": lambda t, _, p: t.but(lo=max(t.lo, float(p["lo"])), hi=min(t.hi, float(p["hi"]))),
     "rounded": lambda t, _, __: t.but(noise=0.0),
 }
 KNOWN_ONLY = frozenset({"div", "sqrt", "clip", "maximum", "nonzero"})

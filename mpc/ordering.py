@@ -1,0 +1,215 @@
+"""Order: the larger, the largest and where it stands, sorting, quantiles. Tournaments and Batcher's network over
+vectorised comparisons; one round of comparisons for each level whatever the number of elements in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from mpc import surface
+from mpc.comparing import compare, is_negative
+from mpc.errors import ProgramError, SecretError, ShapeError
+from mpc.surface import Secret
+from mpc.tracing import FUNCTIONS, Value, here
+
+__all__ = [
+    "absolute", "argmax", "argmin", "clip", "max_", "maximum", "median", "min_", "minimum", "quantile", "relu", "sign",
+    "sort", "top_k",
+]  # fmt: skip
+
+
+def _secret(x: Any, name: str) -> Secret:
+    if not isinstance(x, Secret):
+        raise SecretError(f"mpc.{name} takes a secret value: mpc.share(x) first", here())
+    return x
+
+
+def sign(x: Any) -> Any:
+    """−1, 0 or 1, elementwise. 2 rounds: two comparisons side by side."""
+    x = _secret(x, "sign")
+    return is_negative(-x) - is_negative(x)
+
+
+def absolute(x: Any) -> Any:
+    """|x|, elementwise: a comparison and a product, 3 rounds."""
+    x = _secret(x, "absolute")
+    return _bounded(x - 2 * (is_negative(x) * x), 0.0, x.type.bound)
+
+
+def relu(x: Any) -> Any:
+    """max(x, 0), elementwise: a comparison and a product, 3 rounds."""
+    x = _secret(x, "relu")
+    return _bounded(x - is_negative(x) * x, 0.0, max(0.0, x.type.hi))
+
+
+def _bounded(x: Any, lo: float, hi: float) -> Any:
+    """A range that follows from what was just computed, where intervals are too coarse to see it."""
+    return surface.surface().emit("within", [x], {"lo": lo, "hi": hi})
+
+
+def _chosen(swap: Any, x: Any, y: Any, lo: float, hi: float) -> Any:
+    return _bounded(x + swap * (y - x), lo, hi)
+
+
+def maximum(x: Any, y: Any) -> Any:
+    """The larger, elementwise: 3 rounds if a secret is among them; of known values, where they are known."""
+    if not any(isinstance(v, Secret) for v in (x, y)):
+        return surface.known_maximum(x, y)
+    x, y = _both(x, y)
+    return _chosen(compare("lt", x, y), x, y, max(x.type.lo, y.type.lo), max(x.type.hi, y.type.hi))
+
+
+def minimum(x: Any, y: Any) -> Any:
+    """The smaller, elementwise: 3 rounds."""
+    x, y = _both(x, y)
+    return _chosen(compare("lt", y, x), x, y, min(x.type.lo, y.type.lo), min(x.type.hi, y.type.hi))
+
+
+def _both(x: Any, y: Any) -> tuple[Any, Any]:
+    like = x if isinstance(x, Value) else y
+    if not isinstance(like, Value):
+        raise SecretError("at least one operand is a secret", here())
+    return (v if isinstance(v, Value) else surface.term(v, like) for v in (x, y))  # type: ignore[return-value]
+
+
+def clip(x: Any, lo: float, hi: float) -> Any:
+    """x limited to [lo, hi]: 6 rounds for a secret; of known values, where they are known."""
+    if not isinstance(x, Secret):
+        return surface.known_clip(x, lo, hi)
+    return minimum(maximum(x, lo), hi)
+
+
+def _last(x: Any, axis: int | None, name: str) -> Any:
+    """The axis that is looked along as the last one."""
+    x = _secret(x, name)
+    if axis is None:
+        return x.ravel()
+    if not -x.ndim <= axis < x.ndim:
+        raise ShapeError(f"axis {axis} is out of bounds for {x.ndim} dimensions", here())
+    order = [i for i in range(x.ndim) if i != axis % x.ndim]
+    return x.transpose([*order, axis % x.ndim])
+
+
+def _extreme(x: Any, axis: int | None, name: str, pick: Callable[[Any, Any], Any]) -> Any:
+    x = _last(x, axis, name)
+    if not x.shape or not x.shape[-1]:
+        raise ProgramError(f"mpc.{name} of no elements", here())
+    while x.shape[-1] > 1:
+        n = x.shape[-1]
+        won = pick(x[..., : n // 2], x[..., n // 2 : 2 * (n // 2)])
+        x = surface.concatenate([won, x[..., n - 1 :]], axis=-1) if n % 2 else won
+    return x[..., 0]
+
+
+def max_(x: Any, axis: int | None = None) -> Any:
+    """The largest along an axis (of all, if None): 3·⌈log2 n⌉ rounds."""
+    return _extreme(x, axis, "max", maximum)
+
+
+def min_(x: Any, axis: int | None = None) -> Any:
+    """The smallest along an axis: 3·⌈log2 n⌉ rounds."""
+    return _extreme(x, axis, "min", minimum)
+
+
+def argmax(x: Any, axis: int | None = None) -> Any:
+    """The first index of the largest, secret: 3·⌈log2 n⌉ rounds."""
+    x = _last(x, axis, "argmax")
+    n = x.shape[-1] if x.shape else 0
+    if not n:
+        raise ProgramError("mpc.argmax of no elements", here())
+    at: Any = surface.broadcast_to(surface.secret(np.arange(n)), x.shape)
+    while (n := x.shape[-1]) > 1:
+        (a, b), (i, j), (c, k) = _halves(x, n), _halves(at, n), (x[..., n - 1 :], at[..., n - 1 :])
+        later = compare("lt", a, b)
+        x = _chosen(later, a, b, x.type.lo, x.type.hi)
+        at = _chosen(later, i, j, at.type.lo, at.type.hi)
+        if n % 2:
+            x, at = surface.concatenate([x, c], axis=-1), surface.concatenate([at, k], axis=-1)
+    return at[..., 0]
+
+
+def _halves(x: Any, n: int) -> tuple[Any, Any]:
+    """Neighbours, so that of equal values the first stays first."""
+    return x[..., 0 : 2 * (n // 2) : 2], x[..., 1 : 2 * (n // 2) : 2]
+
+
+def argmin(x: Any, axis: int | None = None) -> Any:
+    """The first index of the smallest, secret: 3·⌈log2 n⌉ rounds."""
+    return argmax(-_secret(x, "argmin"), axis)
+
+
+def _layers(n: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Batcher's merge exchange for any n: layers of disjoint pairs (i, j), i < j.
+
+    Source: Knuth, The Art of Computer Programming 3, 5.2.2, Algorithm M.
+    """
+    t = max(1, math.ceil(math.log2(n))) if n > 1 else 0
+    p = 1 << (t - 1) if t else 0
+    while p:
+        q, r, d = 1 << (t - 1), 0, p
+        while True:
+            low = [i for i in range(n - d) if i & p == r]
+            yield low, [i + d for i in low]
+            if q == p:
+                break
+            d, q, r = q - p, q // 2, p
+        p //= 2
+
+
+def sort(x: Any, axis: int = -1) -> Any:
+    """Ascending, along an axis: Batcher's network, ⌈log2 n⌉(⌈log2 n⌉ + 1)/2 layers of 3 rounds each."""
+    x = _secret(x, "sort")
+    if not x.shape:
+        raise ShapeError("mpc.sort of a scalar", here())
+    order = [i for i in range(x.ndim) if i != axis % x.ndim]
+    order.append(axis % x.ndim)
+    y, n = x.transpose(order), x.shape[axis]
+    lo, hi = x.type.lo, x.type.hi
+    for low, high in _layers(n):
+        if not low:
+            continue
+        rest = [i for i in range(n) if i not in {*low, *high}]
+        a, b = y[..., low], y[..., high]
+        moved = compare("lt", b, a) * (b - a)
+        parts = [_bounded(a + moved, lo, hi), _bounded(b - moved, lo, hi), *([y[..., rest]] if rest else [])]
+        y = surface.concatenate(parts, axis=-1)[..., np.argsort([*low, *high, *rest])]
+    return y.transpose(list(np.argsort(order)))
+
+
+def top_k(x: Any, k: int, axis: int = -1) -> Any:
+    """The k largest, descending, along an axis; cost of a sort."""
+    n = _secret(x, "top_k").shape[axis] if x.shape else 0
+    if not 1 <= k <= n:
+        raise ProgramError(f"mpc.top_k of {k} among {n} elements", here())
+    y = sort(_last(x, axis, "top_k"))
+    y = y[..., list(range(n - 1, n - 1 - k, -1))]
+    return y.transpose(list(np.argsort([*[i for i in range(x.ndim) if i != axis % x.ndim], axis % x.ndim])))
+
+
+def quantile(x: Any, q: float, axis: int | None = None) -> Any:
+    """As `numpy.quantile` with linear interpolation, for one public q; cost of a sort."""
+    if not 0 <= q <= 1:
+        raise ProgramError(f"a quantile lies between 0 and 1, not {q}", here())
+    y = _last(x, axis, "quantile")
+    n = y.shape[-1] if y.shape else 0
+    if not n:
+        raise ProgramError("mpc.quantile of no elements", here())
+    y, place = sort(y), q * (n - 1)
+    at, part = math.floor(place), place - math.floor(place)
+    low = y[..., at]
+    return low + (y[..., at + 1] - low) * part if part else low
+
+
+def median(x: Any, axis: int | None = None) -> Any:
+    """The middle value, or the mean of the two; cost of a sort."""
+    return quantile(x, 0.5, axis)
+
+
+FUNCTIONS.update({
+    np.max: max_, np.min: min_, np.argmax: argmax, np.argmin: argmin, np.sort: sort, np.median: median, np.clip: clip,
+    np.quantile: quantile,
+})  # fmt: skip
