@@ -6,6 +6,7 @@ One table serves `plain`, the parties' engine, the dealer and an owner's own flo
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,13 @@ def _take_shape(params: Params, x: Shape, index: Shape) -> Shape:
     return (*x[:axis], *index, *x[axis + 1 :])
 
 
+def _const_shape(params: Params) -> Shape:
+    shape = tuple(params["shape"])
+    if np.shape(params["value"]) != ((prod(shape),) if shape else ()) and np.shape(params["value"]) != shape:
+        raise ValueError("not as many values as the shape has elements")
+    return shape
+
+
 _SHAPES: dict[str, Callable[..., Shape]] = {
     "add": _broadcast_shape,
     "sub": _broadcast_shape,
@@ -147,7 +155,7 @@ _SHAPES: dict[str, Callable[..., Shape]] = {
     "matmul": _matmul_shape,
     "sum": _sum_shape,
     "take": _take_shape,
-    "const": lambda p: tuple(p["shape"]),
+    "const": _const_shape,
     "permutation": lambda p: (p["n"],),
     **{op: _by_probe(op) for op in ("reshape", "transpose", "broadcast", "slice", "dynamic_slice")},
 }

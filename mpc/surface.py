@@ -271,7 +271,7 @@ def multiply_out(x: Value) -> Value:
     if unit == 1:
         return x
     bits = 0
-    if unit.denominator > 1:
+    if unit.denominator > 1 or abs(unit.numerator) >= 1 << 20:  # a float such as 0.1 is 52 bits over a power of two
         best = 20 - math.floor(math.log2(abs(unit)))
         spare = math.floor(-_room(max(raw_bound(x.type), 1.0), float(abs(unit))))
         if spare < best - 10:
