@@ -11,6 +11,9 @@ Programs use `share`, arithmetic, `repeat` and `reveal`; protocol rules use `mas
 """
 
 from mpc.api import emulate, simulate
+from mpc.arrays import broadcast_to, concatenate, matmul, mean, permute, reshape, stack, transpose, where
+from mpc.arrays import sum_ as sum  # noqa: A004 - numpy's name
+from mpc.define import ProgramFunction, program
 from mpc.errors import (
     InputError,
     LeakError,
@@ -24,39 +27,25 @@ from mpc.errors import (
     UsageError,
 )
 from mpc.functions import sigmoid
-from mpc.loops import repeat
-from mpc.lowering import Lowered, Suite
-from mpc.pricing import Plan
-from mpc.programs import Program, ProgramFunction, program
-from mpc.rules import deal, mask, masked, msb, open, protocol, series, waves  # noqa: A004 - the field's word
-from mpc.surface import (
-    PerParty,
-    Private,
-    Public,
-    Secret,
-    Table,
+from mpc.language import (
     accept_rounding,
     assume_range,
-    broadcast_to,
     clip,
-    concatenate,
     constant,
-    matmul,
     maximum,
-    mean,
     nonzero,
-    permute,
     rescale,
-    reshape,
     reveal,
     secret,
     share,
     sqrt,
-    stack,
-    transpose,
-    where,
 )
-from mpc.surface import sum_ as sum  # noqa: A004 - numpy's name
+from mpc.loops import repeat
+from mpc.lowering import Lowered, Suite
+from mpc.pricing import Plan
+from mpc.programs import Program
+from mpc.rules import deal, mask, masked, msb, open, protocol, series, waves  # noqa: A004 - the field's word
+from mpc.surface import PerParty, Private, Public, Secret, Table
 from mpc.table import Schema, owned
 
 __all__ = [

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from mpc.define import ProgramFunction
 from mpc.errors import InputError, MpcError, PeerError, PolicyError, UsageError
-from mpc.programs import ProgramFunction
 from mpc.table import Schema
 from parties.actor import Actor
 from parties.agree import Terms, Verdict

@@ -15,7 +15,7 @@ from traced import given as inputs
 from traced import shared, some, trace
 
 import mpc
-from mpc import functions, surface, types
+from mpc import functions, language, types
 from mpc.ir import Kind, Type, walk
 from mpc.testing import deterministic_entropy
 from protocols import MASKED
@@ -281,7 +281,7 @@ def test_more_bits_are_refused_with_the_cure() -> None:
 
 
 def test_a_text_that_reveals_more_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surface, "reveal_bits", lambda t, wanted: wanted)
+    monkeypatch.setattr(language, "reveal_bits", lambda t, wanted: wanted)
     with pytest.raises(mpc.LeakError, match="low bits that depend on masks"):
         revealed(16)
 
