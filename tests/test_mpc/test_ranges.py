@@ -15,7 +15,7 @@ from traced import given as inputs
 from traced import shared, some, trace
 
 import mpc
-from mpc import functions, language, types
+from mpc import functions, language, surface, types
 from mpc.ir import Kind, Type, walk
 from mpc.testing import deterministic_entropy
 from protocols import MASKED
