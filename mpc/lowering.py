@@ -214,6 +214,9 @@ class _Lowering(RuleTrace):
                 self.rule(e)
             else:
                 self.linear(e)
+            for var in e.outputs:
+                if var in self.wires:  # in the program's order, so that a long chain is no deep recursion
+                    (self.pair if var in self.opened.wires else self.share)(var)
 
     def suite_rule(self, e: Equation) -> Block | None:
         """The traced rule behind an equation, if it needs one."""
