@@ -11,7 +11,10 @@ Programs use `share`, arithmetic, `repeat` and `reveal`; protocol rules use `mas
 """
 
 from mpc.api import emulate, simulate
+from mpc.arrays import broadcast_to, concatenate, matmul, mean, permute, reshape, stack, transpose
+from mpc.arrays import sum_ as sum  # noqa: A004 - numpy's name
 from mpc.comparing import is_negative, is_zero, where
+from mpc.define import ProgramFunction, program
 from mpc.errors import (
     InputError,
     LeakError,
@@ -25,39 +28,26 @@ from mpc.errors import (
     UsageError,
 )
 from mpc.functions import sigmoid
+from mpc.language import (
+    accept_rounding,
+    assume_range,
+    constant,
+    nonzero,
+    rescale,
+    reveal,
+    secret,
+    share,
+    sqrt,
+)
 from mpc.loops import repeat
 from mpc.lowering import Lowered, Suite
 from mpc.ordering import absolute, argmax, argmin, clip, maximum, median, minimum, quantile, relu, sign, sort, top_k
 from mpc.ordering import max_ as max  # noqa: A004 - numpy's name
 from mpc.ordering import min_ as min  # noqa: A004 - numpy's name
 from mpc.pricing import Plan
-from mpc.programs import Program, ProgramFunction, program
+from mpc.programs import Program
 from mpc.rules import bit, deal, look, mask, masked, masked_low, msb, onehot, open, protocol, series, waves  # noqa: A004 - the field's word
-from mpc.surface import (
-    PerParty,
-    Private,
-    Public,
-    Secret,
-    Table,
-    accept_rounding,
-    assume_range,
-    broadcast_to,
-    concatenate,
-    constant,
-    matmul,
-    mean,
-    nonzero,
-    permute,
-    rescale,
-    reshape,
-    reveal,
-    secret,
-    share,
-    sqrt,
-    stack,
-    transpose,
-)
-from mpc.surface import sum_ as sum  # noqa: A004 - numpy's name
+from mpc.surface import PerParty, Private, Public, Secret, Table
 from mpc.table import Schema, owned
 
 __all__ = [

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mpc.define import ProgramFunction
 from mpc.errors import UsageError
 from mpc.lowering import Suite
 from mpc.memory import Emulation, names_of, run_in_memory
 from mpc.prg import DealerEntropy, PartyEntropy
-from mpc.programs import Program, ProgramFunction
+from mpc.programs import Program
 from mpc.table import owned
 
 __all__ = ["emulate", "simulate"]

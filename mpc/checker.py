@@ -54,10 +54,10 @@ class _Node:
     occurs: frozenset[Var]
     loop: bool = False
 
-    def free(self, elsewhere: set[Var]) -> bool:
-        if self.loop:
-            return not self.pads & elsewhere
-        return bool(self.pads - elsewhere)
+    def free(self, holders: dict[Var, set[int]]) -> bool:
+        """Whether a mask of its own (of a loop: every one) occurs in no other opening that is left."""
+        alone = [len(holders[m]) == 1 for m in self.pads]
+        return all(alone) if self.loop else any(alone)
 
 
 class _Check:
@@ -191,22 +191,34 @@ class _Check:
 
 def _order(nodes: list[_Node]) -> None:
     """Find the order, last opening first: one whose own mask occurs in no other that is left."""
-    left = list(nodes)
-    while left:
-        for node in left:
-            elsewhere = {m for other in left if other is not node for m in other.occurs}
-            if node.free(elsewhere):
-                left.remove(node)
-                break
-        else:
-            node = next((n for n in left if not n.loop), left[0])
-            rival = next((n for n in left if n is not node and node.pads & n.occurs), node)
-            raise LeakError(
-                "open: a mask is used twice; the mask of this opening also occurs in the one at "
-                f"{rival.where or 'another line'}, and their difference would be open: "
-                "make a mask of its own for each opening, mask(x.shape)",
-                node.where,
-            )
+    left = dict.fromkeys(range(len(nodes)))
+    holders: dict[Var, set[int]] = {}
+    for i, node in enumerate(nodes):
+        for m in node.occurs | node.pads:
+            holders.setdefault(m, set()).add(i)
+    todo = list(left)
+    while todo:
+        i = todo.pop()
+        if i not in left or not nodes[i].free(holders):
+            continue
+        del left[i]
+        for m in nodes[i].occurs | nodes[i].pads:
+            holders[m].discard(i)
+            if len(holders[m]) == 1:
+                todo.extend(holders[m])
+    if left:
+        _refuse([nodes[i] for i in left])
+
+
+def _refuse(left: list[_Node]) -> None:
+    node = next((n for n in left if not n.loop), left[0])
+    rival = next((n for n in left if n is not node and node.pads & n.occurs), node)
+    raise LeakError(
+        "open: a mask is used twice; the mask of this opening also occurs in the one at "
+        f"{rival.where or 'another line'}, and their difference would be open: "
+        "make a mask of its own for each opening, mask(x.shape)",
+        node.where,
+    )
 
 
 def check_openings(block: Block) -> None:

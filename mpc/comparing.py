@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from mpc.arithmetic import aligned, multiply_out, term
 from mpc.errors import OverflowRefusal, SecretError, ShapeError
 from mpc.ir import Kind
-from mpc.surface import OPERATIONS, Secret, multiply_out, surface
+from mpc.language import secret
+from mpc.surface import OPERATIONS, Secret, surface
 from mpc.tracing import FUNCTIONS, Value, here
 from mpc.types import raw_bound
 
@@ -72,12 +74,20 @@ def compare(op: str, x: Any, y: Any) -> Any:
     return 1 - is_zero(x - y)
 
 
+def choose(condition: Secret, x: Any, y: Any) -> Any:
+    """x where a secret condition is 0, y where it is 1: one product, and a range that spans no more than the two."""
+    like = next((v for v in (x, y) if isinstance(v, Value)), condition)
+    x, y = (secret(v if isinstance(v, Value) else term(v, like)) for v in (x, y))
+    x, y = aligned(x, y, "choose")
+    return surface().emit("choose", [condition, x, y])
+
+
 def where(condition: Any, a: Any, b: Any) -> Any:
     """As `numpy.where`: for a public condition by choosing, for a secret one (0 or 1, a comparison) by one product."""
     if isinstance(condition, Secret):
         if condition.type.scale or condition.type.lo < 0 or condition.type.hi > 1:
             raise ShapeError("mpc.where takes a condition that is 0 or 1: a comparison", here())
-        return b + condition * (a - b)
+        return choose(condition, b, a)
     if isinstance(condition, Value):
         raise SecretError(
             "mpc.where on a revealed condition is not in the language; choose outside the program", here()

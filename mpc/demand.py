@@ -7,15 +7,15 @@ the fewest words, so that the order of a program's lines does not matter: not on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from mpc.flow import Network
 from mpc.ir import Block, Equation, Kind, Var
 from mpc.kernels import LINEAR
 
 __all__ = ["Opened", "choose", "is_linear"]
 
-_ALIAS = frozenset({"assume", "rounded", "unit", "settle", "within", "secret"})
+_ALIAS = frozenset({"assume", "rounded", "unit", "settle", "secret"})
 
 
 def is_linear(e: Equation) -> bool:
@@ -28,78 +28,60 @@ def is_linear(e: Equation) -> bool:
 
 @dataclass
 class _Node:
-    cost: float
+    cost: int  # of opening it: words, times iterations, times the parties that send
     parents: tuple[Var, ...] | None  # None: not linear, it can only be opened itself
 
 
 @dataclass
 class _Graph:
+    parties: int
     nodes: dict[Var, _Node] = field(default_factory=dict)
     demanded: set[Var] = field(default_factory=set)
 
-    def read(self, block: Block, weight: float, demands: dict[Equation, set[int]], parties: int) -> None:
+    def read(self, block: Block, weight: int, demands: dict[Equation, set[int]]) -> None:
         for e in block.equations:
             self.demanded |= {e.inputs[i] for i in demands.get(e, ())}
             if e.op == "repeat":
-                self._loop(e, weight, demands, parties)
+                self._loop(e, weight, demands)
                 continue
             for var in e.outputs:
                 if var.type.kind is Kind.SECRET:
-                    share = 1.0 / parties if e.op == "share" else 1.0
+                    senders = 1 if e.op == "share" else self.parties
                     secret = tuple(v for v in e.inputs if v.type.kind is Kind.SECRET)
-                    self.nodes[var] = _Node(var.type.size * weight * share, secret if is_linear(e) else None)
+                    self.nodes[var] = _Node(var.type.size * weight * senders, secret if is_linear(e) else None)
 
-    def _loop(self, e: Equation, weight: float, demands: dict[Equation, set[int]], parties: int) -> None:
+    def _loop(self, e: Equation, weight: int, demands: dict[Equation, set[int]]) -> None:
         assert e.body is not None
         times, carry = e.params["times"], e.params["carry"]
-        inner = weight * times
         for i, p in enumerate(e.body.params[1:]):
-            outer = e.inputs[i]
             if p.type.kind is Kind.SECRET:
-                parents = (outer, e.body.results[i]) if i < carry else (outer,)
-                self.nodes[p] = _Node(p.type.size * inner, parents)
+                parents = (e.inputs[i], e.body.results[i]) if i < carry else (e.inputs[i],)
+                self.nodes[p] = _Node(p.type.size * weight * times * self.parties, parents)
         for out, start, end in zip(e.outputs, e.inputs[:carry], e.body.results, strict=True):
-            self.nodes[out] = _Node(out.type.size * weight, (start, end))
-        self.read(e.body, inner, demands, parties)
+            self.nodes[out] = _Node(out.type.size * weight * self.parties, (start, end))
+        self.read(e.body, weight * times, demands)
 
-    def wires(self, opened: Iterable[Var]) -> set[Var]:
-        """Every value that is a wire if these are opened: the greatest solution, since loops feed themselves."""
-        chosen = set(opened)
-        have = {v for v, node in self.nodes.items() if node.parents is not None or v in chosen}
-        while True:
-            lost = {v for v in have if v not in chosen and any(p not in have for p in self.nodes[v].parents or ())}
-            if not lost:
-                return have
-            have -= lost
+    def cut(self) -> set[Var]:
+        """What to open: the cheapest cut between the demanded values and what they could all be derived from.
 
-    def cost(self, opened: Iterable[Var]) -> float:
-        return sum(self.nodes[v].cost for v in opened)
-
-    def prune(self, opened: set[Var]) -> set[Var]:
-        """Leave out what the rest gives for nothing, the dearest first."""
-        for v in sorted(opened, key=lambda v: (-self.nodes[v].cost, -v.number)):
-            rest = opened - {v}
-            if v in self.wires(rest) and self.demanded <= self.wires(rest):
-                opened = rest
-        return opened
-
-    def ancestors(self, of: Iterable[Var]) -> set[Var]:
-        found: set[Var] = set()
-        todo = list(of)
-        while todo:
-            v = todo.pop()
-            if v not in found:
-                found.add(v)
-                todo.extend(self.nodes[v].parents or ())
-        return found
-
-    def candidates(self, opened: set[Var]) -> Iterator[set[Var]]:
-        for v in sorted(self.ancestors(opened), key=lambda v: v.number):
-            parents = self.nodes[v].parents
-            if parents:
-                yield set(parents)
-                if len(set(parents)) > 1:
-                    yield from ({p} for p in parents)
+        Value v stands for two places: 2v, "v is needed as a wire", and 2v + 1, "v is derived". Being needed without
+        being derived costs an opening; being derived makes every parent needed. Of equal cuts the one that opens the
+        earliest values is taken, since what else they are used for then is free.
+        """
+        at = {v: 2 * i for i, v in enumerate(self.nodes)}
+        source, sink = 2 * len(at), 2 * len(at) + 1
+        net = Network(2 * len(at) + 2)
+        endless = 1 + sum(node.cost for node in self.nodes.values())
+        for v, node in self.nodes.items():
+            if v in self.demanded:
+                net.connect(source, at[v], endless)
+            net.connect(at[v], at[v] + 1 if node.parents is not None else sink, node.cost)
+            for p in node.parents or ():
+                net.connect(at[v] + 1, at[p], endless)
+        net.saturate(source, sink)
+        before_cut = net.away_from(sink)
+        needed = {v for v, i in at.items() if i in before_cut}
+        return {v for v in needed if self.nodes[v].parents is None or at[v] + 1 not in before_cut}
 
 
 @dataclass(frozen=True)
@@ -111,27 +93,15 @@ class Opened:
 
 
 def choose(block: Block, demands: dict[Equation, set[int]], parties: int) -> Opened:
-    """The set of values to open. demands: for each equation the operands that its rule takes as masked wires."""
-    graph = _Graph()
-    graph.read(block, 1.0, demands, parties)
-    opened = graph.prune(set(graph.demanded))
-    best = graph.cost(opened)
-    improved = True
-    while improved:
-        improved = False
-        for extra in graph.candidates(opened):
-            trial = graph.prune(opened | extra)
-            cost = graph.cost(trial)
-            earlier = sum(v.number for v in trial) < sum(v.number for v in opened)
-            if cost < best - 1e-9 or (cost < best + 1e-9 and len(trial) <= len(opened) and earlier):
-                opened, best, improved = trial, cost, True
-                break
-    wires = graph.wires(opened)
+    """The cheapest set of values to open. demands: for each equation the operands that its rule takes as wires."""
+    graph = _Graph(parties)
+    graph.read(block, 1, demands)
+    cut = graph.cut()
     used: set[Var] = set()
     todo = list(graph.demanded)
     while todo:
         v = todo.pop()
         if v not in used:
             used.add(v)
-            todo.extend(() if v in opened else graph.nodes[v].parents or ())
-    return Opened(frozenset(opened), frozenset(used & wires))
+            todo.extend(() if v in cut else graph.nodes[v].parents or ())
+    return Opened(frozenset(cut & used), frozenset(used))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mpc.arithmetic import multiply_out
 from mpc.errors import OverflowRefusal, ProgramError, SecretError
 from mpc.series import HALF_PERIODS, series, series_params
-from mpc.surface import Secret, multiply_out, surface, truncate
+from mpc.surface import Secret, surface, truncate
 from mpc.tracing import here
 
 __all__ = ["sigmoid"]

@@ -6,6 +6,7 @@ One table serves `plain`, the parties' engine, the dealer and an owner's own flo
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -97,12 +98,12 @@ def _look(_: Domain, params: Params, hot: Values, c: Values) -> Values:
     equal = np.right_shift(word, octets.astype(np.uint64) & np.uint64(63)) & np.uint64(1)
     places = np.arange(n, dtype=np.uint64)
     if params["what"] == "equal":
-        return np.bitwise_or.reduce(np.left_shift(equal, places), axis=-1)
+        return np.asarray(np.bitwise_or.reduce(np.left_shift(equal, places), axis=-1))
     folded = np.bitwise_xor.reduce(np.bitwise_and(hot, _ABOVE[octets]), axis=-1)
     less = np.bitwise_count(folded).astype(np.uint64) & np.uint64(1)
-    packed = np.bitwise_or.reduce(np.left_shift(less, places), axis=-1)
     upper = np.left_shift(equal[..., 1:], places[: n - 1] + np.uint64(n))
-    return packed | np.bitwise_or.reduce(upper, axis=-1) if n > 1 else packed
+    both = np.concatenate([np.left_shift(less, places), upper], axis=-1)
+    return np.asarray(np.bitwise_or.reduce(both, axis=-1))
 
 
 def _ring(d: Domain) -> Ring:
@@ -175,6 +176,13 @@ def _take_shape(params: Params, x: Shape, index: Shape) -> Shape:
     return (*x[:axis], *index, *x[axis + 1 :])
 
 
+def _const_shape(params: Params) -> Shape:
+    shape = tuple(params["shape"])
+    if np.shape(params["value"]) != ((prod(shape),) if shape else ()) and np.shape(params["value"]) != shape:
+        raise ValueError("not as many values as the shape has elements")
+    return shape
+
+
 _SHAPES: dict[str, Callable[..., Shape]] = {
     "add": _broadcast_shape,
     "sub": _broadcast_shape,
@@ -188,7 +196,7 @@ _SHAPES: dict[str, Callable[..., Shape]] = {
     "matmul": _matmul_shape,
     "sum": _sum_shape,
     "take": _take_shape,
-    "const": lambda p: tuple(p["shape"]),
+    "const": _const_shape,
     "permutation": lambda p: (p["n"],),
     **{op: _by_probe(op) for op in ("reshape", "transpose", "broadcast", "slice", "dynamic_slice")},
 }

@@ -10,20 +10,11 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from mpc.arithmetic import multiply_out, shift_up
 from mpc.errors import OverflowRefusal, ProgramError, ShapeError
 from mpc.ir import Block, Equation, Kind, Type, Var
-from mpc.surface import (
-    FRACTION_BITS,
-    Clear,
-    Private,
-    Secret,
-    SurfaceTrace,
-    multiply_out,
-    secret,
-    shift_up,
-    surface,
-    truncate,
-)
+from mpc.language import secret
+from mpc.surface import FRACTION_BITS, Clear, Private, Secret, SurfaceTrace, surface, truncate
 from mpc.tracing import Frame, Index, Value, here
 
 __all__ = ["repeat"]

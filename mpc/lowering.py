@@ -18,6 +18,7 @@ from typing import Any
 
 from mpc.demand import Opened, choose, is_linear
 from mpc.errors import ProgramError, UsageError
+from mpc.expand import expand
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.programs import FORMAT, InputSpec, Output, Program, renumber
 from mpc.rules import Rule, RuleTrace
@@ -28,7 +29,7 @@ __all__ = ["Lowered", "Suite", "find_suite", "lower"]
 
 _FLOAT = (Kind.PRIVATE, Kind.CLEAR, Kind.TABLE)
 _RULES = frozenset({"mul", "matmul", "truncate", "sigmoid", "negative", "zero"})
-_RELABELLED = frozenset({"assume", "rounded", "unit", "settle", "within"})  # the same integers under another type
+_RELABELLED = frozenset({"assume", "rounded", "unit", "settle"})  # the same integers under another type
 _NAMES = {"mul": "multiply"}
 
 
@@ -214,6 +215,9 @@ class _Lowering(RuleTrace):
                 self.rule(e)
             else:
                 self.linear(e)
+            for var in e.outputs:
+                if var in self.wires:  # in the program's order, so that a long chain is no deep recursion
+                    (self.pair if var in self.opened.wires else self.share)(var)
 
     def suite_rule(self, e: Equation) -> Block | None:
         """The traced rule behind an equation, if it needs one."""
@@ -441,14 +445,14 @@ def _rule_params(e: Equation, bits: int) -> dict[str, Any]:
     return {}
 
 
-def _demands(program: Program, suite: Suite, bits: int) -> dict[Equation, set[int]]:
+def _demands(block: Block, suite: Suite, bits: int) -> dict[Equation, set[int]]:
     """For each equation, the operands that its rule takes as masked wires."""
     found: dict[Equation, set[int]] = {}
-    for e in _surface(program.block):
-        block = _rule_block(e, suite, bits) if suite.memoise else None
-        if block is not None:
-            wanted = {v for inner in block.equations if inner.op == "masked" for v in inner.inputs}
-            found[e] = {i for i, v in enumerate(block.params) if v in wanted}
+    for e in _surface(block):
+        rule = _rule_block(e, suite, bits) if suite.memoise else None
+        if rule is not None:
+            wanted = {v for inner in rule.equations if inner.op == "masked" for v in inner.inputs}
+            found[e] = {i for i, v in enumerate(rule.params) if v in wanted}
     return found
 
 
@@ -461,10 +465,11 @@ def _surface(block: Block) -> Iterator[Equation]:
 
 def lower(program: Program, suite: Suite, bits: int = 64) -> Lowered:
     """Lower a program by a suite's rules over the ring of `bits`. LeakError if a rule does what shares cannot."""
-    opened = choose(program.block, _demands(program, suite, bits), len(program.parties))
+    surface = expand(program.block)
+    opened = choose(surface, _demands(surface, suite, bits), len(program.parties))
     lowering = _Lowering(program, suite, bits, opened)
     with lowering.recording():
-        lowering.block(program.block)
+        lowering.block(surface)
         outputs = {name: lowering.use(lowering.values[v]) for name, v in program.outputs_by_name.items()}
     block = lowering.frames[0].block
     _drop_dead(block, set(outputs.values()))

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from mpc import surface
-from mpc.comparing import compare, is_negative
+from mpc.arithmetic import term
+from mpc.arrays import broadcast_to, concatenate
+from mpc.comparing import choose, compare, is_negative
 from mpc.errors import ProgramError, SecretError, ShapeError
+from mpc.language import known_clip, known_maximum, secret
 from mpc.surface import Secret
 from mpc.tracing import FUNCTIONS, Value, here
 
@@ -37,49 +39,40 @@ def sign(x: Any) -> Any:
 def absolute(x: Any) -> Any:
     """|x|, elementwise: a comparison and a product, 3 rounds."""
     x = _secret(x, "absolute")
-    return _bounded(x - 2 * (is_negative(x) * x), 0.0, x.type.bound)
+    return choose(is_negative(x), x, -x)
 
 
 def relu(x: Any) -> Any:
     """max(x, 0), elementwise: a comparison and a product, 3 rounds."""
     x = _secret(x, "relu")
-    return _bounded(x - is_negative(x) * x, 0.0, max(0.0, x.type.hi))
-
-
-def _bounded(x: Any, lo: float, hi: float) -> Any:
-    """A range that follows from what was just computed, where intervals are too coarse to see it."""
-    return surface.surface().emit("within", [x], {"lo": lo, "hi": hi})
-
-
-def _chosen(swap: Any, x: Any, y: Any, lo: float, hi: float) -> Any:
-    return _bounded(x + swap * (y - x), lo, hi)
+    return choose(is_negative(x), x, 0)
 
 
 def maximum(x: Any, y: Any) -> Any:
     """The larger, elementwise: 3 rounds if a secret is among them; of known values, where they are known."""
     if not any(isinstance(v, Secret) for v in (x, y)):
-        return surface.known_maximum(x, y)
+        return known_maximum(x, y)
     x, y = _both(x, y)
-    return _chosen(compare("lt", x, y), x, y, max(x.type.lo, y.type.lo), max(x.type.hi, y.type.hi))
+    return choose(compare("lt", x, y), x, y)
 
 
 def minimum(x: Any, y: Any) -> Any:
     """The smaller, elementwise: 3 rounds."""
     x, y = _both(x, y)
-    return _chosen(compare("lt", y, x), x, y, min(x.type.lo, y.type.lo), min(x.type.hi, y.type.hi))
+    return choose(compare("lt", y, x), x, y)
 
 
 def _both(x: Any, y: Any) -> tuple[Any, Any]:
     like = x if isinstance(x, Value) else y
     if not isinstance(like, Value):
         raise SecretError("at least one operand is a secret", here())
-    return (v if isinstance(v, Value) else surface.term(v, like) for v in (x, y))  # type: ignore[return-value]
+    return (v if isinstance(v, Value) else term(v, like) for v in (x, y))  # type: ignore[return-value]
 
 
 def clip(x: Any, lo: float, hi: float) -> Any:
     """x limited to [lo, hi]: 6 rounds for a secret; of known values, where they are known."""
     if not isinstance(x, Secret):
-        return surface.known_clip(x, lo, hi)
+        return known_clip(x, lo, hi)
     return minimum(maximum(x, lo), hi)
 
 
@@ -101,7 +94,7 @@ def _extreme(x: Any, axis: int | None, name: str, pick: Callable[[Any, Any], Any
     while x.shape[-1] > 1:
         n = x.shape[-1]
         won = pick(x[..., : n // 2], x[..., n // 2 : 2 * (n // 2)])
-        x = surface.concatenate([won, x[..., n - 1 :]], axis=-1) if n % 2 else won
+        x = concatenate([won, x[..., n - 1 :]], axis=-1) if n % 2 else won
     return x[..., 0]
 
 
@@ -121,14 +114,13 @@ def argmax(x: Any, axis: int | None = None) -> Any:
     n = x.shape[-1] if x.shape else 0
     if not n:
         raise ProgramError("mpc.argmax of no elements", here())
-    at: Any = surface.broadcast_to(surface.secret(np.arange(n)), x.shape)
+    at: Any = broadcast_to(secret(np.arange(n)), x.shape)
     while (n := x.shape[-1]) > 1:
         (a, b), (i, j), (c, k) = _halves(x, n), _halves(at, n), (x[..., n - 1 :], at[..., n - 1 :])
         later = compare("lt", a, b)
-        x = _chosen(later, a, b, x.type.lo, x.type.hi)
-        at = _chosen(later, i, j, at.type.lo, at.type.hi)
+        x, at = choose(later, a, b), choose(later, i, j)
         if n % 2:
-            x, at = surface.concatenate([x, c], axis=-1), surface.concatenate([at, k], axis=-1)
+            x, at = concatenate([x, c], axis=-1), concatenate([at, k], axis=-1)
     return at[..., 0]
 
 
@@ -168,15 +160,14 @@ def sort(x: Any, axis: int = -1) -> Any:
     order = [i for i in range(x.ndim) if i != axis % x.ndim]
     order.append(axis % x.ndim)
     y, n = x.transpose(order), x.shape[axis]
-    lo, hi = x.type.lo, x.type.hi
     for low, high in _layers(n):
         if not low:
             continue
         rest = [i for i in range(n) if i not in {*low, *high}]
         a, b = y[..., low], y[..., high]
-        moved = compare("lt", b, a) * (b - a)
-        parts = [_bounded(a + moved, lo, hi), _bounded(b - moved, lo, hi), *([y[..., rest]] if rest else [])]
-        y = surface.concatenate(parts, axis=-1)[..., np.argsort([*low, *high, *rest])]
+        swap = compare("lt", b, a)
+        parts = [choose(swap, a, b), choose(swap, b, a), *([y[..., rest]] if rest else [])]
+        y = concatenate(parts, axis=-1)[..., np.argsort([*low, *high, *rest])]
     return y.transpose(list(np.argsort(order)))
 
 

@@ -97,7 +97,6 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "truncate": {"by": _natural},
     "unit": {"by": _text},
     "waves": _turns,
-    "within": {"lo": _number, "hi": _number},
     "zero": {"width": _natural},
 }
 _MORE = {

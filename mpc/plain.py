@@ -6,7 +6,7 @@ function states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -78,18 +78,13 @@ class _Plain:
                 return self.share(e, values[0])
             case "truncate":
                 return np.right_shift(values[0].view(np.int64), np.int64(e.params["by"])).view(np.uint64)
-            case "negative":
-                return (values[0].view(np.int64) < 0).astype(np.uint64)
-            case "zero":
-                return (values[0] == 0).astype(np.uint64)
-            case "sigmoid":
-                return _sigmoid(e, values[0])
             case "call":
                 assert e.body is not None
                 return evaluate_block(RING64, e.body, values, no_masks)[0]
-            case "unit" | "settle" | "within" | "assume" | "rounded" | "secret" | "reveal":
+            case "unit" | "settle" | "assume" | "rounded" | "secret" | "reveal":
                 return values[0]
-        return np.asarray(KERNELS[e.op](RING64, e.params, *values))
+        known = _MEANING.get(e.op)
+        return known(e, *values) if known else np.asarray(KERNELS[e.op](RING64, e.params, *values))
 
     def float(self, e: Equation, values: list[Any]) -> Any:
         owner = e.params.get("owner", "")
@@ -117,3 +112,11 @@ def _sigmoid(e: Equation, u: Any) -> Any:
     sines, _ = series_tables(angle, odd, tuple(p["coefficients"]), p["cbits"], p["p"])
     whole = np.sum(sines, axis=0, dtype=np.uint64)
     return RING64.add(RING64.shl(np.asarray(whole), p["q"]), RING64.literal(p["half"]))
+
+
+_MEANING: dict[str, Callable[..., Any]] = {
+    "negative": lambda _, x: (x.view(np.int64) < 0).astype(np.uint64),
+    "zero": lambda _, x: (x == 0).astype(np.uint64),
+    "choose": lambda _, c, x, y: np.where(c == 1, y, x),
+    "sigmoid": _sigmoid,
+}

@@ -1,29 +1,21 @@
-"""Programs: a function becomes data, the data becomes text, the text comes back the same."""
+"""A program and its text: what is shown, sent, read back, checked again and hashed."""
 
 from __future__ import annotations
 
-import difflib
-import inspect
-import json
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, update_wrapper
+from functools import cached_property
 from typing import Any, cast
 
-from mpc.errors import LeakError, MpcError, OverflowRefusal, ProgramError, UsageError
+from mpc.errors import LeakError, MpcError, ProgramError, UsageError
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.params import check_params
-from mpc.surface import Clear, Defaults, PerParty, Private, Public, Secret, SurfaceTrace, Table
-from mpc.table import Schema, owned, schema_of
 from mpc.text import compact, digest, parse_block, print_block, read_json
-from mpc.tracing import Value
 from mpc.types import lowered_type, surface_type
 
-__all__ = ["FORMAT", "InputSpec", "Output", "Parameter", "Program", "ProgramFunction", "program"]
+__all__ = ["FORMAT", "InputSpec", "Output", "Program", "read_header", "renumber"]
 
 FORMAT = 1
-_LADDER = [(30, 16), (24, 16), (20, 16), (17, 16), (14, 16), (13, 14), (13, 12), (10, 12), (10, 10), (7, 10)]
 
 
 @dataclass(frozen=True)
@@ -44,18 +36,6 @@ class Output:
     to: str | list[str]
     shape: tuple[int, ...]
     var: Var
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a program function. kind: `per_party`, `private` or `setting`."""
-
-    name: str
-    kind: str
-    annotation: Any
-    default: Any
-    required: bool
-    table: bool = False
 
 
 @dataclass
@@ -288,254 +268,6 @@ def _check_repeat(e: Equation, typing_: Typing) -> None:
         if after.type != p.type:
             raise ProgramError("repeat: its result has another type than its state", e.where)
     _check_block(e.body, typing_)
-
-
-# --- from a function to a program ------------------------------------------------------------------------------------
-
-
-class ProgramFunction:
-    """A Python function under `@mpc.program`: its parameters say who brings what."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        update_wrapper(self, function)
-        self.function = function
-        self.name = function.__name__
-        self.doc = inspect.getdoc(function) or ""
-
-    @cached_property
-    def parameters(self) -> dict[str, Parameter]:
-        """What the function takes, by name."""
-        try:
-            hints = typing.get_type_hints(self.function)
-        except (NameError, TypeError):
-            hints = dict(self.function.__annotations__)
-        found = {}
-        for p in inspect.signature(self.function).parameters.values():
-            if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-                raise ProgramError(f"program {self.name}: *{p.name} is not possible; name every parameter")
-            found[p.name] = _parameter(p, hints.get(p.name, p.empty))
-        return found
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Inside another program: the same computation as a part of it."""
-        return self.function(*args, **kwargs)
-
-    def trace(
-        self,
-        inputs: Mapping[str, Mapping[str, Any]],
-        parties: Sequence[str] | None = None,
-        settings: Mapping[str, Any] | None = None,
-    ) -> Program:
-        """Run the function once on values without values and keep what it does.
-
-        inputs: for each input parameter, the `Schema` (or the data itself, of which only the schema is looked at) of
-        each party that brings it. parties: all computing parties, in the cluster's order; those that bring something
-        unless given. settings: values of the plain parameters. An input that declares no range is taken to lie
-        in the widest interval, of a fixed list, for which the program fits the ring; `notes` says which.
-        Raises UsageError (unknown name, missing input), ProgramError, ShapeError, OverflowRefusal.
-        """
-        given = self._settings(settings or {})
-        if parties is None:
-            parties = list(dict.fromkeys(p for by in inputs.values() for p in by))
-        schemas = {name: {p: _schema(v) for p, v in by.items()} for name, by in inputs.items()}
-        self._check_inputs(schemas, parties)
-        refusals: list[OverflowRefusal] = []
-        for late in (True, False):
-            for bound, scale in _LADDER:
-                trace = SurfaceTrace(parties, Defaults(2.0**bound, scale, late))
-                try:
-                    return self._record(trace, schemas, given)
-                except OverflowRefusal as refusal:
-                    refusals.append(refusal)
-                if not trace.defaulted:
-                    break
-        raise refusals[-1]
-
-    def _record(
-        self, trace: SurfaceTrace, inputs: Mapping[str, Mapping[str, Schema]], settings: dict[str, Any]
-    ) -> Program:
-        with trace.recording():
-            arguments = {
-                name: _argument(trace, p, inputs[name], trace.parties)
-                for name, p in self.parameters.items()
-                if p.kind != "setting"
-            }
-            result = self.function(**arguments, **settings)
-        if trace.defaulted:
-            bound, scale = trace.defaults.bound, trace.defaults.scale
-            trace.notes.append(
-                f"inputs that declare no range are taken to lie in ±{bound:.0f}, at {scale} fraction bits; "
-                "a value outside is refused at its owner"
-            )
-        return _finish(self.name, trace, result)
-
-    def _settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        known = {n: p for n, p in self.parameters.items() if p.kind == "setting"}
-        for name in given:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                listed = ", ".join(known) or "none"
-                raise UsageError(f"program {self.name} has no setting {name!r}{hint} (its settings: {listed})")
-        missing = [n for n, p in known.items() if p.required and n not in given]
-        if missing:
-            raise UsageError(f"program {self.name} needs the setting {missing[0]!r}: --set {missing[0]}=…")
-        return {n: _typed(p, given[n]) for n, p in known.items() if n in given}
-
-    def _check_inputs(self, inputs: Mapping[str, Mapping[str, Schema]], parties: Sequence[str]) -> None:
-        known = {n: p for n, p in self.parameters.items() if p.kind != "setting"}
-        if len(set(parties)) != len(parties) or len(parties) < 2:
-            raise UsageError(
-                f"at least 2 parties of different names are needed, not {len(parties)}: {', '.join(parties)}"
-            )
-        for name, by_party in inputs.items():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise UsageError(f"program {self.name} has no input {name!r}{hint} (its inputs: {', '.join(known)})")
-            for party in by_party:
-                if party not in parties:
-                    raise UsageError(f"input {name} names {party!r}, who is no party; there are {', '.join(parties)}")
-        for name, p in known.items():
-            owners = list(inputs.get(name, {}))
-            if not owners:
-                raise UsageError(f"program {self.name} needs the input {name!r}: --input {name}=PARTY:FILE.csv")
-            if p.kind == "private" and len(owners) > 1:
-                raise UsageError(f"input {name!r} of {self.name} has one owner, not {len(owners)}: {', '.join(owners)}")
-
-
-def _schema(value: Any) -> Schema:
-    return value if isinstance(value, Schema) else schema_of(owned(value))
-
-
-def program(function: Callable[..., Any]) -> ProgramFunction:
-    """Make a function a program: inputs in, reveals out. See `ProgramFunction.trace`."""
-    return ProgramFunction(function)
-
-
-def _parameter(p: inspect.Parameter, hint: Any) -> Parameter:
-    empty = inspect.Parameter.empty
-    origin = typing.get_origin(hint) or hint
-    if origin is PerParty:
-        inner = (*typing.get_args(hint), None)[0]
-        return Parameter(p.name, "per_party", hint, None, True, inner is Table)
-    if origin in (Private, Table):
-        return Parameter(p.name, "private", hint, None, True, origin is Table)
-    if hint is empty and p.default is empty:
-        return Parameter(p.name, "per_party", hint, None, True)
-    default = None if p.default is empty else p.default
-    return Parameter(p.name, "setting", hint, default, p.default is empty)
-
-
-def _typed(p: Parameter, value: Any) -> Any:
-    """A setting's value as its annotation wants it; without one, as its default's type."""
-    wanted = p.annotation if p.annotation is not inspect.Parameter.empty else type(p.default)
-    choices = typing.get_args(wanted) if typing.get_origin(wanted) is typing.Literal else ()
-    if choices:
-        if value not in choices:
-            raise UsageError(f"setting {p.name} is one of {', '.join(map(str, choices))}, not {value!r}")
-        return value
-    plain = [t for t in (typing.get_args(wanted) or (wanted,)) if t in (int, float, str, bool, list, dict, type(None))]
-    if not plain:
-        return value
-    if value is None and type(None) in plain:
-        return None
-    if float in plain and isinstance(value, int) and not isinstance(value, bool):
-        return float(value) if int not in plain else value
-    if any(type(value) is t for t in plain):
-        return value
-    if str in plain and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    names = " or ".join(t.__name__ for t in plain if t is not type(None))
-    raise UsageError(f"setting {p.name} takes {names}, not {value!r}")
-
-
-def _argument(trace: SurfaceTrace, p: Parameter, given: Mapping[str, Schema], parties: Sequence[str]) -> Any:
-    owners = [name for name in parties if name in given]
-    values = [_input(trace, p, owner, given[owner]) for owner in owners]
-    return PerParty(values) if p.kind == "per_party" else values[0]
-
-
-def _input(trace: SurfaceTrace, p: Parameter, owner: str, schema: Schema) -> Value:
-    columns = list(schema.columns) if schema.columns is not None else None
-    if p.table and columns is None:
-        raise UsageError(f"input {p.name} of {owner} must be a table with named columns (a CSV file with a header)")
-    params = {"name": p.name, "owner": owner, "shape": list(schema.shape), "columns": columns}
-    where = "-"
-    t = surface_type("input", params, [], where)
-    (value,) = trace.record("input", (), (t,), params, "")
-    if isinstance(value, Table):
-        value.schema = schema
-        if not p.table:
-            assert columns is not None
-            trace.location = "-"  # no line of the program says this, and the caller's must not get into the text
-            whole = value[columns]
-            whole = whole.reshape(-1) if len(columns) == 1 else whole
-            trace.location = ""
-            return cast("Value", whole)
-    return value
-
-
-def _finish(name: str, trace: SurfaceTrace, result: Any) -> Program:
-    named = result if isinstance(result, dict) else _named(result)
-    outputs, facts = {}, {}
-    for key, value in named.items():
-        if isinstance(value, Value):
-            if not isinstance(value, Public | Clear):
-                what = "mpc.reveal(x) first" if isinstance(value, Secret) else "share and reveal it first"
-                raise ProgramError(f"program {name} returns {key!r}, which is {value.type.kind}: {what}")
-            outputs[str(key)] = value.var
-        else:
-            facts[str(key)] = _fact(name, key, value)
-    block = trace.frames[0].block
-    for key, var in outputs.items():
-        for e in block.equations:
-            if e.op == "reveal" and e.output is var and not e.params["name"]:
-                e.params["name"] = key
-    for i, e in enumerate(e for e in walk(block) if e.op == "reveal"):
-        e.params["name"] = e.params["name"] or f"reveal_{i}"
-    if not any(e.op == "reveal" for e in walk(block)):
-        raise ProgramError(f"program {name} reveals nothing; return mpc.reveal(x) of what is to be known")
-    _drop_unused(block, set(outputs.values()))
-    renamed = renumber(block)
-    program_ = Program(
-        name,
-        trace.parties,
-        block,
-        [str(k) for k in named],
-        {k: renamed[v] for k, v in outputs.items()},
-        facts,
-        trace.notes,
-    )
-    program_.check()
-    return program_
-
-
-def _named(result: Any) -> dict[str, Any]:
-    if isinstance(result, tuple | list):
-        return {f"result_{i}": v for i, v in enumerate(result)}
-    return {"result": result}
-
-
-def _fact(name: str, key: Any, value: Any) -> Any:
-    try:
-        return json.loads(compact(value.tolist() if hasattr(value, "tolist") else value))
-    except (TypeError, ValueError):
-        raise ProgramError(
-            f"program {name} returns {key!r} of type {type(value).__name__}; return revealed values and plain facts"
-        ) from None
-
-
-def _drop_unused(block: Block, needed: set[Var]) -> None:
-    kept = []
-    needed |= set(block.results)
-    for e in reversed(block.equations):
-        if e.op in ("reveal", "input") or any(v in needed for v in e.outputs):
-            if e.body is not None and e.op != "call":
-                _drop_unused(e.body, set())
-            needed.update(e.inputs)
-            kept.append(e)
-    block.equations = kept[::-1]
 
 
 def renumber(block: Block, start: int = 0) -> dict[Var, Var]:

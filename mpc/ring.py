@@ -153,15 +153,17 @@ class Bits:
 
     def matmul(self, x: Values, y: Values) -> Values:
         """Refused: words have no matrix product."""
-        raise TypeError("packed bits have no matrix product")
+        raise TypeError(f"packed bits have no matrix product (shapes {x.shape}, {y.shape})")
 
     def sum(self, x: Values, axes: tuple[int, ...], keepdims: bool) -> Values:
         """The exclusive or over axes."""
-        return np.asarray(np.bitwise_xor.reduce(x, axis=axes, keepdims=keepdims))
+        if keepdims:
+            return np.asarray(np.bitwise_xor.reduce(x, axis=axes, keepdims=True))
+        return np.asarray(np.bitwise_xor.reduce(x, axis=axes))
 
     def low(self, x: Values, width: int) -> Values:
-        """The low `width` bits."""
-        return x if width >= self.bits else np.bitwise_and(x, np.uint64((1 << width) - 1))
+        """The low `width` bits, and never more than the word has."""
+        return np.bitwise_and(x, np.uint64((1 << min(width, self.bits)) - 1))
 
 
 Shared = Ring | Bits

@@ -116,7 +116,7 @@ def masked(x: Any) -> tuple[Any, Any]:
 
 
 def masked_low(x: Any, width: int) -> tuple[Any, Any]:
-    """(c, r) with c = x + r public modulo 2^width at least: the value's own wire if there is one, else ⌈width/8⌉ bytes."""
+    """(c, r), c = x + r public modulo 2^width at least: the value's own wire if it has one, else ⌈width/8⌉ bytes."""
     trace = _rule()
     used = trace.use(x)
     if used.type.kind is not Kind.SHARE:

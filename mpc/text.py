@@ -37,7 +37,8 @@ _JSON = json.JSONDecoder(parse_constant=_no_number)
 _HEAD = re.compile(r"(?P<outs>%\d+(?:, %\d+)*)? ?= (?P<op>[a-z_]+)\((?P<ins>[%\d, ]*)\) ")
 _TAIL = re.compile(r" : (?P<types>.*?) @ (?P<where>\S.*)")
 _TYPE = re.compile(
-    r"(?P<kind>[a-z]+)\[(?P<shape>[\d,]*)\](?: bits (?P<bits>\d+))?(?: scale (?P<scale>-?\d+))?(?: unit (?P<unit>-?\d+/\d+))?"
+    r"(?P<kind>[a-z]+)\[(?P<shape>[\d,]*)\](?: bits (?P<bits>\d+))?"
+    r"(?: scale (?P<scale>-?\d+))?(?: unit (?P<unit>-?\d+/\d+))?"
     r"(?: in (?P<lo>\S+?)\.\.(?P<hi>\S+))?(?: noise (?P<noise>\S+))?(?: of (?P<owner>\S+))?"
 )
 

@@ -165,7 +165,6 @@ _SURFACE: dict[str, Callable[[Type, list[Type], Params], Type]] = {
     "settle": _settle,
     "truncate": _truncate,
     "assume": lambda t, _, p: t.but(lo=float(p["lo"]), hi=float(p["hi"])),
-    "within": lambda t, _, p: t.but(lo=max(t.lo, float(p["lo"])), hi=min(t.hi, float(p["hi"]))),
     "rounded": lambda t, _, __: t.but(noise=0.0),
 }
 KNOWN_ONLY = frozenset({"div", "sqrt", "clip", "maximum", "nonzero"})
@@ -240,13 +239,9 @@ def _crossing(op: str, params: Params, types: list[Type], where: str) -> Type | 
             return Type(Kind.CLEAR, x.shape, owner=x.owner)
         case "secret" if x.kind in (Kind.CONST, Kind.PUBLIC):
             return x.but(kind=Kind.SECRET)
-        case "negative" | "zero":
-            return _compared(op, params, x, where)
-        case "sigmoid":
-            return _sigmoid_type(params, x, where)
         case "call":
             return Type(Kind.SECRET, tuple(params["shape"]), params["scale"], lo=params["lo"], hi=params["hi"])
-    return None
+    return _NON_LINEAR[op](params, types, where) if op in _NON_LINEAR else None
 
 
 def _stays_inside(params: Params, types: list[Type], where: str) -> None:
@@ -268,16 +263,29 @@ def reveal_bits(x: Type, wanted: int) -> int:
     return math.floor(-math.log2(min(x.noise, 2.0**512) / float(abs(x.unit)))) - STATISTICAL
 
 
-def _compared(op: str, params: Params, x: Type, where: str) -> Type:
+def _compared(params: Params, types: list[Type], where: str) -> Type:
+    """[x < 0] or [x = 0] of a value that has, with its sign, no more than `width` bits."""
+    (x,) = types
     if x.kind is not Kind.SECRET or x.unit < 0:
-        raise ProgramError(f"{op} takes a secret in a positive unit", where)
+        raise ProgramError("a comparison takes a secret in a positive unit", where)
     if not 2 <= params["width"] <= 64 or raw_bound(x) >= 2.0 ** (params["width"] - 1):
-        raise OverflowRefusal(f"{op}: the value has more than {params['width']} bits", where)
+        raise OverflowRefusal(f"a comparison of {params['width']} bits: the value has more", where)
     return Type(Kind.SECRET, x.shape, lo=0.0, hi=1.0)
 
 
-def _sigmoid_type(params: Params, x: Type, where: str) -> Type:
+def _chosen(params: Params, types: list[Type], where: str) -> Type:
+    """x where the condition is 0, y where it is 1: never outside the two."""
+    c, x, y = types
+    if {t.kind for t in types} != {Kind.SECRET} or c.scale or c.unit != 1 or c.lo < 0 or c.hi > 1:
+        raise ProgramError("choose takes a secret 0 or 1 and two secrets", where)
+    _same_meaning("choose", [x, y], where)
+    shape = shape_of("choose", params, [t.shape for t in types], where)
+    return x.but(shape=shape, lo=min(x.lo, y.lo), hi=max(x.hi, y.hi), noise=max(x.noise, y.noise))
+
+
+def _sigmoid_type(params: Params, types: list[Type], where: str) -> Type:
     """A sine series of half period L is right for |u| ≤ `reach` and silently wrong beyond (rule 13)."""
+    (x,) = types
     check_series(params, where)
     if x.bound > params["reach"]:
         raise OverflowRefusal(
@@ -291,6 +299,9 @@ def _sigmoid_type(params: Params, x: Type, where: str) -> Type:
     noise = params["noise"] + gain * x.noise / 4  # the steepest slope of a sigmoid is 1/4
     margin = gain * params["error"] + 2 * math.ldexp(1, -params["p"] - params["q"])
     return Type(Kind.SECRET, x.shape, params["p"] + params["q"], lo=-margin, hi=gain + margin, noise=noise)
+
+
+_NON_LINEAR = {"negative": _compared, "zero": _compared, "choose": _chosen, "sigmoid": _sigmoid_type}
 
 
 def surface_type(op: str, params: Params, types: list[Type], where: str) -> Type:
@@ -389,21 +400,24 @@ def lowered_type(op: str, params: Params, types: list[Type], where: str) -> Type
         return _ON_BITS[op](params, types, where)
     if op in ("series", "waves"):
         return Type(_unary_kind(op, kinds[0], where), (len(params["odd"]), *types[0].shape))
-    if op in _FIXED:
-        kind = _FIXED[op]
-    elif op in _UNARY:
-        kind = _unary_kind(op, kinds[0], where)
-    elif op in ("mul", "matmul"):
-        kind = _product_kind(op, kinds, where)
-    elif op in LINEAR:
-        data = kinds[:1] if op in ("dynamic_slice", "take") else kinds
-        kind = _linear_kind(op, data, where)
-    else:
-        raise ProgramError(f"there is no op {op!r}", where)
-    bits = {t.bits for t in (types[:1] if op in ("dynamic_slice", "take") else types)} or {0}
+    data = types[:1] if op in ("dynamic_slice", "take") else types
+    bits = {t.bits for t in data} or {0}
     if len(bits) > 1:
         raise LeakError(f"{op}: a number of the ring meets packed bits; bit(x, i) makes a number of a bit", where)
+    kind = _arithmetic_kind(op, kinds, [t.kind for t in data], where)
     return Type(kind, shape_of(op, params, [t.shape for t in types], where), bits=bits.pop())
+
+
+def _arithmetic_kind(op: str, kinds: list[Kind], data: list[Kind], where: str) -> Kind:
+    if op in _FIXED:
+        return _FIXED[op]
+    if op in _UNARY:
+        return _unary_kind(op, kinds[0], where)
+    if op in ("mul", "matmul"):
+        return _product_kind(op, kinds, where)
+    if op in LINEAR:
+        return _linear_kind(op, data, where)
+    raise ProgramError(f"there is no op {op!r}", where)
 
 
 def byte_count(width: int) -> int:
@@ -421,6 +435,8 @@ def _onehot(params: Params, types: list[Type], where: str) -> Type:
 def _look(params: Params, types: list[Type], where: str) -> Type:
     hot, c = types
     n = byte_count(params["width"])
+    if params["what"] not in ("less", "equal"):
+        raise ProgramError("look for less or equal", where)
     if hot.kind not in (S, M) or c.kind is not P or c.bits or (hot.shape, hot.bits) != ((*c.shape, n, 4), 64):
         raise LeakError("look takes dealt one-hot words and an opened number", where)
     return Type(S, c.shape, bits=2 * n - 1 if params["what"] == "less" else n)

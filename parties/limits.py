@@ -11,6 +11,7 @@ __all__ = ["Limits"]
 class Limits:
     """Seconds and bytes.
 
+    refusal: until an actor that plainly cannot be reached (nothing answers, wrong key) is given up.
     startup: until all actors have greeted each other and exchanged keys. stall: without a sign of whoever is waited for
     (a death is noticed within seconds by its connection, whatever this says). verdict: for the coordinator's sentence.
     grace: how long the coordinator collects evidence about a death.
@@ -19,6 +20,7 @@ class Limits:
     transport's heartbeat time-out loses its connection, so queues are never allowed to fill.
     """
 
+    refusal: float = 5.0
     startup: float = 20.0
     stall: float = 300.0
     verdict: float = 2.0

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import zmq
 
@@ -54,6 +55,7 @@ _EVENTS = (
 _EVENT = struct.Struct("=H")  # a monitor's message begins with the event; zmq.utils.monitor would load asyncio
 _BATCH = 64
 _REDIAL_SECONDS = 2.0
+_UNANSWERED = "no answer yet"
 _SUSPICION_SECONDS = 0.6
 
 Tap = Callable[[int, Sequence[Buffer]], None]
@@ -92,7 +94,7 @@ class _Dialled:
         self.socket = socket
         self.monitor = monitor
         self.endpoint = endpoint
-        self.trouble = "no answer yet"
+        self.trouble = _UNANSWERED
         self.redial_at: float | None = None
 
 
@@ -111,7 +113,7 @@ class Mesh:
         self._sockets: dict[zmq.Socket[bytes], int] = {}
         self._routes: dict[int, bytes] = {}
         self._callers: dict[str, int] = {}
-        self._lost: list[Gone] = []
+        self._leaving: dict[int, bytes] = {}
         self._departures: zmq.Socket[bytes] | None = None
         self._suspicious_until = 0.0
 
@@ -176,7 +178,7 @@ class Mesh:
         dialled = self._dialled.get(peer)
         if dialled is not None:
             sent = self._try(peer, dialled.socket, list(parts))
-        elif peer in self._routes and self._listener is not None:
+        elif peer in self._routes and peer not in self._leaving and self._listener is not None:
             sent = self._try(peer, self._listener, [self._routes[peer], *parts])
         else:
             return False
@@ -192,17 +194,13 @@ class Mesh:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._forget(peer)
+            self._leaving[peer] = self._routes[peer]
             return False
         return True
 
-    def _forget(self, peer: int) -> None:
-        del self._routes[peer]
-        self._lost.append(Gone(peer))
-
     def callers(self) -> Collection[int]:
         """The actors that are connected to the listener; sending to one that vanished is how its death is noticed."""
-        return list(self._routes)
+        return [peer for peer in self._routes if peer not in self._leaving]
 
     @property
     def suspicious(self) -> bool:
@@ -214,9 +212,8 @@ class Mesh:
     def poll(self, seconds: float) -> list[Happening]:
         """Wait for something to happen, at most `seconds`."""
         self._redial()
-        ready = self._poller.poll(0 if self._lost else max(0, int(seconds * 1000)))
-        found: list[Happening] = list(self._lost)
-        self._lost.clear()
+        ready = self._poller.poll(0 if self._leaving else max(0, int(seconds * 1000)))
+        found: list[Happening] = []
         broken: list[Happening] = []
         for socket, _ in ready:
             if socket in self._monitors:
@@ -229,7 +226,19 @@ class Mesh:
                 found += self._receive(self._sockets[socket], socket)
             else:
                 found += self._receive_calls(socket)
-        return found + broken
+        return found + broken + self._left(ready)
+
+    def _left(self, ready: list[tuple[Any, int]]) -> list[Happening]:
+        """Callers that are gone, once everything that they had sent before is read."""
+        if not self._leaving or any(socket is self._listener for socket, _ in ready):
+            return []
+        gone: list[Happening] = []
+        for peer, route in self._leaving.items():
+            if self._routes.get(peer) == route:
+                del self._routes[peer]
+                gone.append(Gone(peer))
+        self._leaving.clear()
+        return gone
 
     def _receive(self, peer: int, socket: zmq.Socket[bytes]) -> list[Happening]:
         out: list[Happening] = []
@@ -252,6 +261,8 @@ class Mesh:
             if peer is None:
                 continue
             fresh = self._routes.get(peer) != route.bytes
+            if fresh:
+                self._leaving.pop(peer, None)
             self._routes[peer] = route.bytes
             out.append(Packet(peer, [p.buffer for p in parts], fresh))
         return out
@@ -273,8 +284,7 @@ class Mesh:
                 dialled.trouble = "it does not know our key: its cluster file is another one"
                 dialled.redial_at = time.monotonic() + _REDIAL_SECONDS
             elif event == zmq.EVENT_CONNECT_RETRIED:
-                dialled.trouble = dialled.trouble or "nothing answers at this address"
-                if dialled.trouble == "no answer yet":
+                if dialled.trouble in {"", _UNANSWERED}:
                     dialled.trouble = "nothing answers at this address"
             else:
                 dialled.trouble = "it has another key than the cluster file says, or is no privity process"
@@ -298,6 +308,10 @@ class Mesh:
         if dialled is None:
             return "" if peer in self._routes else "it has not called yet"
         return dialled.trouble
+
+    def refused(self, peer: int) -> bool:
+        """Whether there is a plain reason why a dialled actor is not connected."""
+        return self.trouble(peer) not in {"", _UNANSWERED}
 
     # ------------------------------------------------------------------------------------------------ closing
 

@@ -330,11 +330,10 @@ class PartyBrain:
         if a is None:
             return
         if peer == COORDINATOR:
-            yield Say(a.sentence or f"run stopped: the coordinator {reason} in round {a.rounds}{_at(a.where)}")
+            yield Say(a.sentence or f"run stopped: the coordinator {reason}{_at(a)}")
             self._reset()
-        elif a.stage in {Stage.STOCKING, Stage.RUNNING} and not (peer == DEALER and a.dealt):
-            text = f"{self._cluster.call(peer)} {reason} in round {a.rounds}{_at(a.where)}"
-            yield from self._fail("dead", text, peer)
+        elif a.stage in {*_KEYING, Stage.RUNNING} and not (peer == DEALER and a.dealt):
+            yield from self._fail("dead", f"{self._cluster.call(peer)} {reason}{_at(a)}", peer)
 
     def _tick(self) -> Steps:
         a = self.attempt
@@ -353,7 +352,7 @@ class PartyBrain:
         elif a.stage is Stage.RUNNING:
             peer = a.waits_for()
             text = f"{self._cluster.call(peer)} sent nothing for {self._limits.stall:g} s"
-            yield from self._fail("stall", f"{text} in round {a.rounds}{_at(a.where)}", peer)
+            yield from self._fail("stall", f"{text}{_at(a)}", peer)
 
     def _breathe(self, a: Attempt, seconds: float) -> None:
         a.deadline = self._clock() + seconds
@@ -368,8 +367,10 @@ def _ready(terms: Terms) -> dict[str, Any]:
     }
 
 
-def _at(where: str) -> str:
-    return f" ({where})" if where else ""
+def _at(a: Attempt) -> str:
+    if not a.rounds:
+        return ""
+    return f" in round {a.rounds} ({a.where})" if a.where else f" in round {a.rounds}"
 
 
 def _place(error: BaseException) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from mpc.define import ProgramFunction
 from mpc.errors import InputError, MpcError, PeerError, PolicyError, UsageError
-from mpc.programs import ProgramFunction
 from mpc.table import Schema
 from parties.actor import Actor
 from parties.agree import Terms, Verdict
@@ -316,12 +316,13 @@ class Session:
 
     def _connect(self) -> None:
         """Wait until everybody is there."""
-        end = time.monotonic() + self._limits.startup
-        while set(self._brain.actors) - self._brain.connected:
+        began = time.monotonic()
+        while missing := sorted(set(self._brain.actors) - self._brain.connected):
             self._look_between_runs()
             self._actor.step(_TURN)
-            if time.monotonic() > end:
-                missing = sorted(set(self._brain.actors) - self._brain.connected)
+            plain = all(self._mesh.refused(actor) for actor in missing)
+            patience = min(self._limits.refusal, self._limits.startup) if plain else self._limits.startup
+            if time.monotonic() - began > patience:
                 raise PeerError("; ".join(self._unreachable(actor) for actor in missing))
 
     def _unreachable(self, actor: int) -> str:

@@ -326,7 +326,7 @@ def test_results_that_depend_on_masks_are_refused(function: Function) -> None:
     with pytest.raises(LeakError, match="depends on its masks"):
         check_result(rule(function), "a.py:1")
     with pytest.raises(LeakError, match=r"test_checker.py:\d+: .*depends on its masks"):
-        shared(lambda x, y: mpc.protocol(function)(x, y), (), ()).lower(MASKED).check()  # noqa: PLW0108 - its line is what the refusal names
+        shared(lambda x, y: mpc.protocol(function)(x, y), (), ()).lower(MASKED).check()  # noqa: PLW0108
 
 
 def test_results_that_do_not_are_accepted() -> None:
@@ -339,15 +339,15 @@ def test_results_that_do_not_are_accepted() -> None:
 
 
 def test_a_stated_rounding_is_listed_and_more_is_refused() -> None:
-    program = shared(lambda x: mpc.protocol(lambda v: BEAVER.rules["truncate"](v, by=3), rounding=1)(x), ())  # noqa: PLW0108 - its line is what the refusal names
+    program = shared(lambda x: mpc.protocol(lambda v: BEAVER.rules["truncate"](v, by=3), rounding=1)(x), ())  # noqa: PLW0108
     program.lower(MASKED).check()
     assert "may be seen" in program.plan(MASKED).assumptions[0]["what"]
     with pytest.raises(LeakError, match="depends on its masks"):
-        shared(lambda x, y: mpc.protocol(adds_mask, rounding=2**30)(x, y), (), ()).lower(MASKED).check()  # noqa: PLW0108 - its line is what the refusal names
+        shared(lambda x, y: mpc.protocol(adds_mask, rounding=2**30)(x, y), (), ()).lower(MASKED).check()  # noqa: PLW0108
 
 
 def test_emulation_refuses_what_the_check_refuses() -> None:
-    program = shared(lambda x, y: mpc.protocol(twice)(x, y), (), ())  # noqa: PLW0108 - its line is what the refusal names
+    program = shared(lambda x, y: mpc.protocol(twice)(x, y), (), ())  # noqa: PLW0108
     with pytest.raises(LeakError, match="used twice"):
         mpc.emulate(program, given(1.0, 2.0), suite=MASKED)
 
@@ -396,7 +396,8 @@ def random_rule(rng: np.random.Generator) -> Block:
         r = [mpc.mask((LANES,)) for _ in range(MASKS)]
         dealt = [
             lambda: mpc.deal(r[i] * r[j]), lambda: mpc.deal(r[i] >> 1), lambda: mpc.deal(mpc.msb(r[i])),
-    """From one to three openings of random sums: secrets, masks, dealt functions of masks, and what was opened before."""
+            lambda: mpc.deal(r[i] * 2), lambda: mpc.deal(r[i] * r[i] + r[j]),
+            lambda: r[i] * known[-1] if known else r[j],
         ]  # fmt: skip
         known: list[Any] = []
         for _ in range(rng.integers(1, 4)):

@@ -48,8 +48,8 @@ def test_matmul(data: st.DataObject, n: int, k: int, m: int) -> None:
     A, B, v = (data.draw(arrays(s)) for s in ((n, k), (k, m), (k,)))
     agrees(lambda a, b: a @ b, A, B)
     agrees(lambda a, b: a.dot(b), A, v)
-    agrees(lambda b, a: np.matmul(b, a), v, B)  # noqa: PLW0108 - its line is what the refusal names
-    agrees(lambda a, b: np.dot(a, b), v, v)  # noqa: PLW0108 - its line is what the refusal names
+    agrees(np.matmul, v, B)
+    agrees(np.dot, v, v)
     agrees(lambda a: np.array([[1.0] * n]) @ a, A)
 
 
@@ -205,13 +205,6 @@ def test_indices_that_would_mean_something_else_are_refused(key: Any) -> None:
         (np.asarray, "numpy's functions on it directly"),
         (lambda s: [1, 2][s], "public settings"),
         (range, "public settings"),
-        (lambda s: s < 1, "compare after mpc.reveal"),
-        (lambda s: s >= s * 2, "compare after mpc.reveal"),
-        (lambda s: s == 0, "compare after mpc.reveal"),
-        (lambda s: s != 0, "compare after mpc.reveal"),
-        (lambda s: np.float64(2) < s, "compare after mpc.reveal"),
-        (lambda s: np.float64(2) <= s, "compare after mpc.reveal"),
-        (lambda s: np.not_equal(s, 1.0), "compare after mpc.reveal"),
         (lambda s: 1 / s, "after mpc.reveal"),
         (mpc.sqrt, "not in the language yet"),
         (lambda s: np.arange(3)[s], "numpy's functions on it directly"),
@@ -224,7 +217,7 @@ def test_a_secret_is_no_number(use: Function, cure: str) -> None:
         shared(lambda x: use(x) if True else x, ())
 
 
-@pytest.mark.parametrize("function", [np.exp, np.power, np.linalg.inv, np.sort, np.maximum, np.add.reduce])
+@pytest.mark.parametrize("function", [np.exp, np.power, np.linalg.inv, np.cumsum, np.maximum, np.add.reduce])
 def test_what_numpy_knows_and_the_language_does_not(function: Function) -> None:
     with pytest.raises(mpc.ProgramError, match=r"test_language.py:\d+: numpy.*not in the language"):
         shared(lambda x: function(x, 2) if function in (np.power, np.maximum) else function(x), (2, 2))
@@ -292,7 +285,7 @@ def test_functions_outside_a_program_name_the_cure() -> None:
 @pytest.mark.parametrize("word", [lambda x: mpc.mask(()), mpc.deal, mpc.open, mpc.masked, mpc.msb])
 def test_masks_belong_in_protocol_rules(word: Function) -> None:
     with pytest.raises(mpc.LeakError, match=r"test_language.py:\d+: .*@mpc.protocol"):
-        shared(lambda x: word(x), ())  # noqa: PLW0108 - its line is what the refusal names
+        shared(lambda x: word(x), ())  # noqa: PLW0108
 
 
 def test_a_rule_cannot_reveal() -> None:
@@ -301,7 +294,7 @@ def test_a_rule_cannot_reveal() -> None:
         return mpc.reveal(x)
 
     with pytest.raises(mpc.LeakError, match=r"test_language.py:\d+: .*belong in programs"):
-        shared(lambda x: shows(x), ())  # noqa: PLW0108 - its line is what the refusal names
+        shared(lambda x: shows(x), ())  # noqa: PLW0108
 
 
 def test_a_value_does_not_survive_its_program() -> None:

@@ -197,7 +197,7 @@ def test_tables_per_party() -> None:
         (lambda t: mpc.share(t["agee"]), mpc.UsageError, "alice has no column 'agee'; its columns are age, city"),
         (lambda t: t + 1, mpc.ProgramError, "a table has no arithmetic"),
         (lambda t: 2 * t, mpc.ProgramError, "a table has no arithmetic"),
-        (lambda t: mpc.share(t), mpc.InputError, "alice: .*row 1 .*'city' is text"),  # noqa: PLW0108 - its line is what the refusal names
+        (lambda t: mpc.share(t), mpc.InputError, "alice: .*row 1 .*'city' is text"),  # noqa: PLW0108
         (lambda t: mpc.share(t["age"], range=(0, 35)), mpc.InputError, r"alice: .*row 2 .*'age' is outside .* 0 to 35"),
     ],
 )

@@ -204,6 +204,7 @@ TAMPERED = [
     ("cube", r"mask\[2\]", "share[2]"),
     ("cube", r'"value":\[\d+', '"value":[1,2'),
     ("cube", r'"value":\[\d+', '"value":["a"'),
+    ("cube", r'"value":3', '"value":[]'),
     ("shapes", r'"shape":\[2,2\]', '"shape":[[2,2]]'),
     ("shapes", r'"axes":\[0\]', '"axes":[5]'),
     ("logistic", r'"names":\["a"', '"names":["c"'),

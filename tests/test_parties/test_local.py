@@ -98,6 +98,7 @@ def test_the_plan_is_the_price(three, suite):
     plan, run = three.plan(inner, suite=suite, **given), three.run(inner, suite=suite, **given)
     for what in ("rounds", "bytes_sent", "input_bytes", "dealt_bytes", "reveals"):
         assert getattr(plan, what) == getattr(run, what), what
+    assert all(run.peak_rss_bytes[name] <= plan.peak_memory_bytes[name] for name in three.parties)
 
 
 def test_files_frames_and_tables(three, tables):

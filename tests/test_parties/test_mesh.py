@@ -297,3 +297,21 @@ def test_a_message_above_the_limit_drops_the_connection_not_the_memory(make):
     until(lambda h: Reached(0) in h[caller], caller)
     caller.send(0, [b"n", bytes(33 << 20)])
     until(lambda h: Gone(0) in h[caller], caller, listener)
+
+
+def test_last_words_are_heard_before_the_end(make):
+    pair = keys.fresh()
+    listener, public, port = listening(make, {pair.public: 1})
+    caller = Mesh(pair)
+    caller.dial(0, f"127.0.0.1:{port}", public)
+    until(lambda h: Reached(0) in h[caller], caller)
+    for number in range(40):
+        assert caller.send(0, [b"%d" % number])
+    caller.close(1.0)
+    heard = listener.poll(1.0)
+    while listener.send(1, [b"probe"]):
+        time.sleep(0.01)
+    while Gone(1) not in heard:
+        heard += listener.poll(0.1)
+    assert [bytes(h.parts[0]) for h in heard[:-1]] == [b"%d" % n for n in range(40)]
+    assert [h.fresh for h in heard[:-1]] == [True] + [False] * 39

@@ -177,6 +177,7 @@ def test_rule_3_no_block_serves_two_sharings(suite, monkeypatch):
     owner_masks = {e.inputs[1].number: e.output.number for e in walk(program.block) if e.op == "send"}
     found = uses(program, monkeypatch)
     assert len(found) > 50
+    assert len({block(seed, at, (2,)).tobytes() for seed, at in found}) == len(found)  # positions differ in their words
     for served in found.values():
         assert len({(kind, owner_masks.get(number, number)) for kind, number in served}) == 1
 

@@ -1,7 +1,7 @@
 """What corrupted parties see, enumerated: every random ring element over Z_4 or Z_8 takes every value.
 
-Two inputs that give corrupted parties the same own inputs and the same results must give *equal* distributions of views,
-for every rule of both suites and every corrupted set, the dealer too. Each broken twin is one change to the
+Two inputs that give corrupted parties the same own inputs and the same results must give *equal* distributions of
+views, for every rule of both suites and every corrupted set, the dealer too. Each broken twin is one change to the
 protocol, and the same comparison must then fail.
 """
 

@@ -1,0 +1,156 @@
+"""mpc/dealing.py: streams that never meet, corrections in program order, nothing that depends on data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from runs import RNG, dealt, drive, loops, narrow, prepared, products, quiet, same
+from traced import SUITES
+
+from mpc.exchange import Draw
+from mpc.ir import walk
+from mpc.memory import names_of, run_in_memory
+from mpc.prg import Position, block
+from mpc.testing import deterministic_entropy
+
+# --- streams, rules 2 and 3
+
+
+Use = tuple[bytes, Position]
+
+
+def uses(lowered: Any, owned: Any, n: int, stream: Any = block) -> dict[str, list[Use]]:
+    """Every stream block that dealer and parties read, in order."""
+    dealer, parties = deterministic_entropy(n)
+    read: dict[str, list[Use]] = {name: [] for name in ("dealer", *lowered.parties)}
+
+    def hook(name: str) -> Any:
+        def read_block(seed: bytes, at: Position, shape: tuple[int, ...]) -> Any:
+            read[name].append((seed, at))
+            return stream(seed, at, shape)
+
+        return read_block
+
+    entropy = (
+        replace(dealer, stream=hook("dealer")),
+        [replace(p, stream=hook(name)) for name, p in zip(lowered.parties, parties, strict=True)],
+    )
+    run_in_memory(lowered, owned, entropy=entropy)
+    return read
+
+
+def sharings(lowered: Any) -> set[Position]:
+    """The places of all sharings of a run: number and iteration."""
+    found: list[Position] = []
+
+    def go(b: Any, iteration: int) -> None:
+        for e in b.equations:
+            if "id" in e.params:
+                found.append(Position(e.params["id"], iteration))
+            if e.op == "repeat":
+                for i in range(e.params["times"]):
+                    go(e.body, iteration * e.params["times"] + i)
+
+    go(lowered.block, 0)
+    assert len(found) == len(set(found)), "a place serves two sharings"
+    return set(found)
+
+
+@pytest.mark.parametrize("program", [products, loops, narrow, quiet], ids=lambda p: p.name)
+@pytest.mark.parametrize("n", [2, 3])
+def test_no_block_serves_two_sharings(program: Any, n: int) -> None:
+    inputs = {"x": {p: RNG.integers(0, 3, (2, 2)) for p in names_of(n)}}
+    for suite in SUITES:
+        lowered, owned = prepared(program, inputs, names_of(n), {}, suite)
+        places = sharings(lowered)
+        for who, read in uses(lowered, owned, n).items():
+            assert {at for _, at in read} <= places
+            if who != "dealer":  # an owner reads its own stream as party and as owner; nothing else is read twice
+                twice = [use for use, count in Counter(read).items() if count > 1]
+                assert not twice or all(seed in _owners(n) for seed, _ in twice)
+
+
+def _owners(n: int) -> set[bytes]:
+    dealer, _ = deterministic_entropy(n)
+    return {s for row in dealer.owners for s in row}
+
+
+def test_twin_that_numbers_by_iteration_alone_is_caught() -> None:
+    inputs = {"x": {p: RNG.integers(0, 3, (2, 2)) for p in names_of(2)}}
+    lowered, _ = prepared(loops, inputs, names_of(2), {})
+    for e in walk(lowered.block):
+        if "id" in e.params:
+            e.params = {**e.params, "id": 1}
+    with pytest.raises(AssertionError, match="two sharings"):
+        sharings(lowered)
+
+
+def test_results_of_different_masks_are_one_result() -> None:
+    inputs = {"x": {p: np.full((2, 2), 1.5) for p in names_of(3)}}
+    lowered, owned = prepared(products, inputs, names_of(3), {})
+    runs = [run_in_memory(lowered, owned, entropy=deterministic_entropy(3, s)) for s in range(5)]
+    assert len({tuple(r.transcripts.values()) for r in runs}) == 5
+    assert all(same(r.results_of, runs[0].results_of) for r in runs)
+
+
+# --- dealing
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_corrections_go_to_party_id_mod_n_in_order(n: int) -> None:
+    inputs = {"x": {p: np.ones((2, 2)) for p in names_of(n)}}
+    lowered, _ = prepared(loops, inputs, names_of(n), {})
+    expected: Counter[int] = Counter()
+
+    def go(b: Any, times: int) -> None:
+        for e in b.equations:
+            if e.op == "deal":
+                expected[e.params["id"] % n] += times * e.output.type.size
+            if e.op == "repeat":
+                go(e.body, times * e.params["times"])
+
+    go(lowered.block, 1)
+    corrections = dealt(lowered, n)
+    words: Counter[int] = Counter()
+    for c in corrections:
+        words[c.party] += sum(a.size for a in c.arrays)
+        assert all(a.dtype.str == "<u8" for a in c.arrays)
+    assert words == expected
+    for p in range(n):
+        assert [c.number for c in corrections if c.party == p] == list(
+            range(1, 1 + sum(c.party == p for c in corrections))
+        )
+
+
+def test_draws_match_corrections() -> None:
+    """Each party's draws expect exactly the corrections made for it."""
+    inputs = {"x": {p: np.ones((2, 2)) for p in names_of(3)}}
+    lowered, owned = prepared(loops, inputs, names_of(3), {})
+    seen: list[tuple[int, Draw]] = []
+    drive(lowered, owned, 3, lambda p, r: seen.append((p, r)) if isinstance(r, Draw) else None)
+    for p in range(3):
+        wanted = [r for q, r in seen if q == p]
+        given = [c for c in dealt(lowered, 3) if c.party == p]
+        assert [(r.number, [f.shape for f in r.expect]) for r in wanted] == [
+            (c.number, [a.shape for a in c.arrays]) for c in given
+        ]
+
+
+def test_dealing_depends_on_nothing_but_program_and_seeds() -> None:
+    """Rule 5: the dealer works ahead, before and without any party."""
+    one, two = ({"x": {p: np.full((2, 2), v) for p in names_of(3)}} for v in (0.0, 1.5))
+    streams = []
+    for inputs in (one, two):
+        lowered, _ = prepared(loops, inputs, names_of(3), {})
+        streams.append(hashlib.sha256(b"".join(a.tobytes() for c in dealt(lowered, 3) for a in c.arrays)).hexdigest())
+    assert streams[0] == streams[1]
+
+
+def test_a_sum_needs_no_dealing() -> None:
+    lowered, _ = prepared(quiet, {"x": {p: np.ones(2) for p in names_of(2)}}, names_of(2), {})
+    assert dealt(lowered, 2) == []

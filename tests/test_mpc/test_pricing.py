@@ -1,0 +1,62 @@
+"""mpc/pricing.py: the plan is what the run costs, to the byte, for every program, suite and number of parties."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from runs import CASES, prepared, products, quiet
+from traced import SUITES
+
+import mpc
+from mpc.memory import names_of, run_in_memory
+from mpc.testing import deterministic_entropy
+
+# --- plan and run
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda s: s.name)
+@pytest.mark.parametrize(("program", "inputs", "names", "settings"), CASES)
+def test_the_plan_is_what_the_run_costs(program: Any, inputs: Any, names: Any, settings: Any, suite: Any) -> None:
+    lowered, owned = prepared(program, inputs, names, settings, suite)
+    lowered.check()
+    plan = lowered.cost()
+    run = run_in_memory(lowered, owned, entropy=deterministic_entropy(len(names)))
+    assert plan.rounds == run.rounds
+    assert plan.bytes_sent == run.bytes_sent
+    assert plan.dealt_bytes == run.dealt_bytes
+    meaning = lowered.program.plain(owned)
+    assert list(run.results_of[names[0]]) == lowered.program.order
+    for name, value in run.results.items():
+        if isinstance(value, np.ndarray | float):
+            assert np.allclose(value, meaning[name], rtol=0, atol=2**-7), name
+
+
+def test_input_bytes_are_the_owners_sendings() -> None:
+    """Products need masked wires, sums need no message."""
+    for n in (2, 5):
+        names = names_of(n)
+        inputs = {"x": {p: np.ones((2, 2)) for p in names}}
+        plan = prepared(products, inputs, names, {})[0].cost()
+        assert [plan.input_bytes[p] for p in names[:2]] == [32 * (n - 1)] * 2
+        assert sum(prepared(quiet, inputs, names, {})[0].cost().input_bytes.values()) == 0
+
+
+def test_a_party_alone_with_its_reveal_pays_nothing() -> None:
+    @mpc.program
+    def program(x: mpc.PerParty[mpc.Private]) -> Any:
+        return mpc.reveal(mpc.share(x[0]) + mpc.share(x[1]), to="alice")
+
+    inputs = {"x": {"alice": 1.0, "bob": 2.0}}
+    lowered, owned = prepared(program, inputs, names_of(3), {})
+    assert lowered.cost().bytes_sent == {"alice": 0, "bob": 8, "carol": 8}
+    assert run_in_memory(lowered, owned).bytes_sent == lowered.cost().bytes_sent
+
+
+def test_by_line_adds_up() -> None:
+    lowered, _ = prepared(products, {"x": {p: np.ones((2, 2)) for p in ("alice", "bob")}}, ["alice", "bob"], {})
+    plan = lowered.cost()
+    assert sum(line.get("dealt_bytes", 0) for line in plan.by_line.values()) == sum(plan.dealt_bytes.values())
+    assert sum(line.get("rounds", 0) for line in plan.by_line.values()) == plan.rounds
+    assert all(where.startswith("runs.py:") for where in plan.by_line)
