@@ -31,8 +31,19 @@ _FAREWELL_SECONDS = 1.0
 PROMISE = "semi-honest; dealer plus any one party together would see everything"
 
 
-class _Stopped(BaseException):
-    """SIGTERM: the operator ends this process."""
+class _Operator:
+    """What the operator's signals leave behind: an exception from a handler can get lost inside libzmq's calls.
+
+    A second signal does not wait for the loop.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
 
 
 def serve_party(
@@ -105,31 +116,26 @@ def _serve(cluster: Cluster, mesh: Mesh, brain: Any, what: str, pair: KeyPair) -
         tell=_line(label, sys.stderr),
         keep=_keep(label),
     )
-    before = signal.signal(signal.SIGTERM, _stop)
+    operator = _Operator()
+    before = {number: signal.signal(number, operator) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         port = mesh.listen(endpoint(cluster.member(me)), allowed(cluster, me))
         dial(mesh, cluster, me)
         _line(label, sys.stdout)(f"{what}: listening on port {port}, key {fingerprint(pair.public)} ({PROMISE})")
-        actor.run(lambda: False)
-    except (KeyboardInterrupt, _Stopped) as stopped:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        actor.run(lambda: operator.signal != 0)
         actor.perform(brain.stop("stopped by its operator"))
         _last_words(actor, brain)
-        return 0 if isinstance(stopped, _Stopped) else 130
     finally:
         mesh.close(0.3)
-        signal.signal(signal.SIGTERM, before)
-    return 0
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 130 if operator.signal == signal.SIGINT else 0
 
 
 def _last_words(actor: Actor, brain: Any) -> None:
     """Stay until the coordinator has heard and given its verdict: a closed connection drops what was not read yet."""
     end = time.monotonic() + _FAREWELL_SECONDS
     actor.run(lambda: not brain.busy or time.monotonic() > end, 0.02)
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise _Stopped
 
 
 def _line(label: str, stream: Any) -> Callable[[str], None]:
