@@ -13,8 +13,9 @@ Programs use `share`, arithmetic, `repeat` and `reveal`; protocol rules use `mas
 from mpc.api import emulate, simulate
 from mpc.arrays import broadcast_to, concatenate, matmul, mean, permute, reshape, stack, transpose
 from mpc.arrays import sum_ as sum  # noqa: A004 - numpy's name
-from mpc.comparing import is_negative, is_zero, where
+from mpc.comparing import at_least, is_negative, is_zero, where
 from mpc.define import ProgramFunction, program
+from mpc.elementary import cos, exp, log, reciprocal, rsqrt, sin, softmax, sqrt, tanh
 from mpc.errors import (
     InputError,
     LeakError,
@@ -37,13 +38,13 @@ from mpc.language import (
     reveal,
     secret,
     share,
-    sqrt,
 )
 from mpc.loops import repeat
 from mpc.lowering import Lowered, Suite
 from mpc.ordering import absolute, argmax, argmin, clip, maximum, median, minimum, quantile, relu, sign, sort, top_k
 from mpc.ordering import max_ as max  # noqa: A004 - numpy's name
 from mpc.ordering import min_ as min  # noqa: A004 - numpy's name
+from mpc.polynomials import polynomial
 from mpc.pricing import Plan
 from mpc.programs import Program
 from mpc.rules import bit, deal, look, mask, masked, masked_low, msb, onehot, open, protocol, series, waves  # noqa: A004 - the field's word
@@ -77,15 +78,19 @@ __all__ = [
     "argmax",
     "argmin",
     "assume_range",
+    "at_least",
     "bit",
     "broadcast_to",
     "clip",
     "concatenate",
     "constant",
+    "cos",
     "deal",
     "emulate",
+    "exp",
     "is_negative",
     "is_zero",
+    "log",
     "look",
     "mask",
     "masked",
@@ -103,24 +108,30 @@ __all__ = [
     "open",
     "owned",
     "permute",
+    "polynomial",
     "program",
     "protocol",
     "quantile",
+    "reciprocal",
     "relu",
     "repeat",
     "rescale",
     "reshape",
     "reveal",
+    "rsqrt",
     "secret",
     "series",
     "share",
     "sigmoid",
     "sign",
     "simulate",
+    "sin",
+    "softmax",
     "sort",
     "sqrt",
     "stack",
     "sum",
+    "tanh",
     "top_k",
     "transpose",
     "waves",

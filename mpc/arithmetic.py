@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mpc.errors import ProgramError, SecretError
+from mpc.errors import ProgramError
 from mpc.ir import Kind
 from mpc.surface import (
     FRACTION_BITS,
@@ -141,7 +141,7 @@ def _matmul(x: Any, y: Any) -> Any:
 
 def _div(x: Any, y: Any) -> Any:
     if isinstance(y, Secret):
-        raise SecretError("division by a secret is not in the language yet; divide after mpc.reveal", here())
+        return OPERATIONS["quotient"](x, y)
     if isinstance(y, Public):
         return current_trace().emit("div", [as_real(x), as_real(y)])
     if isinstance(y, Value):

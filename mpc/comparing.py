@@ -6,6 +6,7 @@ All of it rests on two ops that a suite has rules for: [x < 0] and [x = 0]. A tr
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -13,21 +14,25 @@ import numpy as np
 
 from mpc.arithmetic import aligned, multiply_out, term
 from mpc.errors import OverflowRefusal, SecretError, ShapeError
-from mpc.ir import Kind
+from mpc.ir import Kind, Type
 from mpc.language import secret
-from mpc.surface import OPERATIONS, Secret, surface
+from mpc.surface import OPERATIONS, Secret, plain_number, surface
 from mpc.tracing import FUNCTIONS, Value, here
 from mpc.types import raw_bound
 
-__all__ = ["compare", "is_negative", "is_zero", "where"]
+__all__ = ["at_least", "compare", "is_negative", "is_zero", "where"]
 
 
 def _width(x: Secret, op: str) -> int:
-    bound = raw_bound(x.type)
+    return _width_of(x.type, op)
+
+
+def _width_of(t: Type, op: str) -> int:
+    bound = raw_bound(t)
     width = 2 + max(0, math.frexp(bound)[1]) if math.isfinite(bound) else 65
     if width > 64:
         raise OverflowRefusal(
-            f"{op}: its operand may reach ±{x.type.bound:.6g} at {x.type.scale} fraction bits, {width} bits; declare a "
+            f"{op}: its operand may reach ±{t.bound:.6g} at {t.scale} fraction bits, {width} bits; declare a "
             "smaller range, mpc.share(x, range=(lo, hi)), or state one, mpc.assume_range(x, lo, hi)",
             here(),
         )
@@ -53,6 +58,26 @@ def is_negative(x: Any) -> Secret:
 def is_zero(x: Any) -> Secret:
     """[x = 0] as a secret 0 or 1, exactly, at x's own scale. 2 rounds."""
     return _test("zero", x)
+
+
+def at_least(x: Any, points: Any) -> Secret:
+    """[x ≥ p] for every public p of a list, as secret 0 or 1; shape (*x.shape, len(points)).
+
+    2 rounds; x is opened once, ⌈width/8⌉ bytes an element and peer for the width that its range and the points take at
+    its scale, and each point costs a byte. Points between two numbers of that scale count as the next one up.
+    """
+    trace = surface()
+    if not isinstance(x, Secret):
+        raise SecretError("mpc.at_least takes a secret value: mpc.share(x) first", here())
+    x = multiply_out(x)
+    listed = np.asarray(plain_number(points), dtype=object).ravel().tolist()
+    if not listed:
+        raise ShapeError("mpc.at_least needs at least one point", here())
+    whole = [math.ceil(Fraction(p) * Fraction(2) ** x.type.scale) for p in listed]
+    far = math.ldexp(max(abs(p) for p in whole), -x.type.scale)
+    width = _width_of(x.type.but(lo=-x.type.bound - far), "at_least")
+    value = trace.emit("below", [x], {"width": width, "points": whole})
+    return 1 - value  # type: ignore[no-any-return]
 
 
 def compare(op: str, x: Any, y: Any) -> Any:

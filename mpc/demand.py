@@ -15,7 +15,7 @@ from mpc.kernels import LINEAR
 
 __all__ = ["Opened", "choose", "is_linear"]
 
-_ALIAS = frozenset({"assume", "rounded", "unit", "settle", "secret"})
+_ALIAS = frozenset({"assume", "implied", "rounded", "unit", "settle", "secret"})
 
 
 def is_linear(e: Equation) -> bool:

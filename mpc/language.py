@@ -113,6 +113,16 @@ def assume_range(x: Secret, lo: float, hi: float) -> Secret:
     return value
 
 
+def implied(x: Any, lo: float, hi: float) -> Secret:
+    """A range that follows from how the library computed x, where intervals alone do not show it.
+
+    Not for programs: they state with `assume_range`, which every plan lists and `--verify-ranges` checks.
+    """
+    value = surface().emit("implied", [_secret(x)], {"lo": float(lo), "hi": float(hi)})
+    assert isinstance(value, Secret)
+    return value
+
+
 def accept_rounding(x: Secret) -> Secret:
     """State that the part of x that depends on masks may be seen by those who learn x. Listed in every plan."""
     value = surface().emit("rounded", [_secret(x)])
@@ -150,10 +160,8 @@ def _secret(x: Any) -> Secret:
     return x
 
 
-def sqrt(x: Any) -> Any:
-    """Square root of what is known: private or revealed values. Of a secret it is not in the language yet."""
-    if isinstance(x, Secret):
-        raise SecretError("the square root of a secret is not in the language yet", here())
+def known_sqrt(x: Any) -> Any:
+    """Square root of what is known: private or revealed values."""
     return current_trace().emit("sqrt", [as_real(x)])
 
 

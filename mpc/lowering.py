@@ -28,8 +28,8 @@ from mpc.tracing import Frame, Value
 __all__ = ["Lowered", "Suite", "find_suite", "lower"]
 
 _FLOAT = (Kind.PRIVATE, Kind.CLEAR, Kind.TABLE)
-_RULES = frozenset({"mul", "matmul", "truncate", "sigmoid", "negative", "zero"})
-_RELABELLED = frozenset({"assume", "rounded", "unit", "settle"})  # the same integers under another type
+_RULES = frozenset({"mul", "matmul", "truncate", "sigmoid", "negative", "zero", "below"})
+_RELABELLED = frozenset({"assume", "implied", "rounded", "unit", "settle"})  # the same integers under another type
 _NAMES = {"mul": "multiply"}
 
 
@@ -437,7 +437,7 @@ def _rule_block(e: Equation, suite: Suite, bits: int) -> Block | None:
 def _rule_params(e: Equation, bits: int) -> dict[str, Any]:
     """What a rule is told of the surface equation: plain integers."""
     p = e.params
-    if e.op in ("truncate", "negative", "zero"):
+    if e.op in ("truncate", "negative", "zero", "below"):
         return dict(p)
     if e.op == "sigmoid":
         keys = ("coefficients", "cbits", "p", "q", "half")

@@ -57,6 +57,7 @@ _shape = _some(_natural)
 _turns = {"odd": _shape, "bits": _natural, "shift": _natural}
 _PARAMS: dict[str, dict[str, Test]] = {
     "assume": {"lo": _number, "hi": _number},
+    "below": {"width": _natural, "points": _some(_any_whole)},
     "bit": {"at": _natural},
     "broadcast": {"shape": _shape},
     "call": {"rule": _text, "shape": _shape, "scale": _whole, "lo": _number, "hi": _number, "rounding": _natural},
@@ -66,6 +67,7 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "concatenate": {"axis": _natural},
     "const": {"value": _or(_any_whole, _some(_any_whole)), "shape": _shape},
     "dynamic_slice": {"axis": _natural, "size": _natural},
+    "implied": {"lo": _number, "hi": _number},
     "input": {"name": _text, "owner": _text, "shape": _shape, "columns": _or(_none, _some(_text))},
     "labels": {"names": _some(_text), "classes": _some(_text)},
     "mask": {"shape": _shape},

@@ -81,7 +81,7 @@ class _Plain:
             case "call":
                 assert e.body is not None
                 return evaluate_block(RING64, e.body, values, no_masks)[0]
-            case "unit" | "settle" | "assume" | "rounded" | "secret" | "reveal":
+            case "unit" | "settle" | "assume" | "implied" | "rounded" | "secret" | "reveal":
                 return values[0]
         known = _MEANING.get(e.op)
         return known(e, *values) if known else np.asarray(KERNELS[e.op](RING64, e.params, *values))
@@ -116,6 +116,9 @@ def _sigmoid(e: Equation, u: Any) -> Any:
 
 _MEANING: dict[str, Callable[..., Any]] = {
     "negative": lambda _, x: (x.view(np.int64) < 0).astype(np.uint64),
+    "below": lambda e, x: (np.subtract(x[..., None], RING64.literal(e.params["points"])).view(np.int64) < 0).astype(
+        np.uint64
+    ),
     "zero": lambda _, x: (x == 0).astype(np.uint64),
     "choose": lambda _, c, x, y: np.where(c == 1, y, x),
     "sigmoid": _sigmoid,

@@ -23,6 +23,7 @@ from mpc.types import HEADROOM, SIZED, check_room, raw_bound, surface_type
 __all__ = ["FRACTION_BITS", "Clear", "PerParty", "Private", "Public", "Secret", "SurfaceTrace", "Table"]
 
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {}  # filled by `arithmetic` and `comparing`
+STATED = frozenset({"assume", "implied"})  # a range from outside the operands' own
 _COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 FRACTION_BITS = 16  # of inputs and of reveals, unless the program says otherwise
 _LEAST_BITS = 8  # no value is truncated to fewer fraction bits to make it fit
@@ -149,7 +150,7 @@ class SurfaceTrace(Trace):
             excess = room(max(raw_bound(inputs[0].type), 1.0), float(max(count, 1)))
             inputs = [fit(excess, inputs[0], op) if excess > 0 else inputs[0]]
         value = super().emit(op, inputs, params)
-        if value.type.kind is Kind.SECRET and op != "assume" and raw_bound(value.type) >= 2.0**HEADROOM:
+        if value.type.kind is Kind.SECRET and op not in STATED and raw_bound(value.type) >= 2.0**HEADROOM:
             known = [self.wide[v.var.number] for v in inputs if v.var.number in self.wide]
             self.wide[value.var.number] = known[0] if known else (op, here())
         return value

@@ -328,7 +328,7 @@ class Value:
         return index(self, key)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
-        op = _UFUNCS.get(ufunc)
+        op = UFUNCS.get(ufunc)
         if op is None or method != "__call__" or kwargs:
             raise ProgramError(
                 f"numpy.{ufunc.__name__} of a traced value is not in the language; see mpc's functions", here()
@@ -346,7 +346,7 @@ def _binary(op: str) -> Callable[[Any, Any], Any]:
     return lambda x, y: current_trace().binary(op, x, y)
 
 
-_UFUNCS: dict[Any, Callable[..., Any]] = {
+UFUNCS: dict[Any, Callable[..., Any]] = {
     np.add: _binary("add"),
     np.subtract: _binary("sub"),
     np.multiply: _binary("mul"),

@@ -165,6 +165,7 @@ _SURFACE: dict[str, Callable[[Type, list[Type], Params], Type]] = {
     "settle": _settle,
     "truncate": _truncate,
     "assume": lambda t, _, p: t.but(lo=float(p["lo"]), hi=float(p["hi"])),
+    "implied": lambda t, _, p: t.but(lo=float(p["lo"]), hi=float(p["hi"])),
     "rounded": lambda t, _, __: t.but(noise=0.0),
 }
 KNOWN_ONLY = frozenset({"div", "sqrt", "clip", "maximum", "nonzero"})
@@ -273,6 +274,16 @@ def _compared(params: Params, types: list[Type], where: str) -> Type:
     return Type(Kind.SECRET, x.shape, lo=0.0, hi=1.0)
 
 
+def _below(params: Params, types: list[Type], where: str) -> Type:
+    """[x < p] for every p: none of the differences has, with its sign, more than `width` bits."""
+    (x,) = types
+    if x.unit != 1 or not params["points"]:
+        raise ProgramError("below takes a secret in its own unit and at least one point", where)
+    far = max(abs(p) for p in params["points"])
+    one = _compared({"width": params["width"]}, [x.but(lo=-x.bound - math.ldexp(far, -x.scale))], where)
+    return one.but(shape=(*x.shape, len(params["points"])))
+
+
 def _chosen(params: Params, types: list[Type], where: str) -> Type:
     """x where the condition is 0, y where it is 1: never outside the two."""
     c, x, y = types
@@ -301,7 +312,7 @@ def _sigmoid_type(params: Params, types: list[Type], where: str) -> Type:
     return Type(Kind.SECRET, x.shape, params["p"] + params["q"], lo=-margin, hi=gain + margin, noise=noise)
 
 
-_NON_LINEAR = {"negative": _compared, "zero": _compared, "choose": _chosen, "sigmoid": _sigmoid_type}
+_NON_LINEAR = {"negative": _compared, "zero": _compared, "below": _below, "choose": _chosen, "sigmoid": _sigmoid_type}
 
 
 def surface_type(op: str, params: Params, types: list[Type], where: str) -> Type:

@@ -51,6 +51,7 @@ SUITE = mpc.Suite(
         "sigmoid": masked.sigmoid,
         "negative": compare.negative,
         "zero": compare.zero,
+        "below": compare.below,
     },
     memoise=False,
 )

@@ -13,6 +13,8 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 import mpc
 from mpc import bit, deal, look, masked_low, onehot
 
@@ -61,9 +63,27 @@ def negative(x: Any, width: int) -> Any:
     Dealt: 32·J bytes of one-hot words and 3·2^J − 2 words or fewer. Perfectly private: both openings are masked.
     """
     c, r = masked_low(x, width)
+    return _sign(c, r, deal(onehot(r, width)), width)
+
+
+@mpc.protocol
+def below(x: Any, width: int, points: list[int]) -> Any:
+    """[x < p] for every public p, elementwise, new last axis; |x − p| < 2^(width − 1).
+
+    As `negative`, and x is opened once for all points: each costs 2J − 1 bits and 3·2^J − 2 dealt words or fewer. They
+    share the one-hot words too: what is opened of them has masks of its own at every point.
+    """
+    c, r = masked_low(x, width)
+    hot, n = deal(onehot(r, width)), (width + 6) // 8
+    each = mpc.broadcast_to(hot.reshape((*x.shape, 1, n, 4)), (*x.shape, len(points), n, 4))
+    return _sign(c.reshape((*x.shape, 1)) - np.array(points, dtype=object), r.reshape((*x.shape, 1)), each, width)
+
+
+def _sign(c: Any, r: Any, hot: Any, width: int) -> Any:
+    """The sign of c − r modulo 2^width; `hot`: shares of r's one-hot words."""
     n = (width + 6) // 8
-    masks = mpc.mask(x.shape, bits=2 * n - 1)
-    opened = mpc.open(look(deal(onehot(r, width)), c, width, "less") + masks)
+    masks = mpc.mask(c.shape, bits=2 * n - 1)
+    opened = mpc.open(look(hot, c, width, "less") + masks)
     sign_c, sign_r = bit(c, width - 1), bit(r, width - 1)
     borrow = _Products(opened, masks, 1 - 2 * sign_r)
     for j in range(n):  # r_j > c_j, and all bytes above are equal

@@ -80,6 +80,7 @@ SUITE = mpc.Suite(
         "sigmoid": sigmoid,
         "negative": compare.negative,
         "zero": compare.zero,
+        "below": compare.below,
     },
     memoise=True,
 )
