@@ -253,7 +253,7 @@ class _Party:
         if width > 56:
             return words
         octets = words.reshape(-1, 1).view(np.uint8)[:, : (width + 7) // 8]
-        return np.ascontiguousarray(octets).reshape(*words.shape, -1)
+        return np.ascontiguousarray(octets).reshape(*words.shape, octets.shape[1])
 
     def unpacked(self, a: Array, e: Equation) -> Any:
         """The inverse of `packed`; a peer's word wider than the opening is refused."""
