@@ -39,6 +39,7 @@ from mpc.language import (
     secret,
     share,
 )
+from mpc.linalg import covariance, einsum, inverse, outer, solve
 from mpc.loops import repeat
 from mpc.lowering import Lowered, Suite
 from mpc.ordering import absolute, argmax, argmin, clip, maximum, median, minimum, quantile, relu, sign, sort, top_k
@@ -85,9 +86,12 @@ __all__ = [
     "concatenate",
     "constant",
     "cos",
+    "covariance",
     "deal",
+    "einsum",
     "emulate",
     "exp",
+    "inverse",
     "is_negative",
     "is_zero",
     "log",
@@ -106,6 +110,7 @@ __all__ = [
     "nonzero",
     "onehot",
     "open",
+    "outer",
     "owned",
     "permute",
     "polynomial",
@@ -127,6 +132,7 @@ __all__ = [
     "simulate",
     "sin",
     "softmax",
+    "solve",
     "sort",
     "sqrt",
     "stack",
