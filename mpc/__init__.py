@@ -32,6 +32,7 @@ from mpc.functions import sigmoid
 from mpc.language import (
     accept_rounding,
     assume_range,
+    bounded,
     constant,
     nonzero,
     rescale,
@@ -81,6 +82,7 @@ __all__ = [
     "assume_range",
     "at_least",
     "bit",
+    "bounded",
     "broadcast_to",
     "clip",
     "concatenate",

@@ -55,14 +55,16 @@ def emulate(
     suite: Suite | str = "masked",
     entropy: tuple[DealerEntropy, list[PartyEntropy]] | None = None,
     pick: Callable[[int], int] | None = None,
+    verify_ranges: bool = False,
     **settings: Any,
 ) -> Emulation:
     """The real protocol with all parties and the dealer in this process.
 
     As `simulate`; also suite (an object or an installed name), entropy and pick (`mpc.memory.run_in_memory`). The mask
-    check runs first. Gives results, rounds and bytes.
+    check runs first. verify_ranges: check every `assume_range` (`Program.verified`). Gives results, rounds and bytes.
     """
     traced, given = _prepare(program, inputs, parties, settings)
+    traced = traced.verified() if verify_ranges else traced
     lowered = traced.lower(suite)
     lowered.check()
     return run_in_memory(lowered, given, entropy=entropy, pick=pick)

@@ -41,9 +41,6 @@ class _Depends:
     def all(self) -> frozenset[Var]:
         return self.other | self.linear.keys()
 
-    def smeared(self) -> _Depends:
-        return _Depends({}, self.all)
-
 
 @dataclass
 class _Node:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from mpc.errors import OverflowRefusal, ProgramError, UsageError
 from mpc.ir import Block, Var, walk
-from mpc.programs import Program, renumber
+from mpc.programs import RANGES_HOLD, Program, renumber
 from mpc.surface import Clear, Defaults, PerParty, Private, Public, Secret, SurfaceTrace, Table
 from mpc.table import Schema, owned, schema_of
 from mpc.text import compact
@@ -223,6 +223,8 @@ def _input(trace: SurfaceTrace, p: Parameter, owner: str, schema: Schema) -> Val
 def _finish(name: str, trace: SurfaceTrace, result: Any) -> Program:
     named = result if isinstance(result, dict) else _named(result)
     outputs, facts = {}, {}
+    if RANGES_HOLD in named:
+        raise ProgramError(f"program {name} returns {RANGES_HOLD!r}, the name of what --verify-ranges adds: rename it")
     for key, value in named.items():
         if isinstance(value, Value):
             if not isinstance(value, Public | Clear):

@@ -20,7 +20,7 @@ from mpc.arithmetic import multiply_out
 from mpc.comparing import at_least
 from mpc.errors import OverflowRefusal, ProgramError, SecretError
 from mpc.functions import sigmoid
-from mpc.language import constant, implied, known_sqrt, rescale
+from mpc.language import bounded, constant, known_sqrt, rescale
 from mpc.ordering import max_
 from mpc.polynomials import WORK_BITS, fitted, polynomial
 from mpc.surface import OPERATIONS, Secret
@@ -50,7 +50,7 @@ def _steps(reached: Any, values: Sequence[float], bits: int) -> Any:
     jumps = np.array([math.ldexp(b - a, -bits) for a, b in pairwise(listed)])
     low = math.ldexp(min(listed), -bits)
     value = (reached * constant(jumps, bits)).sum(axis=-1) + constant(math.ldexp(listed[0], -bits), bits)
-    return implied(value, low, math.ldexp(max(listed), -bits))
+    return bounded(value, low, math.ldexp(max(listed), -bits))
 
 
 # --- positive arguments: powers of two -------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def _normal(x: Secret, name: str, *, zero: bool = False) -> _Normal:
     reached = at_least(x, points)
     scales = [math.ldexp(1.0, -e) for e in exponents]
     shrink = _steps(reached, [0.0, *scales] if zero else scales, max(0, last))
-    z = implied(current_trace().emit("mul", [x, shrink]), 0.0 if zero else 1.0, 2.0)
+    z = bounded(current_trace().emit("mul", [x, shrink]), 0.0 if zero else 1.0, 2.0)
     return _Normal(_centred(z, 0), reached, exponents)
 
 
@@ -91,7 +91,7 @@ def _centred(z: Any, shift: int) -> Any:
     z = current_trace().emit("unit", [z], {"by": f"{1 << shift}" if shift >= 0 else f"1/{1 << -shift}"})
     z = current_trace().emit("settle", [z])
     assert z.type.scale == bits
-    t = implied(z, 1.0, 2.0) * 2 - 3
+    t = bounded(z, 1.0, 2.0) * 2 - 3
     return rescale(t, WORK_BITS) if t.type.scale > WORK_BITS else t
 
 
@@ -99,7 +99,7 @@ def _scaled(x: Secret, name: str, f: Callable[[Any], Any], power: float, *, zero
     """f(x) where f(2^e·z) = 2^(power·e)·f(z): the polynomial of f on [1, 2), times a power of two."""
     normal = _normal(x, name, zero=zero)
     ends = sorted((float(f(1.0)), float(f(2.0))))
-    p = implied(polynomial(normal.t, fitted(f, 1.0, 2.0, _DEGREE)), ends[0] - 1e-5, ends[1] + 1e-5)
+    p = bounded(polynomial(normal.t, fitted(f, 1.0, 2.0, _DEGREE)), ends[0] - 1e-5, ends[1] + 1e-5)
     factors = [2.0 ** (power * e) for e in normal.exponents]
     if normal.reached is None:
         return p * factors[0]
@@ -112,7 +112,7 @@ def _scaled(x: Secret, name: str, f: Callable[[Any], Any], power: float, *, zero
     known = [float(f(v)) if v > 0 else 0.0 for v in (x.type.lo, x.type.hi) if v > 0 or zero]
     lo, hi = (min(known), max(known)) if known else (bounds[0], bounds[1])
     margin = 1e-5 * hi + math.ldexp(2.0, -WORK_BITS + max(0, math.ceil(top)))
-    return implied(y, max(bounds[0], lo) - margin, min(bounds[1], hi) + margin)
+    return bounded(y, max(bounds[0], lo) - margin, min(bounds[1], hi) + margin)
 
 
 def reciprocal(x: Any) -> Any:
@@ -162,7 +162,7 @@ def log(x: Any) -> Any:
     p = polynomial(normal.t, fitted(np.log, 1.0, 2.0, _DEGREE))
     whole = [e * math.log(2.0) for e in normal.exponents]
     e = whole[0] if normal.reached is None else _steps(normal.reached, whole, 30)
-    return implied(p + e, math.log(x.type.lo) - 1e-5, math.log(x.type.hi) + 1e-5)
+    return bounded(p + e, math.log(x.type.lo) - 1e-5, math.log(x.type.hi) + 1e-5)
 
 
 # --- the exponential and what follows from it ------------------------------------------------------------------------
@@ -193,12 +193,12 @@ def exp(x: Any) -> Any:
         values, starts = [0.0, *values], [middles[0], *middles]
     f = fitted(np.exp, -width / 2, width / 2, _DEGREE)
     if not points:
-        return implied(polynomial(_unit(x - middles[0], width), [c * values[0] for c in f]), *_about(lo, hi))
+        return bounded(polynomial(_unit(x - middles[0], width), [c * values[0] for c in f]), *_about(lo, hi))
     reached = at_least(x, points)
     t = _unit(x - _steps(reached, starts, 30), width)
-    p = implied(polynomial(t, f), math.exp(-width / 2) - 1e-5, math.exp(width / 2) + 1e-5)
+    p = bounded(polynomial(t, f), math.exp(-width / 2) - 1e-5, math.exp(width / 2) + 1e-5)
     y = current_trace().emit("mul", [rescale(p, WORK_BITS), _steps(reached, values, bits)])
-    return implied(y, *_about(lo, hi))
+    return bounded(y, *_about(lo, hi))
 
 
 def _about(lo: float, hi: float) -> tuple[float, float]:
@@ -209,7 +209,7 @@ def _about(lo: float, hi: float) -> tuple[float, float]:
 def _unit(x: Any, width: float) -> Any:
     """2x/width, in [−1, 1] where x is in its piece."""
     x = rescale(x, WORK_BITS + 2) if x.type.scale > WORK_BITS + 2 else x
-    return implied(rescale(implied(x, -width, width) * constant(2 / width, 30), WORK_BITS), -1.0, 1.0)
+    return bounded(rescale(bounded(x, -width, width) * constant(2 / width, 30), WORK_BITS), -1.0, 1.0)
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
@@ -222,11 +222,11 @@ def softmax(x: Any, axis: int = -1) -> Any:
         raise ProgramError("mpc.softmax of no elements", here())
     n, order = x.shape[axis], [*x.shape]
     order[axis] = 1
-    shifted = implied(x - max_(x, axis).reshape(order), x.type.lo - x.type.hi, 0.0)
+    shifted = bounded(x - max_(x, axis).reshape(order), x.type.lo - x.type.hi, 0.0)
     grown = exp(rescale(shifted, 20) if shifted.type.scale > 20 else shifted)
-    grown = implied(rescale(grown, 24), 0.0, 1.0 + 1e-5)
-    total = implied(grown.sum(axis=axis, keepdims=True), 1.0 - 1e-5, n * (1.0 + 1e-5))
-    return implied(grown * reciprocal(implied(total, 0.5, 2.0 * n)), 0.0, 1.0 + 1e-4)
+    grown = bounded(rescale(grown, 24), 0.0, 1.0 + 1e-5)
+    total = bounded(grown.sum(axis=axis, keepdims=True), 1.0 - 1e-5, n * (1.0 + 1e-5))
+    return bounded(grown * reciprocal(bounded(total, 0.5, 2.0 * n)), 0.0, 1.0 + 1e-4)
 
 
 def tanh(x: Any) -> Any:
@@ -260,9 +260,9 @@ def _wave(x: Any, ahead: float) -> Any:
     centre = _steps(at_least(x, points), turns, 32) if points else turns[0]
     t = _unit(x - centre, turn)
     f = fitted(np.sinc, -1.0, 1.0, 16)
-    square = implied(rescale(t * t, WORK_BITS), 0.0, 1.0)
-    even = implied(polynomial(square, [c * math.pi for c in f[::2]]), -1e-3, math.pi + 1e-3)
-    return implied(t * rescale(even, WORK_BITS), -1.0 - 1e-5, 1.0 + 1e-5)
+    square = bounded(rescale(t * t, WORK_BITS), 0.0, 1.0)
+    even = bounded(polynomial(square, [c * math.pi for c in f[::2]]), -1e-3, math.pi + 1e-3)
+    return bounded(t * rescale(even, WORK_BITS), -1.0 - 1e-5, 1.0 + 1e-5)
 
 
 OPERATIONS["quotient"] = divide

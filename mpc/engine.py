@@ -13,12 +13,13 @@ import numpy as np
 
 from mpc.errors import InputError, PeerError
 from mpc.exchange import Array, Draw, Exchange, Frame, type_bytes, type_words
-from mpc.fixed import decode
+from mpc.fixed import decode, scalar
 from mpc.ir import Block, Equation, Kind, Type
 from mpc.kernels import KERNELS
 from mpc.lowering import Lowered
 from mpc.owner import FLOAT_KINDS, Locator, own, shared_integers
 from mpc.prg import PartyEntropy, Position
+from mpc.programs import RANGES_HOLD
 from mpc.ring import Domains, Shared, total
 from mpc.schedule import Slot, schedule
 
@@ -58,6 +59,7 @@ class _Party:
         self.locator = Locator(lowered.block)
         self.exchanges = self.draws = 0
         self.kept = set(lowered.outputs_by_name.values())
+        self.gate = lowered.outputs_by_name.get(RANGES_HOLD)
 
     # walking -----------------------------------------------------------------------------------------------------
 
@@ -213,6 +215,8 @@ class _Party:
         queues = {peer: iter(answer[peer]) for peer in owed}
         for e, words in zip(equations, mine, strict=True):
             self.values[e.output.number] = self.joined(e, words, queues)
+            if e.op == "reveal" and e.output is self.gate:
+                self.lowered.program.require({RANGES_HOLD: int(self.values[e.output.number])})
 
     def others(self) -> list[int]:
         return [i for i in range(self.n) if i != self.me]
@@ -292,7 +296,7 @@ class _Party:
                 continue
             if surface.type.kind is Kind.PUBLIC:
                 value = decode(self.ring, value, surface.type.scale, Fraction(surface.type.unit))
-            out[name] = value if np.shape(value) else float(value)
+            out[name] = value if np.shape(value) else scalar(float(value), surface.type)
         return out
 
 

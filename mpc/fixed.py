@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.errors import InputError
+from mpc.ir import Kind, Type
 from mpc.ring import Ring
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "scalar"]
 
 
 def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: bool, at: Any) -> NDArray[np.uint64]:
@@ -44,3 +45,9 @@ def decode(ring: Ring, x: NDArray[np.uint64], scale: int, unit: Fraction) -> NDA
     if unit.numerator == 1 and unit.denominator < 1 << 53:
         return real / unit.denominator
     return real * unit.numerator / unit.denominator
+
+
+def scalar(value: float, t: Type) -> float | bool:
+    """A result without dimensions: a revealed integer that is 0 or 1 by its range is a truth value."""
+    truth = t.kind is Kind.PUBLIC and t.scale == 0 and t.unit == 1 and (t.lo, t.hi) == (0.0, 1.0)
+    return bool(value) if truth else value

@@ -113,10 +113,10 @@ def assume_range(x: Secret, lo: float, hi: float) -> Secret:
     return value
 
 
-def implied(x: Any, lo: float, hi: float) -> Secret:
-    """A range that follows from how the library computed x, where intervals alone do not show it.
+def bounded(x: Any, lo: float, hi: float) -> Secret:
+    """A range that follows by mathematics from how x was computed, where intervals alone do not show it.
 
-    Not for programs: they state with `assume_range`, which every plan lists and `--verify-ranges` checks.
+    For functions of a library, which prove it: plans do not list it. Programs state with `assume_range`.
     """
     value = surface().emit("implied", [_secret(x)], {"lo": float(lo), "hi": float(hi)})
     assert isinstance(value, Secret)

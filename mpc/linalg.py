@@ -10,7 +10,7 @@ import numpy as np
 from mpc.arithmetic import multiply_out
 from mpc.arrays import transpose
 from mpc.errors import OverflowRefusal, ProgramError, SecretError, ShapeError
-from mpc.language import constant, implied, rescale
+from mpc.language import bounded, constant, rescale
 from mpc.loops import repeat
 from mpc.surface import Secret
 from mpc.tracing import FUNCTIONS, Value, current_trace, here
@@ -130,11 +130,11 @@ def inverse(H: Any, *, smallest: float, largest: float | None = None, steps: int
     identity = np.eye(d)
 
     def step(_: Any, z: Any) -> Any:
-        product = rescale(implied(_raw_product(unit, z), -2.0, 2.0), bits)
-        return rescale(implied(_raw_product(z, 2 * identity - product), -2 * kappa, 2 * kappa), bits)
+        product = rescale(bounded(_raw_product(unit, z), -2.0, 2.0), bits)
+        return rescale(bounded(_raw_product(z, 2 * identity - product), -2 * kappa, 2 * kappa), bits)
 
     z = repeat(count, step, constant(first * identity, bits))
-    return implied(_halved(z, power, 62), -1.0 / smallest, 1.0 / smallest)
+    return bounded(_halved(z, power, 62), -1.0 / smallest, 1.0 / smallest)
 
 
 def solve(H: Any, b: Any, *, smallest: float, largest: float | None = None) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mpc.clear import evaluate_block, no_masks
 from mpc.errors import InputError
-from mpc.fixed import decode
+from mpc.fixed import decode, scalar
 from mpc.ir import Block, Equation, Kind
 from mpc.kernels import KERNELS
 from mpc.owner import FLOAT_KINDS, Locator, own, shared_integers
@@ -37,7 +37,8 @@ def evaluate(program: Any, inputs: Mapping[str, Mapping[str, Any]]) -> dict[str,
         value = run.values[var.number]
         if var.type.kind is Kind.PUBLIC:
             value = decode(RING64, value, var.type.scale, Fraction(var.type.unit))
-        results[name] = value if np.shape(value) else float(value)
+        results[name] = value if np.shape(value) else scalar(float(value), var.type)
+    program.require(results)
     return results
 
 

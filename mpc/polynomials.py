@@ -10,7 +10,7 @@ import numpy as np
 
 from mpc.arithmetic import multiply_out
 from mpc.errors import ProgramError, SecretError
-from mpc.language import constant, implied, rescale
+from mpc.language import bounded, constant, rescale
 from mpc.surface import Secret, plain_number
 from mpc.tracing import here
 
@@ -58,7 +58,7 @@ def _powers(x: Any, degree: int, bits: int) -> dict[int, Any]:
     bound = x.type.bound
     for k in range(2, degree + 1):
         a, b = powers[k - k // 2], powers[k // 2]
-        powers[k] = implied(rescale(a * b, bits), -(bound**k) if k % 2 else 0.0, bound**k)
+        powers[k] = bounded(rescale(a * b, bits), -(bound**k) if k % 2 else 0.0, bound**k)
     return powers
 
 

@@ -6,6 +6,7 @@ byte. `input_bytes` is the part of `bytes_sent` that shares inputs. Peak memory 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
@@ -14,6 +15,7 @@ from typing import Any
 from mpc.engine import frame_of, recipients
 from mpc.ir import Block, Equation, Kind
 from mpc.lowering import Lowered
+from mpc.programs import RANGES_HOLD
 from mpc.schedule import schedule
 
 __all__ = ["Plan", "price"]
@@ -23,7 +25,11 @@ BASE_MEMORY = 400 << 20  # interpreter, libraries, sockets, and the copies a mes
 
 @dataclass
 class Plan:
-    """What a run will cost and say. Bytes are payload, by party; `by_line` counts bytes sent per source line."""
+    """What a run will cost and say. Bytes are payload, by party; `by_line` counts bytes sent per source line.
+
+    truncations, opened: elements that are truncated, and opened between parties, over all steps of loops. values: the
+    program's secret values in its order, a loop's once: {where, op, shape, scale, lo, hi}, of the real number.
+    """
 
     rounds: int
     bytes_sent: dict[str, int]
@@ -34,6 +40,9 @@ class Plan:
     assumptions: list[dict[str, Any]]
     notes: list[str]
     by_line: dict[str, dict[str, int]] = field(default_factory=dict)
+    truncations: int = 0
+    opened: int = 0
+    values: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     def __repr__(self) -> str:
         sent = ", ".join(f"{p} {b}" for p, b in self.bytes_sent.items())
@@ -48,6 +57,7 @@ class _Count:
         self.inputs: Counter[int] = Counter()
         self.dealt: Counter[int] = Counter()
         self.lines: dict[str, Counter[str]] = {}
+        self.opened = 0
 
     def block(self, b: Block, times: int) -> None:
         for slot in schedule(b):
@@ -75,6 +85,7 @@ class _Count:
             self.inputs[owner] += size * (n - 1)
         elif e.op == "open":
             senders = dict.fromkeys(range(n), n - 1)
+            self.opened += e.output.type.size * times
         else:
             to = recipients(e, names)
             senders = {p: len([r for r in to if r != p]) for p in range(n)}
@@ -96,8 +107,10 @@ def price(lowered: Lowered) -> Plan:
     count.block(lowered.block, 1)
     names = lowered.parties
     memory = BASE_MEMORY + 3 * _memory(lowered.block)
+    checked = RANGES_HOLD in lowered.outputs_by_name
+    stated = "range stated, checked while the program runs" if checked else "range stated, not checked"
     assumptions = [
-        {"where": e.where, "lo": e.params["lo"], "hi": e.params["hi"], "what": "range stated, not checked"}
+        {"where": e.where, "lo": e.params["lo"], "hi": e.params["hi"], "what": stated}
         if e.op == "assume"
         else {"where": e.where, "lo": None, "hi": None, "what": "rounding that depends on masks may be seen"}
         for e in _assumed(lowered.program.block)
@@ -112,7 +125,30 @@ def price(lowered: Lowered) -> Plan:
         assumptions,
         list(lowered.program.notes),
         {where: dict(c) for where, c in sorted(count.lines.items())},
+        _truncated(lowered.program.block, 1),
+        count.opened,
+        _values(lowered.program.block),
     )
+
+
+def _truncated(block: Block, times: int) -> int:
+    here = sum(e.output.type.size for e in block.equations if e.op == "truncate") * times
+    loops = [e for e in block.equations if e.op == "repeat" and e.body is not None]
+    return here + sum(_truncated(e.body, times * e.params["times"]) for e in loops if e.body is not None)
+
+
+def _values(block: Block) -> list[dict[str, Any]]:
+    """Scale and range of every secret value, as they were derived or stated; not those inside a rule."""
+    found: list[dict[str, Any]] = []
+    for e in block.equations:
+        if e.op == "repeat" and e.body is not None:
+            found += _values(e.body)
+        for v in e.outputs:
+            if v.type.kind is Kind.SECRET:
+                ends = {end: x if math.isfinite(x) else None for end, x in (("lo", v.type.lo), ("hi", v.type.hi))}
+                shown = {"where": e.where or "-", "op": e.op, "shape": list(v.type.shape), "scale": v.type.scale}
+                found.append({**shown, **ends})
+    return found
 
 
 def _assumed(block: Block) -> list[Equation]:

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
-from mpc.errors import LeakError, MpcError, ProgramError, UsageError
+from mpc.errors import LeakError, MpcError, OverflowRefusal, ProgramError, UsageError
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.params import check_params
 from mpc.text import compact, digest, parse_block, print_block, read_json
 from mpc.types import lowered_type, surface_type
 
-__all__ = ["FORMAT", "InputSpec", "Output", "Program", "read_header", "renumber"]
+__all__ = ["FORMAT", "RANGES_HOLD", "InputSpec", "Output", "Program", "read_header", "renumber"]
 
 FORMAT = 1
+RANGES_HOLD = "ranges hold"  # the result that `verified` adds: [every stated range was kept]
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,8 @@ class Program:
                 groups = [known[v] for v in e.inputs if v in known]
                 for var in e.outputs:
                     known[var] = [p for p in everyone if all(p in g for g in groups)]
-        return [
-            Output(n, "everyone" if known[v] == everyone else known[v], v.type.shape, v)
-            for n, v in self.outputs_by_name.items()
-        ]
+        named = [(name, self.outputs_by_name[name]) for name in self.order if name in self.outputs_by_name]
+        return [Output(n, "everyone" if known[v] == everyone else known[v], v.type.shape, v) for n, v in named]
 
     @classmethod
     def parse(cls, text: str) -> Program:
@@ -137,6 +136,23 @@ class Program:
         for name, var in self.outputs_by_name.items():
             if var.type.kind not in (Kind.PUBLIC, Kind.CLEAR):
                 raise ProgramError(f"result {name!r} is {var.type.kind}: reveal it first, mpc.reveal(x)")
+
+    def verified(self) -> Program:
+        """The same program with every `assume_range` checked while it runs: `mpc.ranges.verified`."""
+        from mpc.ranges import verified
+
+        return verified(self)
+
+    def require(self, results: Mapping[str, Any]) -> None:
+        """Raise OverflowRefusal if the bit says that a stated range was left: no result of such a run is given out."""
+        if results.get(RANGES_HOLD, 1) == 1 or RANGES_HOLD not in self.outputs_by_name:
+            return
+        assumed = [e for e in walk(self.block) if e.op == "assume"]
+        stated = [f"{e.params['lo']:g} to {e.params['hi']:g} at {e.where}" for e in assumed]
+        raise OverflowRefusal(
+            f"a stated range was left: one of {'; '.join(dict.fromkeys(stated))}; no result is given out. The usual "
+            "cause is data larger than the program was written for: state a wider range there, or scale the inputs"
+        )
 
     def lower(self, suite: Any = "masked", bits: int = 64) -> Any:
         """The same program in ring integers, by a suite's rules (a `Suite` or an installed name): `mpc.Lowered`."""

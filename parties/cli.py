@@ -65,6 +65,7 @@ def _job_options(command: Command) -> Command:
             "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the program; repeat it."
         ),
         click.option("--suite", default="masked", show_default=True, metavar="NAME", help="masked or beaver."),
+        click.option("--verify-ranges", is_flag=True, help="Check stated ranges while running; reveals one bit."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
         click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
     ]
@@ -81,11 +82,14 @@ def _job(
     inputs: Sequence[str],
     settings: Sequence[str],
     suite: str,
+    verify_ranges: bool,
 ) -> Job:
     from parties.job import Job
     from protocols import catalog, suites
 
-    job = Job.from_arguments(target, count, cluster, key, inputs, settings, suite, catalog=catalog, suites=suites)
+    job = Job.from_arguments(
+        target, count, cluster, key, inputs, settings, suite, verify_ranges, catalog=catalog, suites=suites
+    )
     for note in job.notes:
         click.echo(f"privity: {note}", err=True)
     return job
@@ -141,9 +145,10 @@ def run_answer(job: Job, result: Run) -> dict[str, Any]:
 
 @cli.command()
 @_job_options
-def plan(as_json: bool, **arguments: Any) -> None:
+@click.option("--values", "with_values", is_flag=True, help="Show the scale and the range of every secret value.")
+def plan(as_json: bool, with_values: bool, **arguments: Any) -> None:
     """Price TARGET exactly, without running it."""
-    from parties.report import plan_report
+    from parties.report import plan_report, values_report
 
     job = _job(**arguments)
     done = job.compile()
@@ -155,10 +160,14 @@ def plan(as_json: bool, **arguments: Any) -> None:
         "input_bytes": priced.input_bytes,
         "dealt_bytes": priced.dealt_bytes,
         "peak_memory_bytes": priced.peak_memory_bytes,
+        "truncations": priced.truncations,
+        "opened": priced.opened,
         "by_line": priced.by_line,
         **_disclosure(priced),
+        **({"values": priced.values} if with_values else {}),
     }
-    _say(as_json, answer, lambda: plan_report(done.program, job.suite_name, priced))
+    shown = values_report(priced) if with_values else []
+    _say(as_json, answer, lambda: plan_report(done.program, job.suite_name, priced) + shown)
 
 
 @cli.command()

@@ -35,6 +35,7 @@ class Job:
     cluster: Path | None = None
     key: Path | None = None
     notes: list[str] = field(default_factory=list)
+    verify_ranges: bool = False
 
     @classmethod
     def from_arguments(
@@ -46,6 +47,7 @@ class Job:
         inputs: Sequence[str],
         settings: Sequence[str],
         suite: str,
+        verify_ranges: bool = False,
         *,
         catalog: Mapping[str, ProgramFunction],
         suites: Mapping[str, Any],
@@ -64,13 +66,14 @@ class Job:
         else:
             names = _cluster_names(cluster, files)
         title = target if target in catalog else function.name
-        return cls(title, function, suite, suites[suite], files, chosen, names, cluster, key, notes)
+        return cls(title, function, suite, suites[suite], files, chosen, names, cluster, key, notes, verify_ranges)
 
     def compile(self, *, check: bool = True) -> Compiled:
         """Trace, lower, check and price; local files are read in this process, a cluster's parties are asked."""
 
         def compiled(schemas: dict[str, dict[str, Schema]]) -> Compiled:
-            return compile_program(self.function, schemas, self.parties, self.settings, self.suite, check=check)
+            how = {"check": check, "verify_ranges": self.verify_ranges}
+            return compile_program(self.function, schemas, self.parties, self.settings, self.suite, **how)
 
         if self.cluster is None:
             return compiled(local_schemas(self.inputs))
@@ -82,7 +85,12 @@ class Job:
         began = time.monotonic()
         with self._session() as session, blaming(self.function.function.__code__.co_filename):
             done = session.run(
-                self.function, suite=self.suite_name, on_progress=on_progress, **self.settings, **self.inputs
+                self.function,
+                suite=self.suite_name,
+                on_progress=on_progress,
+                verify_ranges=self.verify_ranges,
+                **self.settings,
+                **self.inputs,
             )
         return replace(done, total_seconds=time.monotonic() - began)
 

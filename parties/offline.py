@@ -45,13 +45,16 @@ def compile_program(
     suite: Any,
     *,
     check: bool = True,
+    verify_ranges: bool = False,
 ) -> Compiled:
     """Trace, lower, price and check. Raises what they raise; a bug in the person's own code is named by its line.
 
-    check: False lets a program that leaks pass, to be shown and never to be run.
+    check: False lets a program that leaks pass, to be shown and never to be run. verify_ranges: `Program.verified`.
     """
     with blaming(function.function.__code__.co_filename):
         program = function.trace(schemas, list(parties), dict(settings))
+    if verify_ranges:
+        program = program.verified()
     lowered = program.lower(suite)
     if check:
         lowered.check()

@@ -23,6 +23,7 @@ __all__ = [
     "plain_value",
     "plan_report",
     "run_report",
+    "values_report",
 ]
 
 _SHOWN = 6  # elements of an array on the screen; --json and -o have all of them
@@ -112,7 +113,16 @@ def run_report(program: str, run: Any) -> list[Block]:
         Line(""),
         Line(seconds + more),
         *_reveals("revealed", run.reveals),
+        *_warnings(run.results),
     ]
+
+
+def _warnings(results: Mapping[str, Any]) -> list[Block]:
+    """What a reader of the results must not overlook."""
+    if results.get("converged", True):
+        return []
+    said = "warning: the fit did not converge (converged: false): take more steps, or a stronger penalty"
+    return [Line(""), Line(said, "warning")]
 
 
 def plan_report(program: Any, suite: str, plan: Any) -> list[Block]:
@@ -133,6 +143,19 @@ def plan_report(program: Any, suite: str, plan: Any) -> list[Block]:
         *_reveals("to be revealed", plan.reveals),
         *_assumptions(plan),
     ]
+
+
+def values_report(plan: Any) -> list[Block]:
+    """Every secret value's scale and range, in the program's order; a line is named where its values begin."""
+    rows = []
+    before = ""
+    for v in plan.values:
+        line = str(v["where"])
+        shape = "×".join(map(str, v["shape"])) or "one number"
+        rows.append(("" if line == before else line, v["op"], shape, str(v["scale"]), _bound(v["lo"]), _bound(v["hi"])))
+        before = line
+    header = ("line", "op", "shape", ">fraction bits", ">from", ">to")
+    return [Grid("secret values", header, rows)]
 
 
 def check_report(program: Any, suite: str, plan: Any) -> list[Block]:
@@ -188,11 +211,15 @@ def _reveals(title: str, reveals: Sequence[Mapping[str, Any]]) -> list[Block]:
 def _assumptions(plan: Any) -> list[Block]:
     blocks: list[Block] = []
     if plan.assumptions:
-        rows = [(str(a["where"]), f"{a['lo']:g}", f"{a['hi']:g}") for a in plan.assumptions]
-        blocks.append(Grid("ranges that are stated, not proved", ("line", ">from", ">to"), rows))
+        rows = [(str(a["where"]), _bound(a["lo"]), _bound(a["hi"]), str(a.get("what", ""))) for a in plan.assumptions]
+        blocks.append(Grid("stated, not proved", ("line", ">from", ">to", "what"), rows))
     if plan.notes:
         blocks += [Line(""), *(Line(f"note: {note}", "quiet") for note in plan.notes)]
     return blocks
+
+
+def _bound(end: float | None) -> str:
+    return "" if end is None else f"{end:g}"
 
 
 # --- values ----------------------------------------------------------------------------------------------------------

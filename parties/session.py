@@ -134,6 +134,7 @@ class Session:
         *,
         suite: Any = "masked",
         on_progress: OnProgress | None = None,
+        verify_ranges: bool = False,
         **given: Any,
     ) -> Run:
         """Run a program on what the parties have, and return what is revealed to this coordinator.
@@ -141,7 +142,8 @@ class Session:
         target: a function under `@mpc.program`, a traced `mpc.Program`, or a name of the catalogue. suite: `masked` or
         `beaver`. given: the program's settings, and for each input `{party: data}`: locally a CSV path, an array, a
         `Table` or a data frame; on separate hosts the name under which the party offers it (left out: the input's own
-        name at every party that offers it). on_progress(stage, done, total) is told of rounds.
+        name at every party that offers it). on_progress(stage, done, total) is told of rounds. verify_ranges: every
+        `assume_range` is checked, and one bit revealed that says whether all held; if not, the run fails (MpcError).
 
         Raises UsageError, InputError (row and column if the data's owner is this terminal), ProgramError and its kinds,
         PolicyError, PeerError (a party, the dealer or the network failed; its notes have what processes wrote).
@@ -150,6 +152,7 @@ class Session:
         self._usable()
         try:
             program, bound = self._program(self._named(target), given)
+            program = program.verified() if verify_ranges else program
             lowered = program.lower(self._suite(suite))
             lowered.check()
             plan = lowered.cost()
@@ -161,10 +164,11 @@ class Session:
             raise
         return report(program, plan, outcome, time.monotonic() - began)
 
-    def plan(self, target: Any, /, *, suite: Any = "masked", **given: Any) -> Any:
+    def plan(self, target: Any, /, *, suite: Any = "masked", verify_ranges: bool = False, **given: Any) -> Any:
         """What a run would cost, exactly: `mpc.Plan`. Nothing is run; parties are asked for schemas only."""
         self._usable()
         program, _ = self._program(self._named(target), given)
+        program = program.verified() if verify_ranges else program
         lowered = program.lower(self._suite(suite))
         lowered.check()
         return lowered.cost()

@@ -15,7 +15,7 @@ import pytest
 import mpc
 from mpc.ir import Block, Equation
 from protocols import BEAVER, MASKED
-from protocols.learning.logistic_regression import Steps, gradient_steps
+from protocols.learning.gradient import Steps, gradient_steps
 
 NAMES = ["alice", "bob", "carol", "dave", "erin"]
 SMALL = (-8.0, 8.0)
@@ -314,7 +314,7 @@ def regression(n_rows: int, d: int, steps: int, batch: int) -> Any:
     def program(X, y):
         data, labels = mpc.share(X, range=(-16, 16), scale=10), mpc.share(y, range=(0, 1), scale=0)
         schedule = Steps(steps, 0.5, 0.0, batch, 1.0 / n_rows)
-        return mpc.reveal(gradient_steps(data, labels, np.ones(d), schedule, 100.0))
+        return mpc.reveal(gradient_steps(data, labels, np.ones(d), schedule, 100.0)[0])
 
     return program
 

@@ -280,11 +280,6 @@ def test_one_class_only():
     assert "one class only" in refused(mpc.InputError, rows_apart(X, y * 0, 2, names))
 
 
-def test_three_classes():
-    X, _, names = small()
-    assert "3 classes" in refused(mpc.InputError, rows_apart(X, np.arange(60) % 3, 2, names))
-
-
 def test_different_columns():
     X, y, names = small()
     data = rows_apart(X, y, 2, names)

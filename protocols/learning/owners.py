@@ -1,0 +1,229 @@
+"""What owners bring to a model: tables split by rows or by columns, brought to a common size, and back to own units."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+import mpc
+
+X_BITS = 10  # of the standardised columns
+_RAW = 2.0**30  # |x| of a column before standardisation
+_SPREAD = 2.0**14  # 1/standard deviation
+
+Partition = Literal["horizontal", "vertical"]
+Scaling = Literal["standard", "range", "none"]
+
+Target = Callable[[Any], Any]  # of a table: its shared labels
+Feature = tuple[int, str]  # the owner's place among the tables, and the column
+
+
+def classes_of(tables: Sequence[Any], label: str) -> list[str]:
+    """The distinct values of the label column over all tables that have it, numbers in their order: public."""
+    holders = [t for t in tables if label in t.columns]
+    if not holders:
+        columns = sorted({c for t in tables for c in t.columns})
+        near = difflib.get_close_matches(label, columns, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {_listed(columns)}:"
+        raise mpc.UsageError(f"no party has the label column {label!r}; {hint} --set label=COLUMN")
+    found = sorted(
+        {c for t in holders for c in t.classes(label)}, key=lambda c: (isinstance(number(c), str), number(c))
+    )
+    if len(found) < 2:
+        raise mpc.InputError(f"label column {label!r} has one class only; a classifier needs two or more")
+    return found
+
+
+def shared_labels(t: Any, label: str, classes: Sequence[str]) -> Any:
+    """0 and 1 for two classes, shape (rows,); for more, one column of 0 and 1 each, shape (rows, classes)."""
+    index = t.labels(label, classes)
+    if len(classes) == 2:
+        return mpc.share(index, range=(0, 1), scale=0)
+    off = [mpc.maximum(index - k, k - index).reshape(-1, 1) for k in range(len(classes))]
+    return mpc.share(mpc.clip(1 - mpc.concatenate(off, axis=1), 0, 1), range=(0, 1), scale=0)
+
+
+def shared_numbers(t: Any, label: str, limit: float) -> Any:
+    """A column of numbers within ±limit, shape (rows,)."""
+    return mpc.share(t[label], range=(-limit, limit))
+
+
+def same_columns(tables: Sequence[Any], label: str) -> list[Feature]:
+    """The columns but the label, which all tables must share."""
+    first = tables[0]
+    for t in tables[1:]:
+        odd = set(first.columns) ^ set(t.columns)
+        if odd:
+            raise mpc.InputError(
+                f"{first.owner} and {t.owner} have different columns ({_listed(sorted(odd))} at one of them only); "
+                "with partition=horizontal all files have the same columns, for other columns of the same rows set "
+                "partition=vertical"
+            )
+    return [(0, c) for c in first.columns if c != label]
+
+
+def all_columns(tables: Sequence[Any], label: str) -> list[Feature]:
+    """The columns of all tables but the label; they must have equally many rows, and one holds the label."""
+    rows = {t.owner: len(t) for t in tables}
+    if len(set(rows.values())) > 1:
+        listed = ", ".join(f"{owner} {count}" for owner, count in rows.items())
+        raise mpc.InputError(
+            f"different row counts ({listed}); with partition=vertical every file has the same rows in the same order, "
+            "for other rows of the same columns set partition=horizontal"
+        )
+    if sum(label in t.columns for t in tables) > 1:
+        raise mpc.InputError(
+            f"more than one party has the label column {label!r}; with partition=vertical one holds it"
+        )
+    return [(i, c) for i, t in enumerate(tables) for c in t.columns if c != label]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """How columns come to a common size, and back."""
+
+    scale: Scaling
+    ranges: dict[str, Any]
+    clip: bool
+    bits: int = X_BITS
+
+    def share(self, x: Any) -> Any:
+        """Scaled values, within ±16."""
+        return mpc.share(x, range=(-16.0, 16.0), scale=self.bits, clip=self.clip)
+
+    def horizontal(self, tables: Sequence[Any], features: list[Feature], _: str, target: Target) -> Any:
+        """Other rows of the same columns: X, y and the way back to own units."""
+        names = [c for _, c in features]
+        raw = [t[names] for t in tables]
+        y = mpc.concatenate([target(t) for t in tables])
+        units: Units = _Known(*self._declared(names), {})
+        if self.scale == "standard":
+            centre, spread, revealed = _pooled(raw)
+            units = _Known(centre, spread, revealed)
+        return mpc.concatenate([self.share((x - units.centre) / units.spread) for x in raw]), y, units
+
+    def vertical(self, tables: Sequence[Any], features: list[Feature], label: str, target: Target) -> Any:
+        """Other columns of the same rows: X, y and the way back to own units."""
+        y = next(target(t) for t in tables if label in t.columns)
+        parts, inverse, shift = [], [], []
+        for i, t in enumerate(tables):
+            names = [c for at, c in features if at == i]
+            if not names:
+                continue
+            x = t[names]
+            if self.scale == "standard":
+                mean, variance = _moments(x)
+                spread = mpc.sqrt(mpc.nonzero(variance))
+                inverse.append(mpc.share(1.0 / spread, range=(0, _SPREAD), scale=24))
+                shift.append(mpc.share(mean / spread, range=(-1024, 1024), scale=20))
+                parts.append(self.share((x - mean) / spread))
+            else:
+                centre, width = self._declared(names)
+                parts.append(self.share((x - centre) / width))
+        X = mpc.concatenate(parts, axis=1)
+        if self.scale == "standard":
+            return X, y, _Secret(mpc.concatenate(inverse), mpc.concatenate(shift))
+        return X, y, _Known(*self._declared([c for _, c in features]), {})
+
+    def _declared(self, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Centre and half width of each column's declared range; 0 and 1 without scaling."""
+        if self.scale != "range":
+            return np.zeros(len(names)), np.ones(len(names))
+        missing = [c for c in names if c not in self.ranges]
+        if missing:
+            raise mpc.UsageError(
+                f"scale=range needs the declared range of every column; {missing[0]!r} has none: "
+                f"--set ranges={{{missing[0]} = [lo, hi], …}}"
+            )
+        lo, hi = np.array([self.ranges[c] for c in names], dtype=np.float64).T
+        if np.any(hi <= lo):
+            raise mpc.UsageError("a declared range needs lo < hi")
+        return (lo + hi) / 2, (hi - lo) / 2
+
+
+def _moments(x: Any) -> tuple[Any, Any]:
+    mean = x.mean(axis=0)
+    return mean, ((x - mean) * (x - mean)).mean(axis=0)
+
+
+def _pooled(raw: Sequence[Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """Mean and standard deviation over all rows of all owners: two sums, revealed.
+
+    The variance comes in two words, a coarse one that reaches 2^44 and a fine one that small columns need.
+    """
+    n = sum(len(x) for x in raw)
+    partial = [x.sum(axis=0) / n for x in raw]
+    mean = mpc.reveal(sum(mpc.share(p, range=(-_RAW, _RAW), scale=16) for p in partial), name="mean")
+    squares = [((x - mean) * (x - mean)).sum(axis=0) / n for x in raw]
+    coarse = mpc.reveal(
+        sum(mpc.share(s, range=(0, 2.0**44), scale=4) for s in squares), bits=4, name="variance, coarse"
+    )
+    small = [mpc.clip(s, 0, 2.0**18) for s in squares]
+    fine = mpc.reveal(sum(mpc.share(s, range=(0, 2.0**18), scale=36) for s in small), bits=36, name="variance, fine")
+    variance = mpc.maximum(fine, coarse - len(raw) / 16)
+    return mean, mpc.sqrt(mpc.nonzero(variance)), {"mean": mean, "variance": variance}
+
+
+# --- back to the columns' own units ----------------------------------------------------------------------------------
+
+
+class _Known:
+    """Centre and spread that everybody knows: the weights are revealed and divided."""
+
+    def __init__(self, centre: Any, spread: Any, revealed: dict[str, Any]) -> None:
+        self.centre, self.spread, self.revealed = centre, spread, revealed
+
+    def own(self, w: Any, d: int, intercept: bool) -> tuple[Any, Any]:
+        """Revealed coefficients and intercept in the columns' own units; of several classes, a row each."""
+        known = mpc.reveal(w, name="weights of the scaled columns").T
+        coef = known[..., :d] / self.spread
+        moved = (coef * self.centre).sum(axis=-1)
+        return coef, (known[..., d] - moved if intercept else 0.0 - moved)
+
+
+class _Secret:
+    """Each owner's own centre and spread: they stay secret, only weights in own units are revealed."""
+
+    def __init__(self, inverse: Any, shift: Any) -> None:
+        self.inverse, self.shift = inverse, shift
+        self.revealed: dict[str, Any] = {}
+
+    def own(self, w: Any, d: int, intercept: bool) -> tuple[Any, Any]:
+        """As `_Known.own`."""
+        coarse = mpc.rescale(w, 16).T
+        weights = coarse[..., :d]
+        moved = (weights * self.shift).sum(axis=-1)
+        coef = mpc.reveal(weights * self.inverse, bits=24)
+        return coef, mpc.reveal(coarse[..., d] - moved if intercept else -moved)
+
+
+Units = _Known
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return ", ".join(names[:6]) + more
+
+
+def number(label: str) -> Any:
+    """A label as the number it is, or as text."""
+    try:
+        number = float(label)
+    except ValueError:
+        return label
+    return int(number) if number.is_integer() else number
+
+
+def gathered(
+    tables: Sequence[Any], label: str, partition: Partition, scaled: Scaled, target: Target
+) -> tuple[Any, Any, Any, list[str]]:
+    """X within ±16, y, the way back to the columns' own units, and the columns' names."""
+    horizontal = partition == "horizontal"
+    features = same_columns(tables, label) if horizontal else all_columns(tables, label)
+    X, y, units = (scaled.horizontal if horizontal else scaled.vertical)(tables, features, label, target)
+    return X, y, units, [name for _, name in features]
