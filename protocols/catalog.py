@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from mpc import ProgramFunction
+from protocols import statistics
+from protocols.learning.linear_regression import linear_regression, ridge_regression
 from protocols.learning.logistic_regression import logistic_regression
 from protocols.sums import mean, secure_sum
 
 catalog: dict[str, ProgramFunction] = {
     "secure-sum": secure_sum,
     "mean": mean,
+    "variance": statistics.variance,
+    "standard-deviation": statistics.standard_deviation,
+    "covariance": statistics.covariance,
+    "correlation": statistics.correlation,
+    "histogram": statistics.histogram,
+    "quantile": statistics.quantile,
+    "median": statistics.median,
+    "group-by": statistics.group_by,
+    "chi-square": statistics.chi_square,
+    "t-test": statistics.t_test,
+    "linear-regression": linear_regression,
+    "ridge-regression": ridge_regression,
     "logistic-regression": logistic_regression,
 }

@@ -22,14 +22,20 @@ Target = Callable[[Any], Any]  # of a table: its shared labels
 Feature = tuple[int, str]  # the owner's place among the tables, and the column
 
 
-def classes_of(tables: Sequence[Any], label: str) -> list[str]:
-    """The distinct values of the label column over all tables that have it, numbers in their order: public."""
+def known_label(tables: Sequence[Any], label: str) -> list[Any]:
+    """The tables that have the label column; UsageError if none has."""
     holders = [t for t in tables if label in t.columns]
     if not holders:
         columns = sorted({c for t in tables for c in t.columns})
         near = difflib.get_close_matches(label, columns, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {_listed(columns)}:"
         raise mpc.UsageError(f"no party has the label column {label!r}; {hint} --set label=COLUMN")
+    return holders
+
+
+def classes_of(tables: Sequence[Any], label: str) -> list[str]:
+    """The distinct values of the label column over all tables that have it, numbers in their order: public."""
+    holders = known_label(tables, label)
     found = sorted(
         {c for t in holders for c in t.classes(label)}, key=lambda c: (isinstance(number(c), str), number(c))
     )
@@ -48,8 +54,8 @@ def shared_labels(t: Any, label: str, classes: Sequence[str]) -> Any:
 
 
 def shared_numbers(t: Any, label: str, limit: float) -> Any:
-    """A column of numbers within ±limit, shape (rows,)."""
-    return mpc.share(t[label], range=(-limit, limit))
+    """A column of numbers within ±limit as parts of the limit, shape (rows,), 26 fraction bits."""
+    return mpc.share(t[label] / limit, range=(-1.0, 1.0), scale=26)
 
 
 def same_columns(tables: Sequence[Any], label: str) -> list[Feature]:
@@ -102,7 +108,7 @@ class Scaled:
         y = mpc.concatenate([target(t) for t in tables])
         units: Units = _Known(*self._declared(names), {})
         if self.scale == "standard":
-            centre, spread, revealed = _pooled(raw)
+            centre, spread, revealed = pooled(raw)
             units = _Known(centre, spread, revealed)
         return mpc.concatenate([self.share((x - units.centre) / units.spread) for x in raw]), y, units
 
@@ -116,7 +122,7 @@ class Scaled:
                 continue
             x = t[names]
             if self.scale == "standard":
-                mean, variance = _moments(x)
+                mean, variance = moments(x)
                 spread = mpc.sqrt(mpc.nonzero(variance))
                 inverse.append(mpc.share(1.0 / spread, range=(0, _SPREAD), scale=24))
                 shift.append(mpc.share(mean / spread, range=(-1024, 1024), scale=20))
@@ -145,12 +151,13 @@ class Scaled:
         return (lo + hi) / 2, (hi - lo) / 2
 
 
-def _moments(x: Any) -> tuple[Any, Any]:
+def moments(x: Any) -> tuple[Any, Any]:
+    """Mean and variance of an owner's columns, its own."""
     mean = x.mean(axis=0)
     return mean, ((x - mean) * (x - mean)).mean(axis=0)
 
 
-def _pooled(raw: Sequence[Any]) -> tuple[Any, Any, dict[str, Any]]:
+def pooled(raw: Sequence[Any]) -> tuple[Any, Any, dict[str, Any]]:
     """Mean and standard deviation over all rows of all owners: two sums, revealed.
 
     The variance comes in two words, a coarse one that reaches 2^44 and a fine one that small columns need.

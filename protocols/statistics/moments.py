@@ -1,0 +1,134 @@
+"""Variance, standard deviation, covariance and correlation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import mpc
+from protocols.learning.owners import all_columns, moments, pooled
+from protocols.statistics.columns import check_limit, columns_of, rows_of, total
+
+Partition = Literal["horizontal", "vertical"]
+_BITS = 30  # of products of standardised columns
+
+
+@mpc.program
+def variance(
+    data: mpc.PerParty[mpc.Table],
+    columns: list | None = None,  # type: ignore[type-arg]
+    ddof: int = 1,
+    limit: float | None = None,
+) -> dict[str, Any]:
+    """The variance of each column over all rows of all owners, as `numpy.var(ddof=1)`.
+
+    Without `limit` the pooled mean is revealed first, and listed; the variance is then right to 2^-34 of its size or
+    2^-36, for |values| up to 2^22. With `limit`, the largest |value|, nothing but the variance is revealed, with an
+    error up to limit²·2^-26; a value outside is refused at its owner.
+    3 rounds, a few words a column. Row counts are public.
+    """
+    names, found, revealed = _variances(data, columns, ddof, limit)
+    return {"columns": names, "variance": found, "rows": rows_of(data), **revealed}
+
+
+@mpc.program
+def standard_deviation(
+    data: mpc.PerParty[mpc.Table],
+    columns: list | None = None,  # type: ignore[type-arg]
+    ddof: int = 1,
+    limit: float | None = None,
+) -> dict[str, Any]:
+    """The standard deviation of each column over all rows of all owners: the root of what `variance` reveals."""
+    names, found, revealed = _variances(data, columns, ddof, limit)
+    root = mpc.sqrt(mpc.maximum(found, 0.0))
+    return {"columns": names, "standard_deviation": root, "rows": rows_of(data), **revealed}
+
+
+def _variances(
+    data: Any, columns: list[str] | None, ddof: int, limit: float | None
+) -> tuple[list[str], Any, dict[str, Any]]:
+    names = columns_of(data, columns)
+    n = rows_of(data, ddof + 1)
+    raw = [t[names] for t in data]
+    if limit is None:
+        _, _, revealed = pooled(raw)
+        return names, revealed["variance"] * (n / (n - ddof)), {"mean": revealed["mean"]}
+    check_limit(limit)
+    parts = [x / limit for x in raw]
+    mean = mpc.rescale(total([x.sum(axis=0) / n for x in parts], 1.0, 40), 28)
+    squares = total([(x * x).sum(axis=0) / n for x in parts], 1.0, 40)
+    spread = mpc.bounded(squares - mpc.rescale(mpc.bounded(mean * mean, 0.0, 1.0), 40), -1e-6, 1.0)
+    return names, mpc.reveal(spread, bits=36) * (limit * limit * n / (n - ddof)), {}
+
+
+@mpc.program
+def covariance(
+    data: mpc.PerParty[mpc.Table],
+    columns: list | None = None,  # type: ignore[type-arg]
+    partition: Partition = "horizontal",
+    ddof: int = 1,
+) -> dict[str, Any]:
+    """The covariance matrix of the columns over all rows, as `numpy.cov(rowvar=False)`.
+
+    partition: `horizontal`, other rows of the same columns: the pooled means and variances are revealed first, then
+    each owner multiplies its own standardised rows; 4 rounds, d² words. `vertical`, other columns of the same rows in
+    the same order: each owner standardises its own, products cross owners, X is opened under its mask once.
+    Error: 2^-20 of the product of two deviations. Revealed: the matrix, and the means (horizontal).
+    """
+    names, found, spread, revealed = _correlations(list(data), columns, partition)
+    n = len(data[0]) if partition == "vertical" else rows_of(data)
+    if n <= ddof:
+        raise mpc.InputError(f"there are {n} rows; this statistic needs {ddof + 1} or more")
+    known = (
+        spread
+        if partition == "horizontal"
+        else mpc.maximum(mpc.reveal(spread, bits=30, name="standard deviations"), 0.0)
+    )
+    scaled = found * known.reshape(-1, 1) * known.reshape(1, -1) * (n / (n - ddof))
+    return {"columns": names, "covariance": scaled, "rows": n, **revealed}
+
+
+@mpc.program
+def correlation(
+    data: mpc.PerParty[mpc.Table],
+    columns: list | None = None,  # type: ignore[type-arg]
+    partition: Partition = "horizontal",
+) -> dict[str, Any]:
+    """The correlation matrix of the columns over all rows, as `numpy.corrcoef(rowvar=False)`; see `covariance`.
+
+    A column that does not vary has correlations of 0, its own included. Error: below 2^-18.
+    Revealed: the matrix; with partition=horizontal the pooled means and variances as well, with vertical nothing else.
+    """
+    names, found, _, revealed = _correlations(list(data), columns, partition)
+    rows = len(data[0]) if partition == "vertical" else rows_of(data)
+    return {"columns": names, "correlation": found, "rows": rows, **revealed}
+
+
+def _correlations(
+    tables: list[Any], columns: list[str] | None, partition: Partition
+) -> tuple[list[str], Any, Any, dict[str, Any]]:
+    """Names, the revealed matrix, the deviations (known or secret), and what else was revealed."""
+    if partition == "horizontal":
+        names = columns_of(tables, columns)
+        n = rows_of(tables)
+        raw = [t[names] for t in tables]
+        centre, spread, revealed = pooled(raw)
+        parts = [(x - centre) / spread for x in raw]
+        product = total([(z.T @ z) / n for z in parts], 1.01, _BITS)
+        return names, mpc.reveal(product, bits=24, name="correlation"), spread, revealed
+    if columns:
+        raise mpc.UsageError("columns= is for partition=horizontal; with vertical all columns of all owners count")
+    names = [c for _, c in all_columns(tables, "")]
+    if len(set(names)) < len(names):
+        raise mpc.UsageError("two owners have a column of the same name; with partition=vertical names differ")
+    n = len(tables[0])
+    shared, deviations = [], []
+    for t in tables:
+        x = t[list(t.columns)]
+        mean, variance_ = moments(x)
+        spread = mpc.sqrt(mpc.nonzero(variance_))
+        # |z| ≤ √n by how z is made, and Σz² = n
+        shared.append(mpc.share((x - mean) / spread, range=(-(n**0.5), n**0.5), scale=20))
+        deviations.append(mpc.share(mpc.sqrt(variance_), range=(0, 2.0**30), scale=30))
+    z = mpc.concatenate(shared, axis=1)
+    product = mpc.bounded(z.T @ z, -1.01 * n, 1.01 * n) / n
+    return names, mpc.reveal(product, bits=24, name="correlation"), mpc.concatenate(deviations), {}

@@ -1,0 +1,167 @@
+"""Statistics over rows of several owners, against numpy and scipy on the pooled rows."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.datasets import load_breast_cancer
+
+import mpc
+from protocols.catalog import catalog
+
+NAMES = ("alice", "bob", "carol", "dave", "erin")
+
+
+@cache
+def rows() -> dict[str, np.ndarray]:
+    """Columns of very different size, a label, and categories."""
+    X, y = load_breast_cancer(return_X_y=True)
+    rng = np.random.default_rng(3)
+    area = X[:, 3]
+    grade = np.digitize(area + rng.normal(0, 200, len(X)), [450, 700])
+    return {
+        "radius": X[:, 0], "smoothness": X[:, 4], "area": area, "label": np.where(y == 1, "benign", "malignant"),
+        "grade": np.array(["low", "middle", "high"])[grade],
+    }  # fmt: skip
+
+
+def split(parties: int, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    ends = (np.linspace(0, 1, parties + 1) ** 1.3 * 569).astype(int)
+    return {
+        p: {name: rows()[name][a:b] for name in names}
+        for p, a, b in zip(NAMES[:parties], ends[:-1], ends[1:], strict=True)
+    }
+
+
+def run(name: str, taken: tuple[str, ...], parties: int = 2, suite: str = "masked", **settings: Any) -> Any:
+    return mpc.emulate(catalog[name], {"data": split(parties, taken)}, parties, suite=suite, **settings)
+
+
+NUMBERS = ("radius", "smoothness", "area")
+
+
+def pooled() -> np.ndarray:
+    return np.stack([rows()[name] for name in NUMBERS], axis=1)
+
+
+@pytest.mark.parametrize(("parties", "suite"), [(2, "masked"), (3, "beaver"), (5, "masked")])
+def test_variance_and_deviation(parties: int, suite: str) -> None:
+    got = run("variance", NUMBERS, parties, suite).results
+    assert got["columns"] == list(NUMBERS)
+    assert np.allclose(got["variance"], pooled().var(axis=0, ddof=1), rtol=1e-6)
+    got = run("standard-deviation", NUMBERS, parties, suite, ddof=0).results
+    assert np.allclose(got["standard_deviation"], pooled().std(axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("suite", ["masked", "beaver"])
+def test_variance_alone_is_revealed_with_a_limit(suite: str) -> None:
+    done = run("variance", ("radius",), 3, suite, limit=32.0)
+    assert abs(done.results["variance"][0] - rows()["radius"].var(ddof=1)) <= 32.0**2 * 2.0**-26 * 2
+    plan = catalog["variance"].trace({"data": split(3, ("radius",))}, NAMES[:3], {"limit": 32.0}).plan(suite)
+    assert [r["name"] for r in plan.reveals] == ["reveal_0"]
+
+
+@pytest.mark.parametrize("suite", ["masked", "beaver"])
+@pytest.mark.parametrize("parties", [2, 3])
+def test_covariance_and_correlation(parties: int, suite: str) -> None:
+    got = run("covariance", NUMBERS, parties, suite).results
+    want = np.cov(pooled(), rowvar=False)
+    spread = pooled().std(axis=0)
+    assert np.max(np.abs(got["covariance"] - want) / np.outer(spread, spread)) <= 2.0**-18
+    got = run("correlation", NUMBERS, parties, suite).results
+    assert np.max(np.abs(got["correlation"] - np.corrcoef(pooled(), rowvar=False))) <= 2.0**-18
+
+
+@pytest.mark.parametrize("suite", ["masked", "beaver"])
+def test_columns_of_different_owners(suite: str) -> None:
+    data = {"alice": {"radius": rows()["radius"], "area": rows()["area"]}, "bob": {"smoothness": rows()["smoothness"]}}
+    order = ["radius", "area", "smoothness"]
+    table = np.stack([rows()[name] for name in order], axis=1)
+    done = mpc.emulate(catalog["correlation"], {"data": data}, 2, suite=suite, partition="vertical")
+    assert done.results["columns"] == order
+    assert np.max(np.abs(done.results["correlation"] - np.corrcoef(table, rowvar=False))) <= 2.0**-14
+    done = mpc.emulate(catalog["covariance"], {"data": data}, 2, suite=suite, partition="vertical")
+    spread = table.std(axis=0)
+    off = np.abs(done.results["covariance"] - np.cov(table, rowvar=False)) / np.outer(spread, spread)
+    assert np.max(off) <= 1e-3
+
+
+@pytest.mark.parametrize(("parties", "suite"), [(2, "masked"), (3, "beaver")])
+def test_histogram(parties: int, suite: str) -> None:
+    edges = [5, 10, 12.5, 15, 28.11]
+    got = run("histogram", ("radius",), parties, suite, column="radius", edges=edges).results
+    whole = np.round(rows()["radius"] * 65536) / 65536
+    assert np.array_equal(got["counts"], np.histogram(whole, [*edges[:-1], np.round(28.11 * 65536) / 65536])[0])
+
+
+@pytest.mark.parametrize(("parties", "suite"), [(2, "masked"), (3, "beaver")])
+def test_quantiles(parties: int, suite: str) -> None:
+    data = {p: {"area": t["area"][:25]} for p, t in split(parties, ("area",)).items()}
+    whole = np.concatenate([t["area"] for t in data.values()])
+    settings = {"column": "area", "q": [0.0, 0.1, 0.5, 0.9, 1.0]}
+    got = mpc.emulate(catalog["quantile"], {"data": data}, parties, suite=suite, **settings).results
+    assert np.allclose(got["quantiles"], np.quantile(whole, settings["q"]), atol=2.0**-15)
+    got = mpc.emulate(catalog["median"], {"data": data}, parties, suite=suite, column="area").results
+    assert abs(got["median"] - np.median(whole)) <= 2.0**-15
+
+
+@pytest.mark.parametrize(("parties", "suite"), [(2, "masked"), (3, "beaver")])
+def test_groups(parties: int, suite: str) -> None:
+    columns = ("area", "grade")
+    got = run("group-by", columns, parties, suite, key="grade", column="area").results
+    assert got["keys"] == ["high", "low", "middle"]
+    for k, count, total, mean in zip(got["keys"], got["count"], got["sum"], got["mean"], strict=True):
+        area = rows()["area"][rows()["grade"] == k]
+        assert count == len(area)
+        assert total == pytest.approx(area.sum(), rel=1e-6)
+        assert mean == pytest.approx(area.mean(), rel=1e-6)
+    sizes = dict(zip(got["keys"], got["count"], strict=True))
+    least = sorted(sizes.values())[1]
+    got = run("group-by", columns, parties, suite, key="grade", column="area", minimum=int(least)).results
+    for k, count, total in zip(got["keys"], got["count"], got["sum"], strict=True):
+        assert (count, total == 0) == ((sizes[k], False) if sizes[k] >= least else (0, True))
+
+
+@pytest.mark.parametrize(("parties", "suite"), [(2, "masked"), (3, "beaver"), (5, "masked")])
+def test_chi_square(parties: int, suite: str) -> None:
+    got = run("chi-square", ("label", "grade"), parties, suite, row="label", column="grade").results
+    table = [[np.sum((rows()["label"] == r) & (rows()["grade"] == c)) for c in ("high", "low", "middle")]
+             for r in ("benign", "malignant")]  # fmt: skip
+    want = stats.chi2_contingency(table, correction=False)
+    assert got["degrees_of_freedom"] == want.dof
+    assert got["chi_square"] == pytest.approx(want.statistic, abs=569 * 2.0**-16)
+
+
+@pytest.mark.parametrize(("parties", "suite"), [(2, "masked"), (3, "beaver")])
+@pytest.mark.parametrize("equal", [False, True])
+@pytest.mark.parametrize(("column", "limit"), [("radius", 32.0), ("area", 4096.0), ("smoothness", 0.25)])
+def test_t(parties: int, suite: str, equal: bool, column: str, limit: float) -> None:
+    settings = {"column": column, "group": "label", "equal_variances": equal, "limit": limit}
+    got = run("t-test", (column, "label"), parties, suite, **settings).results
+    first, second = (rows()[column][rows()["label"] == v] for v in ("benign", "malignant"))
+    want = stats.ttest_ind(first, second, equal_var=equal)
+    assert got["t"] == pytest.approx(want.statistic, rel=2e-3)
+    assert got["degrees_of_freedom"] == pytest.approx(want.df, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "error", "cure"),
+    [
+        ("variance", {"columns": ["radios"]}, mpc.UsageError, "did you mean 'radius'"),
+        ("variance", {"limit": 1e12}, mpc.UsageError, "limit must lie"),
+        ("variance", {"limit": 1.0}, mpc.InputError, "outside the declared range"),
+        ("histogram", {"column": "radius", "edges": [2, 1]}, mpc.UsageError, "ascending"),
+        ("quantile", {"column": "radius", "q": 2.0}, mpc.UsageError, "between 0 and 1"),
+        ("quantile", {"column": "x"}, mpc.UsageError, "has no column 'x'"),
+        ("group-by", {"key": "label", "column": "nothing"}, mpc.UsageError, "has no column 'nothing'"),
+        ("t-test", {"column": "radius", "group": "grade"}, mpc.InputError, "3 values"),
+    ],
+)
+def test_what_is_refused(name: str, settings: dict[str, Any], error: type[Exception], cure: str) -> None:
+    columns = ("radius",) if name in ("variance", "histogram") else ("radius", "label", "grade")
+    with pytest.raises(error, match=cure):
+        run(name, columns, **settings)
