@@ -84,6 +84,17 @@ LIBRARY: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("logistic-regression", {"data": {"alice": TABLE, "bob": TABLE}}, {"label": "label"}),
     ("logistic-regression", {"data": {"alice": TABLE, "bob": TABLE}}, {"label": "label", "batch_size": 2, "steps": 9}),
     ("logistic-regression", {"data": {"alice": TABLE, "bob": RIGHT}}, {"label": "label", "partition": "vertical"}),
+    ("logistic-regression", {"data": {"alice": TABLE, "bob": TABLE}}, {"label": "label", "solver": "newton-bound"}),
+    ("logistic-regression", {"data": {"alice": TABLE, "bob": TABLE}}, {"label": "label", "solver": "irls"}),
+    ("linear-regression", {"data": {"alice": TABLE, "bob": TABLE}}, {"label": "a"}),
+    ("ridge-regression", {"data": {"alice": TABLE, "bob": TABLE}}, {"label": "a"}),
+    *((name, {"data": {"alice": TABLE, "bob": TABLE}}, {}) for name in ("variance", "standard-deviation")),
+    *((name, {"data": {"alice": TABLE, "bob": TABLE}}, {}) for name in ("covariance", "correlation")),
+    ("histogram", {"data": {"alice": TABLE, "bob": TABLE}}, {"column": "a", "edges": [0, 1, 2]}),
+    *((name, {"data": {"alice": TABLE, "bob": TABLE}}, {"column": "a"}) for name in ("quantile", "median")),
+    ("group-by", {"data": {"alice": TABLE, "bob": TABLE}}, {"key": "label", "column": "a", "minimum": 2}),
+    ("chi-square", {"data": {"alice": TABLE, "bob": TABLE}}, {"row": "label", "column": "label"}),
+    ("t-test", {"data": {"alice": TABLE, "bob": TABLE}}, {"group": "label", "column": "a"}),
 ]
 
 

@@ -1,0 +1,304 @@
+"""The leak-test kit: one call puts a program, or a rule, through every check that the house has for one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc.define import ProgramFunction, program
+from mpc.errors import MpcError
+from mpc.language import reveal, share
+from mpc.lowering import Lowered, Suite, find_suite
+from mpc.memory import Emulation, names_of, run_in_memory
+from mpc.programs import Program
+from mpc.rules import Rule
+from mpc.surface import Private
+from mpc.table import owned
+from mpc.testing.worlds import Deterministic, deterministic_entropy, views
+
+__all__ = ["Report", "VerificationError", "verify"]
+
+Inputs = Mapping[str, Mapping[str, Any]]
+_ORDERS = 8
+_DRAWS = 64  # runs behind a chi-square
+_BINS = 16
+_COLUMNS = 96  # bytes of a view that are looked at
+_SURE = 7.0  # standard deviations: one false alarm in 10^11 comparisons
+_ENUMERATED = 1 << 18
+
+
+class VerificationError(AssertionError):
+    """A check of the kit failed: which one, for how many parties, and what differed."""
+
+
+@dataclass
+class Report:
+    """What was checked, one line a check."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A program with its inputs, for one suite."""
+
+    program: ProgramFunction
+    suite: Suite
+    settings: Mapping[str, Any]
+    expected: Callable[..., Any] | None
+
+    def traced(self, inputs: Inputs, n: int) -> Program:
+        return self.program.trace(inputs, names_of(n), self.settings)
+
+    def lowered(self, inputs: Inputs, n: int) -> Lowered:
+        lowered: Lowered = self.traced(inputs, n).lower(self.suite)
+        return lowered
+
+    def run(self, lowered: Lowered, inputs: Inputs, n: int, seed: int, pick: Any = None) -> Emulation:
+        given = {name: {p: owned(v) for p, v in by.items()} for name, by in inputs.items()}
+        return run_in_memory(lowered, given, entropy=deterministic_entropy(n, seed), pick=pick)
+
+
+def verify(
+    subject: ProgramFunction | Rule,
+    *,
+    inputs: Inputs,
+    suite: Suite | str = "masked",
+    settings: Mapping[str, Any] | None = None,
+    parties: Sequence[int] = (2, 3, 5),
+    expected: Callable[..., Any] | None = None,
+    tolerance: float = 0.0,
+    other: Inputs | None = None,
+    cost: Mapping[str, int] | None = None,
+    broken_twin: ProgramFunction | Rule | Mapping[str, Rule] | None = None,
+) -> Report:
+    """Put a program, or a protocol rule of one or two operands, through every check; VerificationError if one fails.
+
+    inputs: {name: {party: data}}; of a rule {"x": …, "y": …}, integers. expected: of the arrays, what the result
+    must be, for a rule or besides `plain`. tolerance: of results, in their own unit.
+    Checked, for each number of `parties`: the result against `plain`; the same result and the same messages in 8
+    orders of delivery; rounds and bytes against the plan, and for two parties against `cost` {rounds, bytes_sent,
+    dealt_bytes}, the largest of a party; the mask check; the views. Views of a rule are enumerated over Z_4 where its
+    random choices are few (they must be equal); otherwise 64 runs on `inputs` are compared with 64 on `other` (by
+    default the same shapes, other values) by a two-sample chi-square on every byte received and on differences of
+    neighbours: sound for single messages and pairs, no proof for more.
+    broken_twin: a program, a rule, or rules that replace the suite's by name; it must fail one of these checks.
+    """
+    case = _Case(_as_program(subject), find_suite(suite), settings or {}, expected)
+    report = Report()
+    elsewhere = other if other is not None else _others(inputs)
+    for n in parties:
+        _one(case, inputs, elsewhere, n, tolerance, cost if n == 2 else None, report)
+    if isinstance(subject, Rule):
+        _enumerate(case, inputs, report)
+    if broken_twin is not None:
+        _broken(case, broken_twin, inputs, elsewhere, tolerance, report)
+    return report
+
+
+def _as_program(subject: ProgramFunction | Rule) -> ProgramFunction:
+    if isinstance(subject, ProgramFunction):
+        return subject
+    rule = subject
+    operands = sum(p.default is p.empty for p in _parameters(rule))
+
+    def one(x: Private) -> Any:
+        return reveal(rule(share(x, range=(-(2**20), 2**20), scale=0)), bits=0)
+
+    def two(x: Private, y: Private) -> Any:
+        first, second = (share(v, range=(-(2**20), 2**20), scale=0) for v in (x, y))
+        return reveal(rule(first, second), bits=0)
+
+    if operands not in (1, 2):
+        raise VerificationError(f"rule {rule.name} takes {operands} operands; put it into a program and verify that")
+    return program(one if operands == 1 else two)
+
+
+def _parameters(rule: Rule) -> list[Any]:
+    return list(inspect.signature(rule.function).parameters.values())
+
+
+def _others(inputs: Inputs) -> Inputs:
+    """The same shapes with all values moved: the opposite order, then half."""
+
+    def moved(v: Any) -> Any:
+        if isinstance(v, Mapping):
+            return {k: moved(c) for k, c in v.items()}
+        array = np.asarray(v)
+        return array if array.dtype.kind not in "iuf" else (array.ravel()[::-1].reshape(array.shape) / 2).round()
+
+    return {name: {p: moved(v) for p, v in by.items()} for name, by in inputs.items()}
+
+
+def _one(
+    case: _Case, inputs: Inputs, other: Inputs, n: int, tolerance: float, cost: Mapping[str, int] | None, report: Report
+) -> None:
+    traced = case.traced(inputs, n)
+    lowered: Lowered = traced.lower(case.suite)
+    try:
+        lowered.check()
+    except MpcError as error:
+        raise VerificationError(f"{n} parties: the mask check refuses it: {error}") from error
+    report.lines.append(f"{n} parties: the mask check accepts it")
+    run = case.run(lowered, inputs, n, 0)
+    _against_plain(case, traced, inputs, run, n, tolerance, report)
+    for seed in range(_ORDERS):
+        shuffled = case.run(lowered, inputs, n, 0, _order(seed))
+        if shuffled.transcripts != run.transcripts or not _same(shuffled.results, run.results, 0.0):
+            raise VerificationError(f"{n} parties: order {seed} of delivery changes what is sent or what comes out")
+    report.lines.append(f"{n} parties: the same messages and results in {_ORDERS} orders of delivery")
+    _costs(lowered, run, n, cost, report)
+    worst = _chi_square(case, lowered, inputs, other, n)
+    if worst > _SURE:
+        raise VerificationError(f"{n} parties: what a party receives depends on the inputs ({worst:.0f} deviations)")
+    report.lines.append(f"{n} parties: views of {_DRAWS} runs on either inputs look alike (chi-square, {worst:.1f})")
+
+
+def _order(seed: int) -> Callable[[int], int]:
+    """A choice of the next delivery that repeats."""
+    source = Deterministic(seed)
+    return lambda k: int.from_bytes(source(4), "big") % k
+
+
+def _against_plain(
+    case: _Case, traced: Program, inputs: Inputs, run: Emulation, n: int, tolerance: float, report: Report
+) -> None:
+    plain = traced.plain({name: {p: owned(v) for p, v in by.items()} for name, by in inputs.items()})
+    if not _same(run.results, plain, tolerance):
+        raise VerificationError(f"{n} parties: the result is not that of plain within {tolerance}")
+    if case.expected is not None:
+        want = case.expected(*(np.asarray(v) for by in inputs.values() for v in by.values()))
+        got = next(iter(run.results.values()))
+        if not _same({"": got}, {"": want}, tolerance):
+            raise VerificationError(f"{n} parties: the result is not what is expected within {tolerance}")
+    report.lines.append(f"{n} parties: the result of plain, within {tolerance:g}")
+
+
+def _same(got: Mapping[str, Any], want: Mapping[str, Any], tolerance: float) -> bool:
+    """Numbers within the tolerance, all else equal."""
+    if got.keys() != want.keys():
+        return False
+    for name, value in got.items():
+        x, y = np.asarray(value), np.asarray(want[name])
+        if x.shape != y.shape:
+            return False
+        if x.dtype.kind in "iufb" and y.dtype.kind in "iufb":
+            if x.size and not np.max(np.abs(x.astype(float) - y.astype(float))) <= tolerance:
+                return False
+        elif value != want[name]:
+            return False
+    return True
+
+
+def _costs(lowered: Lowered, run: Emulation, n: int, cost: Mapping[str, int] | None, report: Report) -> None:
+    plan = lowered.cost()
+    counted = (run.rounds, run.bytes_sent, run.dealt_bytes)
+    if counted != (plan.rounds, plan.bytes_sent, plan.dealt_bytes):
+        raise VerificationError(f"{n} parties: the plan says {plan}, the run counted {counted}")
+    most = {
+        "rounds": run.rounds, "bytes_sent": max(run.bytes_sent.values()), "dealt_bytes": max(run.dealt_bytes.values()),
+    }  # fmt: skip
+    for name, value in (cost or {}).items():
+        if most[name] != value:
+            raise VerificationError(f"{n} parties: {name} is {most[name]}, not {value}")
+    report.lines.append(f"{n} parties: {most['rounds']} rounds, {most['bytes_sent']} bytes, as planned")
+
+
+# --- views ----------------------------------------------------------------------------------------------------------
+
+
+def _chi_square(case: _Case, lowered: Lowered, inputs: Inputs, other: Inputs, n: int) -> float:
+    """The largest deviation, in standard deviations, between what the first party receives on either inputs."""
+    second = lowered if other is inputs else case.lowered(other, n)
+    first, then = (
+        np.stack([_received(case.run(low, given, n, 1 + 2 * seed + which)) for seed in range(_DRAWS)])
+        for which, (low, given) in enumerate(((lowered, inputs), (second, other)))
+    )
+    if first.shape != then.shape:
+        return np.inf
+    worst = 0.0
+    for a, b in ((first, then), (np.diff(first.astype(np.int16)), np.diff(then.astype(np.int16)))):
+        for shift in (0, 4):
+            x, y = (np.right_shift(v.astype(np.int64), shift) & (_BINS - 1) for v in (a, b))
+            worst = max([worst, *(_deviation(x[:, j], y[:, j]) for j in range(x.shape[1]))])
+    return worst
+
+
+def _received(run: Emulation) -> NDArray[np.uint8]:
+    """The first bytes of what the first party received, by message."""
+    parts = [np.ascontiguousarray(a).view(np.uint8).ravel() for a in next(iter(run.views.values())) if a.size]
+    whole = np.concatenate(parts) if parts else np.zeros(1, dtype=np.uint8)
+    step = max(1, len(whole) // _COLUMNS)
+    return whole[:: step | 1][:_COLUMNS]
+
+
+def _deviation(x: NDArray[Any], y: NDArray[Any]) -> float:
+    """Two samples of small numbers: chi-square as a normal deviate, by Wilson and Hilferty (1931)."""
+    a, b = (np.bincount(v, minlength=_BINS).astype(float) for v in (x, y))
+    used = a + b > 0
+    freedom = int(used.sum()) - 1
+    if freedom < 1:
+        return 0.0
+    chi = float((((a - b) ** 2)[used] / (a + b)[used]).sum())
+    spread = 2.0 / (9.0 * freedom)
+    return float(((chi / freedom) ** (1.0 / 3.0) - (1.0 - spread)) / np.sqrt(spread))
+
+
+def _enumerate(case: _Case, inputs: Inputs, report: Report) -> None:
+    """The views of a rule over Z_4, every random choice once, for all inputs of one result."""
+    owners = {name: next(iter(by)) for name, by in inputs.items()}
+    names = names_of(2)
+
+    def lower(lanes: int) -> Lowered:
+        shapes = {name: {p: np.zeros(lanes)} for name, p in owners.items()}
+        lowered: Lowered = case.program.trace(shapes, names, case.settings).lower(case.suite, 2)
+        return lowered
+
+    worlds = [dict(zip(owners, (v & 3, v >> 2), strict=False)) for v in range(4 ** len(owners))]
+    try:
+        for corrupted in ([names[0]], [names[1]], ["dealer"]):
+            seen: dict[Any, NDArray[Any]] = {}
+            for world in worlds:
+                given = {name: {owners[name]: v} for name, v in world.items()}
+                view = views(lower, given, corrupted, limit=_ENUMERATED)
+                own = tuple(v for name, v in world.items() if owners[name] in corrupted)
+                result = None if corrupted == ["dealer"] else _result(case, lower, given)
+                before = seen.setdefault((own, result), view)
+                if not np.array_equal(before, view):
+                    raise VerificationError(
+                        f"over Z_4 the view of {corrupted[0]} tells inputs apart, among them {world}"
+                    )
+    except (OverflowError, MpcError) as error:
+        report.lines.append(f"views are not enumerated: {error}")
+    else:
+        report.lines.append(f"over Z_4 all views of {len(worlds)} inputs are equal where they must be")
+
+
+def _result(case: _Case, lower: Callable[[int], Lowered], given: Mapping[str, Mapping[str, int]]) -> float:
+    data = {name: {p: np.full(1, float(v)) for p, v in by.items()} for name, by in given.items()}
+    return float(np.ravel(next(iter(case.run(lower(1), data, 2, 0).results.values())))[0]) % 4
+
+
+# --- the broken twin ------------------------------------------------------------------------------------------------
+
+
+def _broken(case: _Case, twin: Any, inputs: Inputs, other: Inputs, tolerance: float, report: Report) -> None:
+    suite, subject = case.suite, case.program
+    if isinstance(twin, Mapping):
+        suite = Suite(f"{suite.name} broken", {**suite.rules, **twin}, suite.memoise)
+    else:
+        subject = _as_program(twin)
+    try:
+        _one(_Case(subject, suite, case.settings, case.expected), inputs, other, 2, tolerance, None, Report())
+    except (VerificationError, MpcError) as error:
+        report.lines.append(f"the broken twin fails: {error}")
+        return
+    raise VerificationError("the broken twin passed every check")

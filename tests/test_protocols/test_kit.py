@@ -1,0 +1,133 @@
+"""Every rule and every function through `mpc.testing.verify`, with its cost and with twins that leak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mpc
+from mpc.testing import VerificationError, verify
+from protocols import beaver, compare, masked
+
+X = np.array([-7, -1, 0, 1, 2, 100, -1000, 31])
+Y = np.array([3, -1, 0, 5, -2, 7, 1000, -31])
+BOTH = {"x": {"alice": X}, "y": {"bob": Y}}
+ONE = {"x": {"alice": X}}
+
+
+@mpc.protocol
+def multiply_under_one_mask(x: Any, y: Any) -> Any:
+    """Beaver's with one mask for both factors: their difference is public."""
+    a = mpc.mask(x.shape)
+    c = mpc.deal(a * a)
+    d, e = mpc.open(x - a), mpc.open(y - a)
+    return c + d * a + a * e + d * e
+
+
+@mpc.protocol
+def multiply_wrongly(x: Any, y: Any) -> Any:
+    """Without the last term."""
+    a, b = mpc.mask(x.shape), mpc.mask(y.shape)
+    c = mpc.deal(a * b)
+    d, e = mpc.open(x - a), mpc.open(y - b)
+    return c + d * b + a * e
+
+
+@mpc.protocol(rounding=1)
+def truncate_under_a_doubled_mask(x: Any, by: int) -> Any:
+    """The lowest bit of x is not hidden by 2r."""
+    r = mpc.mask(x.shape)
+    c = mpc.open(x + (1 << 62) + r + r)
+    return (c >> by) - mpc.deal((r + r) >> by)
+
+
+@mpc.protocol
+def negative_without_the_second_mask(x: Any, width: int) -> Any:
+    """The bits of the comparison are opened under one mask for all lanes."""
+    c, r = mpc.masked_low(x, width)
+    n = (width + 6) // 8
+    masks = mpc.mask((1,), bits=2 * n - 1)
+    opened = mpc.open(mpc.look(mpc.deal(mpc.onehot(r, width)), c, width, "less") + mpc.broadcast_to(masks, x.shape))
+    return mpc.bit(opened, 0) + mpc.deal(mpc.bit(r, width - 1))
+
+
+@pytest.mark.parametrize(
+    ("rule", "suite", "cost"),
+    [
+        (masked.multiply, "masked", {"rounds": 2, "bytes_sent": 128, "dealt_bytes": 64}),
+        (beaver.multiply, "beaver", {"rounds": 2, "bytes_sent": 192, "dealt_bytes": 64}),
+    ],
+)
+def test_multiplication(rule: Any, suite: str, cost: dict[str, int]) -> None:
+    for twin in (multiply_under_one_mask, multiply_wrongly):
+        report = verify(rule, inputs=BOTH, suite=suite, expected=np.multiply, cost=cost, broken_twin=twin)
+        assert "over Z_4 all views of 16 inputs are equal" in str(report)
+        assert "the broken twin fails" in report.lines[-1]
+
+
+def test_a_matrix_product() -> None:
+    inputs = {"x": {"alice": X.reshape(2, 4)}, "y": {"bob": Y.reshape(4, 2)}}
+    for rule, suite in ((masked.matmul, "masked"), (beaver.matmul, "beaver")):
+        verify(rule, inputs=inputs, suite=suite, expected=np.matmul)
+
+
+def applied(f: Callable[..., Any], bits: int | None = None) -> mpc.ProgramFunction:
+    def one(x: mpc.Private) -> Any:
+        return mpc.reveal(f(mpc.share(x, range=(-1024, 1024))), bits=bits)
+
+    return mpc.program(one)
+
+
+@pytest.mark.parametrize("suite", ["masked", "beaver"])
+def test_truncation(suite: str) -> None:
+    program = applied(lambda x: mpc.rescale(x, 4), 4)
+    twin = {"truncate": truncate_under_a_doubled_mask}
+    verify(program, inputs=ONE, suite=suite, parties=(2, 3), tolerance=2.0**-4, broken_twin=twin)
+
+
+FUNCTIONS: list[tuple[str, Callable[[Any], Any], float]] = [
+    ("less", lambda x: x < 5, 0), ("equal", lambda x: x == 1, 0), ("sign", mpc.sign, 0), ("absolute", mpc.absolute, 0),
+    ("relu", mpc.relu, 0), ("where", lambda x: mpc.where(x > 0, x, -2), 0), ("clip", lambda x: mpc.clip(x, -2, 2), 0),
+    ("maximum", lambda x: mpc.maximum(x, 1), 0), ("max", mpc.max, 0), ("argmin", mpc.argmin, 0), ("sort", mpc.sort, 0),
+    ("top_k", lambda x: mpc.top_k(x, 2), 0), ("median", mpc.median, 2.0**-15),
+    ("at_least", lambda x: mpc.at_least(x, [-2, 0, 3]), 0),
+    ("reciprocal", lambda x: mpc.reciprocal(x * x + 1), 2.0**-15), ("sqrt", lambda x: mpc.sqrt(x * x), 1e-3),
+    ("rsqrt", lambda x: mpc.rsqrt(x * x + 1), 2.0**-15), ("exp", lambda x: mpc.exp(mpc.clip(x, -5, 2)), 2.0**-15),
+    ("log", lambda x: mpc.log(x * x + 1), 2.0**-15), ("sin", mpc.sin, 2.0**-15), ("cos", mpc.cos, 2.0**-15),
+    ("sigmoid", lambda x: mpc.sigmoid(mpc.clip(x, -8, 8)), 2.0**-9), ("softmax", mpc.softmax, 2.0**-15),
+    ("tanh", lambda x: mpc.tanh(mpc.clip(x, -8, 8)), 2.0**-8),
+    ("polynomial", lambda x: mpc.polynomial(mpc.clip(x, -2, 2), [1, 1, 1]), 2.0**-14),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "f", "tolerance"), FUNCTIONS, ids=[f[0] for f in FUNCTIONS])
+def test_a_function(name: str, f: Callable[[Any], Any], tolerance: float) -> None:
+    few = {"x": {"alice": np.array([-3.0, 0.5, 1, 40])}}
+    masked_, beaver_ = (
+        verify(applied(f), inputs=few, suite=s, parties=(2,), tolerance=tolerance) for s in ("masked", "beaver")
+    )
+    assert len(masked_.lines) == len(beaver_.lines) == 5, name
+
+
+def test_comparisons_have_twins() -> None:
+    program = applied(lambda x: x < 5)
+    verify(program, inputs=ONE, parties=(2, 3, 5), broken_twin={"negative": negative_without_the_second_mask})
+    with pytest.raises(VerificationError, match="passed every check"):
+        verify(program, inputs=ONE, parties=(2,), broken_twin={"negative": compare.negative})
+
+
+def test_the_kit_sees_what_it_must_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(VerificationError, match="rounds is 2, not 1"):
+        verify(masked.multiply, inputs=BOTH, parties=(2,), cost={"rounds": 1})
+    with pytest.raises(VerificationError, match="not what is expected"):
+        verify(masked.multiply, inputs=BOTH, parties=(2,), expected=np.add)
+    with pytest.raises(VerificationError, match="mask check refuses"):
+        verify(multiply_under_one_mask, inputs=BOTH, parties=(2,), suite="beaver")
+    monkeypatch.setattr("mpc.checker.check", lambda _: None)  # then the views must tell
+    with pytest.raises(VerificationError, match="tells inputs apart"):
+        verify(multiply_under_one_mask, inputs=BOTH, parties=(2,), suite="beaver")
+    with pytest.raises(VerificationError, match="of plain"):
+        verify(applied(lambda x: mpc.rescale(x / 3, 8), 8), inputs=ONE, parties=(2,))
