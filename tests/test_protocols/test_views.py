@@ -297,10 +297,10 @@ def test_shares_x_0_are_seen_in_a_sum(monkeypatch):
 @pytest.mark.parametrize("program", [times, matrix], ids=ident)
 def test_a_mask_one_bit_too_narrow(program, suite, monkeypatch):
     """63 bits of 64, here two of three."""
-    digit = testing._Tape.digit
+    digit = testing.worlds._Tape.digit
     case, groups = Case(program, suite, 3), [[(1, 2), (5, 2)]]
     assert alike(case, ["bob"], groups, held=0)
-    monkeypatch.setattr(testing._Tape, "digit", lambda self, *place: digit(self, *place) & np.uint64(3))
+    monkeypatch.setattr(testing.worlds._Tape, "digit", lambda self, *place: digit(self, *place) & np.uint64(3))
     assert not alike(case, ["bob"], groups, held=0)
 
 
@@ -310,7 +310,7 @@ def test_constant_randomness(program, suite, monkeypatch):
     zeros = lambda self, seed, at, shape: np.zeros(shape, dtype=np.uint64)  # noqa: E731
     case = Case(program, suite, 3, to="alice")
     assert alike(case, ["bob"], [[(1, 2), (3, 2)]], held=0)
-    monkeypatch.setattr(testing._Tape, "__call__", zeros)
+    monkeypatch.setattr(testing.worlds._Tape, "__call__", zeros)
     assert not alike(case, ["bob"], [[(1, 2), (3, 2)]])
 
 
