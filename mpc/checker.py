@@ -18,7 +18,7 @@ import numpy as np
 
 from mpc.clear import evaluate_block
 from mpc.errors import LeakError
-from mpc.ir import Block, Equation, Kind, Var
+from mpc.ir import Block, Equation, Kind, Var, walk
 from mpc.lowering import Lowered
 from mpc.prg import Position, block
 from mpc.programs import Program
@@ -125,7 +125,7 @@ class _Check:
         _, *params = e.body.params
         before: list[frozenset[Var]] | None = None
         state = [self.of(v).all for v in e.inputs]
-        own = frozenset(v for inner in e.body.equations for v in inner.outputs)
+        own = frozenset(v for inner in walk(e.body) for v in inner.outputs)
         nodes: list[_Node] = []
         ends: list[frozenset[Var]] = []
         while state != before:
