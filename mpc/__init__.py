@@ -43,7 +43,21 @@ from mpc.language import (
 from mpc.linalg import covariance, einsum, inverse, outer, solve
 from mpc.loops import repeat
 from mpc.lowering import Lowered, Suite
-from mpc.ordering import absolute, argmax, argmin, clip, maximum, median, minimum, quantile, relu, sign, sort, top_k
+from mpc.ordering import (
+    absolute,
+    argmax,
+    argmin,
+    clip,
+    maximum,
+    median,
+    minimum,
+    quantile,
+    relu,
+    sign,
+    sort,
+    sort_by,
+    top_k,
+)
 from mpc.ordering import max_ as max  # noqa: A004 - numpy's name
 from mpc.ordering import min_ as min  # noqa: A004 - numpy's name
 from mpc.polynomials import polynomial
@@ -136,6 +150,7 @@ __all__ = [
     "softmax",
     "solve",
     "sort",
+    "sort_by",
     "sqrt",
     "stack",
     "sum",

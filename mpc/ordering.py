@@ -14,13 +14,13 @@ from mpc.arithmetic import term
 from mpc.arrays import broadcast_to, concatenate
 from mpc.comparing import choose, compare, is_negative
 from mpc.errors import ProgramError, SecretError, ShapeError
-from mpc.language import known_clip, known_maximum, secret
+from mpc.language import bounded, known_clip, known_maximum, secret
 from mpc.surface import Secret
-from mpc.tracing import FUNCTIONS, Value, here
+from mpc.tracing import FUNCTIONS, UFUNCS, Value, here
 
 __all__ = [
     "absolute", "argmax", "argmin", "clip", "max_", "maximum", "median", "min_", "minimum", "quantile", "relu", "sign",
-    "sort", "top_k",
+    "sort", "sort_by", "top_k",
 ]  # fmt: skip
 
 
@@ -39,13 +39,13 @@ def sign(x: Any) -> Any:
 def absolute(x: Any) -> Any:
     """|x|, elementwise: a comparison and a product, 3 rounds."""
     x = _secret(x, "absolute")
-    return choose(is_negative(x), x, -x)
+    return _narrowed(choose(is_negative(x), x, -x), 0.0, x.type.bound)
 
 
 def relu(x: Any) -> Any:
     """max(x, 0), elementwise: a comparison and a product, 3 rounds."""
     x = _secret(x, "relu")
-    return choose(is_negative(x), x, 0)
+    return _narrowed(choose(is_negative(x), x, 0), 0.0, max(x.type.hi, 0.0))
 
 
 def maximum(x: Any, y: Any) -> Any:
@@ -53,13 +53,21 @@ def maximum(x: Any, y: Any) -> Any:
     if not any(isinstance(v, Secret) for v in (x, y)):
         return known_maximum(x, y)
     x, y = _both(x, y)
-    return choose(compare("lt", x, y), x, y)
+    lo, hi = max(x.type.lo, y.type.lo), max(x.type.hi, y.type.hi)
+    return _narrowed(choose(compare("lt", x, y), x, y), lo, hi)
 
 
 def minimum(x: Any, y: Any) -> Any:
     """The smaller, elementwise: 3 rounds."""
     x, y = _both(x, y)
-    return choose(compare("lt", y, x), x, y)
+    lo, hi = min(x.type.lo, y.type.lo), min(x.type.hi, y.type.hi)
+    return _narrowed(choose(compare("lt", y, x), x, y), lo, hi)
+
+
+def _narrowed(chosen: Secret, lo: float, hi: float) -> Secret:
+    """What was chosen by size lies where sizes say, not only in the hull of the two."""
+    narrower = lo > chosen.type.lo or hi < chosen.type.hi
+    return bounded(chosen, max(lo, chosen.type.lo), min(hi, chosen.type.hi)) if narrower else chosen
 
 
 def _both(x: Any, y: Any) -> tuple[Any, Any]:
@@ -154,21 +162,39 @@ def _layers(n: int) -> Iterator[tuple[list[int], list[int]]]:
 
 def sort(x: Any, axis: int = -1) -> Any:
     """Ascending, along an axis: Batcher's network, ⌈log2 n⌉(⌈log2 n⌉ + 1)/2 layers of 3 rounds each."""
-    x = _secret(x, "sort")
+    return sort_by(x, axis=axis)[0]
+
+
+def sort_by(keys: Any, *values: Any, axis: int = -1) -> list[Any]:
+    """The keys ascending along an axis, and each of `values`, of the keys' shape, moved along with them.
+
+    Cost of `sort` and one product an element and layer for each value, in the same rounds. Of equal keys any may come
+    first: the network is not stable. Which element went where stays secret.
+    """
+    x = _secret(keys, "sort")
     if not x.shape:
         raise ShapeError("mpc.sort of a scalar", here())
+    carried = [_secret(v, "sort_by") for v in values]
+    if any(v.shape != x.shape for v in carried):
+        raise ShapeError(f"mpc.sort_by: keys of shape {x.shape} and values of {[v.shape for v in carried]}", here())
     order = [i for i in range(x.ndim) if i != axis % x.ndim]
     order.append(axis % x.ndim)
-    y, n = x.transpose(order), x.shape[axis]
+    moved, n = [v.transpose(order) for v in (x, *carried)], x.shape[axis]
     for low, high in _layers(n):
         if not low:
             continue
         rest = [i for i in range(n) if i not in {*low, *high}]
-        a, b = y[..., low], y[..., high]
-        swap = compare("lt", b, a)
-        parts = [choose(swap, a, b), choose(swap, b, a), *([y[..., rest]] if rest else [])]
-        y = concatenate(parts, axis=-1)[..., np.argsort([*low, *high, *rest])]
-    return y.transpose(list(np.argsort(order)))
+        back = np.argsort([*low, *high, *rest])
+        swap = compare("lt", moved[0][..., high], moved[0][..., low])
+        moved = [_exchanged(swap, v, (low, high, rest))[..., back] for v in moved]
+    return [v.transpose(list(np.argsort(order))) for v in moved]
+
+
+def _exchanged(swap: Secret, y: Any, places: tuple[list[int], list[int], list[int]]) -> Any:
+    """The low and the high places, exchanged where `swap` is 1, then the rest."""
+    low, high, rest = places
+    a, b = y[..., low], y[..., high]
+    return concatenate([choose(swap, a, b), choose(swap, b, a), *([y[..., rest]] if rest else [])], axis=-1)
 
 
 def top_k(x: Any, k: int, axis: int = -1) -> Any:
@@ -204,3 +230,4 @@ FUNCTIONS.update({
     np.max: max_, np.min: min_, np.argmax: argmax, np.argmin: argmin, np.sort: sort, np.median: median, np.clip: clip,
     np.quantile: quantile,
 })  # fmt: skip
+UFUNCS.update({np.maximum: maximum, np.minimum: minimum, np.absolute: absolute, np.sign: sign})

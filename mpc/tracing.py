@@ -269,6 +269,9 @@ class Value:
     def __pos__(self) -> Any:
         return self
 
+    def __abs__(self) -> Any:
+        return UFUNCS[np.absolute](self)
+
     def __pow__(self, n: Any) -> Any:
         if not isinstance(n, int) or n < 1:
             raise ProgramError("only positive whole powers of a traced value, as x ** 3", here())

@@ -46,11 +46,16 @@ def classes_of(tables: Sequence[Any], label: str) -> list[str]:
 
 def shared_labels(t: Any, label: str, classes: Sequence[str]) -> Any:
     """0 and 1 for two classes, shape (rows,); for more, one column of 0 and 1 each, shape (rows, classes)."""
-    index = t.labels(label, classes)
     if len(classes) == 2:
-        return mpc.share(index, range=(0, 1), scale=0)
+        return mpc.share(t.labels(label, classes), range=(0, 1), scale=0)
+    return mpc.share(one_hot(t, label, classes), range=(0, 1), scale=0)
+
+
+def one_hot(t: Any, label: str, classes: Sequence[str]) -> Any:
+    """Which row belongs to which class, the owner's own: (rows, classes) of 0 and 1."""
+    index = t.labels(label, classes)
     off = [mpc.maximum(index - k, k - index).reshape(-1, 1) for k in range(len(classes))]
-    return mpc.share(mpc.clip(1 - mpc.concatenate(off, axis=1), 0, 1), range=(0, 1), scale=0)
+    return mpc.clip(1 - mpc.concatenate(off, axis=1), 0, 1)
 
 
 def shared_numbers(t: Any, label: str, limit: float) -> Any:
@@ -101,21 +106,24 @@ class Scaled:
         """Scaled values, within ±16."""
         return mpc.share(x, range=(-16.0, 16.0), scale=self.bits, clip=self.clip)
 
-    def horizontal(self, tables: Sequence[Any], features: list[Feature], _: str, target: Target) -> Any:
-        """Other rows of the same columns: X, y and the way back to own units."""
+    def gathered(self, tables: Sequence[Any], label: str, partition: Partition) -> tuple[Any, Any, list[str]]:
+        """X within ±16, the way back to the columns' own units, and the names of all columns but the label."""
+        features = same_columns(tables, label) if partition == "horizontal" else all_columns(tables, label)
+        X, units = (self._rows if partition == "horizontal" else self._columns)(tables, features)
+        return X, units, [name for _, name in features]
+
+    def _rows(self, tables: Sequence[Any], features: list[Feature]) -> tuple[Any, Any]:
+        """Other rows of the same columns."""
         names = [c for _, c in features]
         raw = [t[names] for t in tables]
-        y = mpc.concatenate([target(t) for t in tables])
-        units: Units = _Known(*self._declared(names), {})
+        units: Any = _Known(*self._declared(names), {})
         if self.scale == "standard":
-            centre, spread, revealed = pooled(raw)
-            units = _Known(centre, spread, revealed)
-        return mpc.concatenate([self.share((x - units.centre) / units.spread) for x in raw]), y, units
+            units = _Known(*pooled(raw))
+        return mpc.concatenate([self.share((x - units.centre) / units.spread) for x in raw]), units
 
-    def vertical(self, tables: Sequence[Any], features: list[Feature], label: str, target: Target) -> Any:
-        """Other columns of the same rows: X, y and the way back to own units."""
-        y = next(target(t) for t in tables if label in t.columns)
-        parts, inverse, shift = [], [], []
+    def _columns(self, tables: Sequence[Any], features: list[Feature]) -> tuple[Any, Any]:
+        """Other columns of the same rows."""
+        parts, own = [], []
         for i, t in enumerate(tables):
             names = [c for at, c in features if at == i]
             if not names:
@@ -124,16 +132,13 @@ class Scaled:
             if self.scale == "standard":
                 mean, variance = moments(x)
                 spread = mpc.sqrt(mpc.nonzero(variance))
-                inverse.append(mpc.share(1.0 / spread, range=(0, _SPREAD), scale=24))
-                shift.append(mpc.share(mean / spread, range=(-1024, 1024), scale=20))
+                own.append((mean, spread))
                 parts.append(self.share((x - mean) / spread))
             else:
                 centre, width = self._declared(names)
                 parts.append(self.share((x - centre) / width))
         X = mpc.concatenate(parts, axis=1)
-        if self.scale == "standard":
-            return X, y, _Secret(mpc.concatenate(inverse), mpc.concatenate(shift))
-        return X, y, _Known(*self._declared([c for _, c in features]), {})
+        return X, _Secret(own) if own else _Known(*self._declared([c for _, c in features]), {})
 
     def _declared(self, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Centre and half width of each column's declared range; 0 and 1 without scaling."""
@@ -191,24 +196,33 @@ class _Known:
         moved = (coef * self.centre).sum(axis=-1)
         return coef, (known[..., d] - moved if intercept else 0.0 - moved)
 
+    def points(self, c: Any, name: str) -> Any:
+        """Revealed points of the scaled space, (…, d), in the columns' own units."""
+        return mpc.reveal(c, name=f"{name} of the scaled columns") * self.spread + self.centre
+
 
 class _Secret:
-    """Each owner's own centre and spread: they stay secret, only weights in own units are revealed."""
+    """Each owner's own centre and spread: they stay secret, only what is in own units is revealed."""
 
-    def __init__(self, inverse: Any, shift: Any) -> None:
-        self.inverse, self.shift = inverse, shift
+    def __init__(self, own: list[tuple[Any, Any]]) -> None:
+        self.owners = own
         self.revealed: dict[str, Any] = {}
 
     def own(self, w: Any, d: int, intercept: bool) -> tuple[Any, Any]:
         """As `_Known.own`."""
+        inverse = mpc.concatenate([mpc.share(1.0 / s, range=(0, _SPREAD), scale=24) for _, s in self.owners])
+        shift = mpc.concatenate([mpc.share(m / s, range=(-1024, 1024), scale=20) for m, s in self.owners])
         coarse = mpc.rescale(w, 16).T
         weights = coarse[..., :d]
-        moved = (weights * self.shift).sum(axis=-1)
-        coef = mpc.reveal(weights * self.inverse, bits=24)
+        moved = (weights * shift).sum(axis=-1)
+        coef = mpc.reveal(weights * inverse, bits=24)
         return coef, mpc.reveal(coarse[..., d] - moved if intercept else -moved)
 
-
-Units = _Known
+    def points(self, c: Any, name: str) -> Any:
+        """As `_Known.points`, for columns with a deviation up to 2^16 and a mean up to 2^24."""
+        spread = mpc.concatenate([mpc.share(s, range=(0, 2.0**16), scale=24) for _, s in self.owners])
+        centre = mpc.concatenate([mpc.share(m, range=(-(2.0**24), 2.0**24), scale=30) for m, _ in self.owners])
+        return mpc.reveal(mpc.rescale(mpc.rescale(c, 16) * spread, 30) + centre, bits=24, name=name)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -230,7 +244,5 @@ def gathered(
     tables: Sequence[Any], label: str, partition: Partition, scaled: Scaled, target: Target
 ) -> tuple[Any, Any, Any, list[str]]:
     """X within ±16, y, the way back to the columns' own units, and the columns' names."""
-    horizontal = partition == "horizontal"
-    features = same_columns(tables, label) if horizontal else all_columns(tables, label)
-    X, y, units = (scaled.horizontal if horizontal else scaled.vertical)(tables, features, label, target)
-    return X, y, units, [name for _, name in features]
+    X, units, features = scaled.gathered(tables, label, partition)
+    return X, mpc.concatenate([target(t) for t in tables if label in t.columns]), units, features

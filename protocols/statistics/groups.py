@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import mpc
-from protocols.learning.owners import classes_of, number
+from protocols.learning.owners import classes_of, number, one_hot
 from protocols.statistics.columns import LIMIT, check_limit, known_column, rows_of, total
-
-
-def _members(t: Any, column: str, keys: Sequence[str]) -> Any:
-    """(rows, keys) of 0 and 1, the owner's own: which row belongs to which key."""
-    index = t.labels(column, keys)
-    off = [mpc.maximum(index - k, k - index).reshape(-1, 1) for k in range(len(keys))]
-    return mpc.clip(1 - mpc.concatenate(off, axis=1), 0, 1)
 
 
 def _keys(data: Any, column: str) -> list[str]:
@@ -40,7 +32,7 @@ def group_by(
     n = rows_of(data)
     if minimum < 1:
         raise mpc.UsageError(f"minimum is at least 1, not {minimum}")
-    members = [_members(t, key, keys) for t in data]
+    members = [one_hot(t, key, keys) for t in data]
     own = [m.T @ mpc.clip(t[column], -limit, limit) for m, t in zip(members, data, strict=True)]
     count = total([m.sum(axis=0) for m in members], float(n), 0)
     sums = total(own, n * limit, None)
@@ -63,7 +55,7 @@ def chi_square(data: mpc.PerParty[mpc.Table], row: str, column: str) -> dict[str
     """
     rows, columns = _keys(data, row), _keys(data, column)
     n = rows_of(data)
-    own = [_members(t, row, rows).T @ _members(t, column, columns) for t in data]
+    own = [one_hot(t, row, rows).T @ one_hot(t, column, columns) for t in data]
     table = total(own, float(n), 0)
     table = mpc.bounded(table, 0.0, float(n))
     margins = [mpc.bounded(table.sum(axis=axis), 1.0, float(n)) for axis in (1, 0)]
@@ -95,7 +87,7 @@ def t_test(
     for t in data:
         known_column(t, column)
     n = rows_of(data, 4)
-    members = [_members(t, group, keys) for t in data]
+    members = [one_hot(t, group, keys) for t in data]
     values = [mpc.clip(t[column] / limit, -1, 1) for t in data]
     count = mpc.bounded(total([m.sum(axis=0) for m in members], float(n), 0), 2.0, float(n))
     sums = total([m.T @ x for m, x in zip(members, values, strict=True)], float(n), 24)
