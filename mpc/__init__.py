@@ -39,6 +39,7 @@ from mpc.language import (
     reveal,
     secret,
     share,
+    within,
 )
 from mpc.linalg import covariance, einsum, inverse, outer, solve
 from mpc.loops import repeat
@@ -159,4 +160,5 @@ __all__ = [
     "transpose",
     "waves",
     "where",
+    "within",
 ]

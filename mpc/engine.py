@@ -14,10 +14,10 @@ import numpy as np
 from mpc.errors import InputError, PeerError
 from mpc.exchange import Array, Draw, Exchange, Frame, type_bytes, type_words
 from mpc.fixed import decode, scalar
-from mpc.ir import Block, Equation, Kind, Type
+from mpc.ir import Block, Equation, Kind, Type, Var
 from mpc.kernels import KERNELS
 from mpc.lowering import Lowered
-from mpc.owner import FLOAT_KINDS, Locator, own, shared_integers
+from mpc.owner import FLOAT_KINDS, Locator, Where, own, shared_integers
 from mpc.prg import PartyEntropy, Position
 from mpc.programs import RANGES_HOLD
 from mpc.ring import Domains, Shared, total
@@ -144,7 +144,11 @@ class _Party:
         mine = t.kind is Kind.CLEAR or t.owner == self.names[self.me]
         values = [self.values[v.number] for v in e.inputs] if mine else []
         known = mine and not any(v is None for v in values)
-        self.values[e.output.number] = own(e, values, self.inputs, self.ring) if known else None
+        self.values[e.output.number] = own(e, values, self.inputs, self.ring, self.where) if known else None
+
+    def where(self, var: Var) -> Where:
+        """Where the elements of a private value stand in its owner's file."""
+        return self.locator.at(var, self.values)
 
     def shared(self, e: Equation) -> Any:
         """A linear op on this party's shares; what is public or const is added by the first party alone."""
@@ -187,7 +191,7 @@ class _Party:
 
     def integers(self, e: Equation) -> Any:
         x = e.inputs[0]
-        return shared_integers(e, self.values[x.number], self.ring, self.locator.at(x, self.values))
+        return shared_integers(e, self.values[x.number], self.ring, self.where(x))
 
     # exchanges -------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from mpc.errors import InputError
 from mpc.ir import Kind, Type
 from mpc.ring import Ring
 
-__all__ = ["decode", "encode", "scalar"]
+__all__ = ["decode", "encode", "inside", "scalar"]
 
 
 def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: bool, at: Any) -> NDArray[np.uint64]:
@@ -21,20 +21,25 @@ def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: 
     Raises InputError for a value outside [lo, hi] (unless `clip`) or not finite; the message never holds the value.
     """
     x = np.asarray(x, dtype=np.float64)
+    x = np.clip(x, lo, hi) if clip and np.all(np.isfinite(x)) else inside(x, lo, hi, at)
+    whole = np.rint(np.ldexp(x, scale))
+    return ring.reduce(whole.astype(np.int64).view(np.uint64))
+
+
+def inside(x: NDArray[Any], lo: Any, hi: Any, at: Any) -> NDArray[Any]:
+    """x, if all of it is finite and within [lo, hi], numbers or one for each column; else InputError, as `encode`."""
     bad = np.argwhere(~np.isfinite(x))
     if len(bad):
         raise InputError(f"{at(tuple(bad[0]))} is not finite: fill or remove it")
-    if clip:
-        x = np.clip(x, lo, hi)
-    out = np.argwhere((x < lo) | (x > hi))
+    out = np.argwhere((x < np.asarray(lo)) | (x > np.asarray(hi)))
     if len(out):
+        low, high = (float(np.broadcast_to(end, x.shape)[tuple(out[0])]) for end in (lo, hi))
         more = f" ({len(out)} such values)" if len(out) > 1 else ""
         raise InputError(
-            f"{at(tuple(out[0]))} is outside the declared range {lo:g} to {hi:g}{more}: correct it, declare a wider "
-            "range in the program, or clip"
+            f"{at(tuple(out[0]))} is outside the declared range {low:g} to {high:g}{more}: correct it, declare a wider "
+            "range in the program or the schema, or clip"
         )
-    whole = np.rint(np.ldexp(x, scale))
-    return ring.reduce(whole.astype(np.int64).view(np.uint64))
+    return x
 
 
 def decode(ring: Ring, x: NDArray[np.uint64], scale: int, unit: Fraction) -> NDArray[np.float64]:

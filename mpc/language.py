@@ -29,7 +29,8 @@ def share(x: Any, *, range: tuple[float, float] | None = None, scale: int | None
     """Secret-share an owner's private array.
 
     x: `Private` of any shape, or a `Table` (all its columns). range: the declared (lo, hi); the owner refuses a value
-    outside it with row and column, or clips it if `clip`. Without one the program's default is taken and listed.
+    outside it with row and column, or clips it if `clip`. Without one it is what the schema declares, or `within`; if
+    nothing does, the program's default is taken and listed.
     scale: fraction bits, 16 unless declared. Cost: nothing if the value is only added up (the other shares come from
     pairwise streams); 8 bytes an element from the owner to each party, 1 round, if it goes into products.
     """
@@ -40,12 +41,14 @@ def share(x: Any, *, range: tuple[float, float] | None = None, scale: int | None
         raise ProgramError("mpc.share of a secret: it is shared already", here())
     if not isinstance(x, Private):
         raise ProgramError("mpc.share takes a private value: an input of the program, or its columns", here())
-    if range is None:
+    lo, hi = (x.type.lo, x.type.hi) if range is None else _interval(range)
+    declared = math.isfinite(lo) and math.isfinite(hi)
+    if not declared:
         trace.defaulted = True
-        lo, hi = -trace.defaults.bound, trace.defaults.bound
-    else:
-        lo, hi = _interval(range)
-    bits = trace.defaults.scale if scale is None and range is None else FRACTION_BITS if scale is None else scale
+        lo, hi = max(lo, -trace.defaults.bound), min(hi, trace.defaults.bound)
+    elif range is not None and max(lo, x.type.lo) <= min(hi, x.type.hi):
+        lo, hi = max(lo, x.type.lo), min(hi, x.type.hi)
+    bits = scale if scale is not None else FRACTION_BITS if declared else trace.defaults.scale
     params = {"scale": bits, "lo": lo, "hi": hi, "clip": clip}
     value = trace.emit("share", [x], params)
     assert isinstance(value, Secret)
@@ -60,6 +63,21 @@ def _interval(bounds: Sequence[float]) -> tuple[float, float]:
     if not (math.isfinite(lo) and math.isfinite(hi) and lo <= hi):
         raise ProgramError("a range needs finite lo ≤ hi", here())
     return lo, hi
+
+
+def within(x: Any, lo: Any, hi: Any) -> Private:
+    """An owner's value, checked at the owner: it refuses one outside [lo, hi] with row and column, and the run ends.
+
+    lo, hi: numbers, or a number for each column. What is computed from x, by its owner or shared, has its range from
+    here on: for rows that an owner adds up before it shares the sum.
+    """
+    if not isinstance(x, Private):
+        raise ProgramError("mpc.within takes a private value; of secrets, mpc.assume_range or mpc.clip", here())
+    ends = {"lo": lo, "hi": hi}
+    params = {k: [float(v) for v in e] if isinstance(e, Sequence) else float(e) for k, e in ends.items()}
+    value = surface().emit("within", [x], params)
+    assert isinstance(value, Private)
+    return value
 
 
 def reveal(x: Any, to: str | Sequence[str] = "everyone", *, bits: int | None = None, name: str = "") -> Public:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.errors import InputError
-from mpc.fixed import decode, encode
+from mpc.fixed import decode, encode, inside
 from mpc.ir import Block, Equation, Kind, Var, walk
 from mpc.kernels import KERNELS
 from mpc.ring import Reals, Ring
@@ -29,7 +29,10 @@ _MATH: dict[str, Callable[..., Any]] = {
 }
 
 
-def own(e: Equation, values: list[Any], inputs: dict[str, Any], ring: Ring) -> Any:
+Where = Callable[[tuple[int, ...]], str]
+
+
+def own(e: Equation, values: list[Any], inputs: dict[str, Any], ring: Ring, locate: Callable[[Var], Where]) -> Any:
     """The value of one float-level equation. Raises InputError with row and column, without the owner's name."""
     p = e.params
     match e.op:
@@ -39,6 +42,8 @@ def own(e: Equation, values: list[Any], inputs: dict[str, Any], ring: Ring) -> A
             return values[0].numbers(p["names"])
         case "labels":
             return values[0].labels(p["names"][0], p["classes"])
+        case "within":
+            return inside(values[0], p["lo"], p["hi"], locate(e.inputs[0]))
         case "number":
             return np.asarray(p["value"], dtype=np.float64).reshape(p["shape"])
         case "real":
@@ -72,7 +77,7 @@ class Locator:
     def __init__(self, block: Block) -> None:
         self._by_output: dict[Var, Equation] = {v: e for e in walk(block) for v in e.outputs}
 
-    def at(self, var: Var, values: dict[int, Any]) -> Callable[[tuple[int, ...]], str]:
+    def at(self, var: Var, values: dict[int, Any]) -> Where:
         """A function from an element's index to words."""
         e = self._by_output.get(var)
         while e is not None and e.op not in ("columns", "labels", "input"):
@@ -92,7 +97,7 @@ class Locator:
         return cell
 
 
-def shared_integers(e: Equation, x: Any, ring: Ring, at: Callable[[tuple[int, ...]], str]) -> NDArray[np.uint64]:
+def shared_integers(e: Equation, x: Any, ring: Ring, at: Where) -> NDArray[np.uint64]:
     """The ring integers of a private value that is about to be shared."""
     p = e.params
     return encode(ring, x, p["scale"], p["lo"], p["hi"], p["clip"], at)

@@ -54,6 +54,7 @@ def _part(x: Any) -> bool:
 
 
 _shape = _some(_natural)
+_bounds = _or(_number, _some(_number))
 _turns = {"odd": _shape, "bits": _natural, "shift": _natural}
 _PARAMS: dict[str, dict[str, Test]] = {
     "assume": {"lo": _number, "hi": _number},
@@ -99,6 +100,7 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "truncate": {"by": _natural},
     "unit": {"by": _text},
     "waves": _turns,
+    "within": {"lo": _bounds, "hi": _bounds},
     "zero": {"width": _natural},
 }
 _MORE = {

@@ -94,7 +94,7 @@ class _Plain:
             t = e.inputs[0].type
             return decode(RING64, values[0], t.scale, t.unit)
         try:
-            return own(e, values, mine, RING64)
+            return own(e, values, mine, RING64, lambda var: self.locator.at(var, self.values))
         except InputError as error:
             raise error.of(e.output.type.owner) from None
 

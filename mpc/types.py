@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from mpc.errors import LeakError, OverflowRefusal, ProgramError, ShapeError
+from mpc.intervals import added_up, hull, minus, plus, times
 from mpc.ir import Kind, Type
 from mpc.kernels import LINEAR, shape_of
+from mpc.known import KNOWN_ONLY, float_type
 from mpc.series import check_series
 
 __all__ = ["HEADROOM", "SIZED", "check_room", "lowered_type", "raw_bound", "reveal_bits", "surface_type"]
@@ -65,16 +67,6 @@ def surface_kind(op: str, types: list[Type], where: str) -> tuple[Kind, str]:
     return kind, "".join(known)
 
 
-def _hull(*values: float) -> tuple[float, float]:
-    lo, hi = min(values), max(values)
-    return math.nextafter(lo, -math.inf) if lo % 1 else lo, math.nextafter(hi, math.inf) if hi % 1 else hi
-
-
-def _times(x: Type, y: Type) -> tuple[float, float]:
-    products = [a * b if a and b else 0.0 for a in (x.lo, x.hi) for b in (y.lo, y.hi)]
-    return _hull(*products)
-
-
 def _noise_of_product(x: Type, y: Type) -> float:
     if not x.noise and not y.noise:
         return 0.0
@@ -90,19 +82,19 @@ def _same_meaning(op: str, types: list[Type], where: str) -> Type:
 
 def _add(t: Type, types: list[Type], _: Params) -> Type:
     x, y = types
-    lo, hi = _hull(x.lo + y.lo, x.hi + y.hi)
+    lo, hi = plus((x.lo, x.hi), (y.lo, y.hi))
     return t.but(lo=lo, hi=hi, noise=x.noise + y.noise)
 
 
 def _sub(t: Type, types: list[Type], _: Params) -> Type:
     x, y = types
-    lo, hi = _hull(x.lo - y.hi, x.hi - y.lo)
+    lo, hi = minus((x.lo, x.hi), (y.lo, y.hi))
     return t.but(lo=lo, hi=hi, noise=x.noise + y.noise)
 
 
 def _mul(t: Type, types: list[Type], _: Params) -> Type:
     x, y = types
-    lo, hi = _times(x, y)
+    lo, hi = times((x.lo, x.hi), (y.lo, y.hi))
     return t.but(scale=x.scale + y.scale, unit=x.unit * y.unit, lo=lo, hi=hi, noise=_noise_of_product(x, y))
 
 
@@ -110,13 +102,13 @@ def _matmul(t: Type, types: list[Type], params: Params) -> Type:
     x, _ = types
     one = _mul(t, types, params)
     n = x.shape[-1]
-    lo, hi = _hull(one.lo * n, one.hi * n) if n else (0.0, 0.0)
+    lo, hi = added_up((one.lo, one.hi), n)
     return one.but(lo=lo, hi=hi, noise=one.noise * n)
 
 
 def _sum(t: Type, types: list[Type], params: Params) -> Type:
     n = math.prod(types[0].shape[axis] for axis in params["axes"])
-    lo, hi = _hull(types[0].lo * n, types[0].hi * n) if n else (0.0, 0.0)
+    lo, hi = added_up((types[0].lo, types[0].hi), n)
     return t.but(lo=lo, hi=hi, noise=types[0].noise * n)
 
 
@@ -126,7 +118,7 @@ def _join(t: Type, types: list[Type], _: Params) -> Type:
 
 def _unit(t: Type, types: list[Type], params: Params) -> Type:
     by = Fraction(params["by"])
-    lo, hi = _hull(t.lo * float(by), t.hi * float(by))
+    lo, hi = hull(t.lo * float(by), t.hi * float(by))
     return t.but(unit=t.unit * by, lo=lo, hi=hi, noise=t.noise * abs(float(by)))
 
 
@@ -168,14 +160,6 @@ _SURFACE: dict[str, Callable[[Type, list[Type], Params], Type]] = {
     "implied": lambda t, _, p: t.but(lo=float(p["lo"]), hi=float(p["hi"])),
     "rounded": lambda t, _, __: t.but(noise=0.0),
 }
-KNOWN_ONLY = frozenset({"div", "sqrt", "clip", "maximum", "nonzero"})
-_FLOATS = KNOWN_ONLY | frozenset({"add", "sub", "neg", "mul", "matmul", "sum"}) | LINEAR
-
-
-def _float_type(op: str, params: Params, types: list[Type], where: str, kind: Kind, owner: str) -> Type:
-    if op not in _FLOATS:
-        raise ProgramError(f"{op} is not for {kind} values", where)
-    return Type(kind, shape_of(op, params, [t.shape for t in types], where), owner=owner)
 
 
 def _of_table(op: str, params: Params, types: list[Type], where: str) -> Type:
@@ -183,7 +167,8 @@ def _of_table(op: str, params: Params, types: list[Type], where: str) -> Type:
     if table.kind is not Kind.TABLE:
         raise ProgramError(f"{op} takes a table", where)
     shape = (table.shape[0], len(params["names"])) if op == "columns" else (table.shape[0],)
-    return Type(Kind.PRIVATE, shape, owner=table.owner)
+    top = float(max(len(params["classes"]) - 1, 0)) if op == "labels" else math.inf
+    return Type(Kind.PRIVATE, shape, lo=0.0 if op == "labels" else -math.inf, hi=top, owner=table.owner)
 
 
 def _const_type(params: Params) -> Type:
@@ -205,7 +190,8 @@ def _source(op: str, params: Params, types: list[Type], where: str) -> Type | No
             return _const_type(params)
         case "number":
             _fits(params)
-            return Type(Kind.CLEAR, tuple(params["shape"]))
+            flat = params["value"] if isinstance(params["value"], list) else [params["value"]]
+            return Type(Kind.CLEAR, tuple(params["shape"]), lo=min(flat, default=0.0), hi=max(flat, default=0.0))
         case "permutation":
             return Type(Kind.CONST, (params["n"],), lo=0.0, hi=float(params["n"]))
         case "input":
@@ -323,7 +309,7 @@ def surface_type(op: str, params: Params, types: list[Type], where: str) -> Type
             raise ProgramError(f"there is no op {op!r} in programs", where)
         kind, owner = surface_kind(op, types, where)
         if kind in (Kind.PRIVATE, Kind.CLEAR):
-            return _float_type(op, params, types, where, kind, owner)
+            return float_type(op, params, types, where, kind, owner)
         if op in KNOWN_ONLY:
             raise ProgramError(f"{op} of a {kind} value is not in the language yet", where)
         if op in ("add", "sub", "concatenate"):

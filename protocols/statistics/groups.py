@@ -33,7 +33,7 @@ def group_by(
     if minimum < 1:
         raise mpc.UsageError(f"minimum is at least 1, not {minimum}")
     members = [one_hot(t, key, keys) for t in data]
-    own = [m.T @ mpc.clip(t[column], -limit, limit) for m, t in zip(members, data, strict=True)]
+    own = [m.T @ mpc.within(t[column], -limit, limit) for m, t in zip(members, data, strict=True)]
     count = total([m.sum(axis=0) for m in members], float(n), 0)
     sums = total(own, n * limit, None)
     if minimum > 1:
@@ -88,7 +88,7 @@ def t_test(
         known_column(t, column)
     n = rows_of(data, 4)
     members = [one_hot(t, group, keys) for t in data]
-    values = [mpc.clip(t[column] / limit, -1, 1) for t in data]
+    values = [mpc.within(t[column], -limit, limit) / limit for t in data]
     count = mpc.bounded(total([m.sum(axis=0) for m in members], float(n), 0), 2.0, float(n))
     sums = total([m.T @ x for m, x in zip(members, values, strict=True)], float(n), 24)
     squares = total([m.T @ (x * x) for m, x in zip(members, values, strict=True)], float(n), 24)

@@ -53,7 +53,7 @@ def _variances(
         _, _, revealed = pooled(raw)
         return names, revealed["variance"] * (n / (n - ddof)), {"mean": revealed["mean"]}
     check_limit(limit)
-    parts = [x / limit for x in raw]
+    parts = [mpc.within(x, -limit, limit) / limit for x in raw]
     mean = mpc.rescale(total([x.sum(axis=0) / n for x in parts], 1.0, 40), 28)
     squares = total([(x * x).sum(axis=0) / n for x in parts], 1.0, 40)
     spread = mpc.bounded(squares - mpc.rescale(mpc.bounded(mean * mean, 0.0, 1.0), 40), -1e-6, 1.0)

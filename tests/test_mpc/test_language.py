@@ -221,7 +221,7 @@ def test_a_function_of_positive_numbers_wants_a_positive_range(use: Function) ->
         shared(use, ())
 
 
-@pytest.mark.parametrize("function", [np.exp2, np.power, np.linalg.inv, np.cumsum, np.maximum, np.add.reduce])
+@pytest.mark.parametrize("function", [np.exp2, np.power, np.linalg.inv, np.cumsum, np.arctan, np.add.reduce])
 def test_what_numpy_knows_and_the_language_does_not(function: Function) -> None:
     with pytest.raises(mpc.ProgramError, match=r"test_language.py:\d+: numpy.*not in the language"):
         shared(lambda x: function(x, 2) if function in (np.power, np.maximum) else function(x), (2, 2))

@@ -304,3 +304,59 @@ def test_twin_that_accepts_rounding_shows_masks() -> None:
     assert bits(program) == 32
     assert spread(program, 32) > 4
     assert [a["what"] for a in program.plan(MASKED).assumptions] == ["rounding that depends on masks may be seen"]
+
+
+# --- what an owner declares
+
+
+TABLE = {"age": np.array([20.0, 80.0]), "bmi": np.array([21.0, 30.0])}
+OTHER = {"age": np.array([1.0, 2.0]), "bmi": np.array([3.0, 70.0])}
+
+
+@mpc.program
+def totals(data: mpc.PerParty[mpc.Table]) -> Any:
+    return mpc.reveal(sum(mpc.share(mpc.within(t[["age", "bmi"]], [0, 10], [120, 60]).sum(axis=0)) for t in data))
+
+
+def test_what_is_declared_of_a_private_value_goes_along_with_it() -> None:
+    plan = totals.trace({"data": {"alice": TABLE, "bob": TABLE}}).plan("masked")
+    assert not plan.notes
+
+
+def test_a_value_outside_what_is_declared_is_refused_at_its_owner() -> None:
+    done = mpc.emulate(totals, {"data": [TABLE, TABLE]}, 2)
+    assert done.results["result"].tolist() == [200.0, 102.0]
+    with pytest.raises(mpc.InputError, match=r"bob: .*row 1.*'bmi' is outside the declared range 10 to 60 \(2 such"):
+        mpc.emulate(totals, {"data": [TABLE, OTHER]}, 2)
+
+
+@pytest.mark.parametrize(
+    ("made", "lo", "hi"),
+    [
+        (lambda x: x * 2 - 1, -5.0, 7.0), (lambda x: x / 4, -0.5, 1.0), (lambda x: 1 / (x + 3), 1 / 7, 1.0),
+        (lambda x: x.sum(), -6.0, 12.0), (lambda x: x @ np.ones(3), -6.0, 12.0), (lambda x: -x, -4.0, 2.0),
+        (lambda x: mpc.clip(x, 0, 1), 0.0, 1.0), (lambda x: mpc.maximum(x, 1), 1.0, 4.0),
+        (lambda x: mpc.sqrt(x + 2), 0.0, 6**0.5), (lambda x: mpc.concatenate([x, x * 3]), -6.0, 12.0),
+        (lambda x: x[1:], -2.0, 4.0), (lambda x: x * x, -8.0, 16.0), (lambda x: x.mean(), -2.0, 4.0),
+    ],
+)  # fmt: skip
+def test_ranges_of_private_values(made: Any, lo: float, hi: float) -> None:
+    @mpc.program
+    def shared(x: mpc.Private) -> Any:
+        return mpc.reveal(mpc.share(made(mpc.within(x, -2, 4))).sum())
+
+    (share,) = [
+        e for e in shared.trace({"x": {"alice": np.zeros(3)}}, ["alice", "bob"]).block.equations if e.op == "share"
+    ]
+    assert share.params["lo"] == pytest.approx(lo, abs=1e-9)
+    assert share.params["hi"] == pytest.approx(hi, abs=1e-9)
+
+
+def test_a_share_takes_the_narrower_of_two_declarations() -> None:
+    @mpc.program
+    def shared(x: mpc.Private) -> Any:
+        return mpc.reveal(mpc.share(mpc.within(x, 0, 4), range=(-1, 100)))
+
+    text = shared.trace({"x": {"alice": np.zeros(3)}}, ["alice", "bob"]).text
+    assert '"hi":4.0,"lo":0.0' in text.split("share", 1)[1]
+    assert mpc.Program.parse(text).text == text
