@@ -50,7 +50,7 @@ def k_means(
     tables = list(data)
     scaled = Scaled(scale, ranges or {}, clip, _X_BITS)
     X, units, features = scaled.gathered(tables, without, partition)
-    n, d = X.shape
+    n = X.shape[0]
     _check(k, n, steps, starts)
     first = _first(X, k, starts, start_rows, seed)
     ends = mpc.repeat(steps, lambda i, now: (_step(X, now[0]), now[0]), (first, first))
