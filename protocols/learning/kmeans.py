@@ -83,7 +83,7 @@ def _first(X: Any, k: int, starts: int, rows: list[int] | None, seed: int) -> An
     """The first centres, (starts, k, d): rows by a public choice."""
     n, d = X.shape
     if rows is not None:
-        if len(set(rows)) != k or not all(isinstance(r, int) and 0 <= r < n for r in rows):
+        if len(set(rows)) != k or not all(0 <= r < n for r in rows):
             raise mpc.UsageError(f"start_rows are {k} different rows from 0 to {n - 1}, not {rows}")
         return mpc.rescale(X[list(rows)], _CENTRE_BITS).reshape(1, k, d)
     parts = [mpc.permute(X, seed + s)[:k].reshape(1, k, d) for s in range(starts)]

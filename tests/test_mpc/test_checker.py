@@ -78,6 +78,7 @@ def _open_wires(block: Block) -> Block:
 
 TABLE = {"a": [1.0, 2, 3, 4], "b": [4.0, 1, 1, 2], "label": ["y", "n", "y", "n"]}
 RIGHT = {"c": [1.0, 2, 3, 4]}
+SCORES = {"label": "label", "score": "a"}
 LIBRARY: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("secure-sum", {"values": {p: np.ones((2, 2)) for p in ("alice", "bob")}}, {}),
     ("mean", {"values": {p: np.ones(3) for p in ("alice", "bob")}}, {}),
@@ -94,6 +95,11 @@ LIBRARY: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     *((name, {"data": {"alice": TABLE, "bob": TABLE}}, {"column": "a"}) for name in ("quantile", "median")),
     ("group-by", {"data": {"alice": TABLE, "bob": TABLE}}, {"key": "label", "column": "a", "minimum": 2}),
     ("chi-square", {"data": {"alice": TABLE, "bob": TABLE}}, {"row": "label", "column": "label"}),
+    ("poisson-regression", {"data": {"alice": TABLE, "bob": TABLE}}, {"label": "a"}),
+    ("k-means", {"data": {"alice": TABLE, "bob": TABLE}}, {"k": 2, "without": "label"}),
+    ("principal-components", {"data": {"alice": TABLE, "bob": TABLE}}, {"without": "label"}),
+    ("predict", {"model": {"carol": {"a": [1.0]}}, "data": {"alice": TABLE, "bob": TABLE}}, {}),
+    *((name, {"data": {"alice": TABLE, "bob": TABLE}}, SCORES) for name in ("accuracy", "log-loss", "auc")),
     ("t-test", {"data": {"alice": TABLE, "bob": TABLE}}, {"group": "label", "column": "a"}),
 ]
 
