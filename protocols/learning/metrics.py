@@ -74,7 +74,7 @@ def accuracy(data: mpc.PerParty[mpc.Table], label: str, score: str, threshold: f
 
     label and score: columns. Either every owner has both, for its own rows; or one has the labels and another the
     scores of the same rows in the same order. The classes are public, labels and scores are not.
-    Revealed: the accuracy. 5 rounds, 6 bytes a row.
+    Revealed: the accuracy. 4 rounds, 15 to 23 bytes a row.
     """
     y, s, facts = _labelled(data, label, score, 2.0**20)
     hit = accuracy_of(y, s >= threshold)
@@ -86,7 +86,7 @@ def log_loss(data: mpc.PerParty[mpc.Table], label: str, score: str) -> dict[str,
     """The mean log loss of probabilities for the second class; columns and owners as in `accuracy`.
 
     A probability outside 0 to 1 is refused at its owner; below 2^-16, or that near 1, it counts as 2^-16.
-    Revealed: the loss, error below 2^-15. Some 20 rounds.
+    Revealed: the loss, error below 2^-15. 21 rounds, 176 bytes a row.
     """
     y, p, facts = _labelled(data, label, score, None)
     return {"log_loss": mpc.reveal(log_loss_of(y, p)), **facts}
