@@ -17,12 +17,14 @@ import numpy as np
 from mpc.errors import LeakError, OverflowRefusal, ProgramError, UsageError
 from mpc.ir import Kind, Type, Var
 from mpc.table import Schema
+from mpc.text import compact
 from mpc.tracing import Frame, Index, Trace, Value, current_trace, here
 from mpc.types import HEADROOM, SIZED, check_room, raw_bound, surface_type
 
 __all__ = ["FRACTION_BITS", "Clear", "PerParty", "Private", "Public", "Secret", "SurfaceTrace", "Table"]
 
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {}  # filled by `arithmetic` and `comparing`
+_ANEW = frozenset({"input", "share", "reveal"})  # said twice, they are meant twice
 STATED = frozenset({"assume", "implied"})  # a range from outside the operands' own
 _COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 FRACTION_BITS = 16  # of inputs and of reveals, unless the program says otherwise
@@ -149,7 +151,10 @@ class SurfaceTrace(Trace):
             count = math.prod(inputs[0].shape[axis] for axis in params["axes"])
             excess = room(max(raw_bound(inputs[0].type), 1.0), float(max(count, 1)))
             inputs = [fit(excess, inputs[0], op) if excess > 0 else inputs[0]]
-        value = super().emit(op, inputs, params)
+        key = (op, *(self.use(v).number for v in inputs), compact(params or {}))
+        if key in self.frames[-1].known and op not in _ANEW:
+            return self.frames[-1].known[key]
+        value = self.frames[-1].known[key] = super().emit(op, inputs, params)
         if value.type.kind is Kind.SECRET and op not in STATED and raw_bound(value.type) >= 2.0**HEADROOM:
             known = [self.wide[v.var.number] for v in inputs if v.var.number in self.wide]
             self.wide[value.var.number] = known[0] if known else (op, here())

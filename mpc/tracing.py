@@ -54,6 +54,7 @@ class Frame:
         self.block = Block()
         self.lifted: dict[int, Var] = {}  # outer variable → parameter of this block
         self.outer: list[Var] = []  # the outer variables, in the order of their parameters
+        self.known: dict[Any, Value] = {}  # what has been computed here, so that the same is computed once
         self.steps: dict[Any, Any] = {}  # i % n and i // n, so that both ends of a slice speak of one value
 
     def lift(self, var: Var, fresh: Callable[[Type], Var]) -> Var:

@@ -60,3 +60,29 @@ def test_by_line_adds_up() -> None:
     assert sum(line.get("dealt_bytes", 0) for line in plan.by_line.values()) == sum(plan.dealt_bytes.values())
     assert sum(line.get("rounds", 0) for line in plan.by_line.values()) == plan.rounds
     assert all(where.startswith("runs.py:") for where in plan.by_line)
+
+
+def test_what_is_written_twice_is_computed_once() -> None:
+    @mpc.program
+    def twice(x: mpc.Private) -> Any:
+        z = mpc.share(x, range=(-1, 1))
+        return mpc.reveal(z[3:5] * z[3:5] + (z[3:5] * z[3:5] + z[3:5]) + mpc.relu(z[3:5]) + mpc.relu(z[3:5]))
+
+    @mpc.program
+    def once(x: mpc.Private) -> Any:
+        z = mpc.share(x, range=(-1, 1))[3:5]
+        square, above = z * z, mpc.relu(z)
+        return mpc.reveal(square + (square + z) + above + above)
+
+    plans = [p.trace({"x": {"alice": np.ones(6)}}, ["alice", "bob"]).plan("masked") for p in (twice, once)]
+    assert plans[0].bytes_sent == plans[1].bytes_sent
+    assert plans[0].dealt_bytes == plans[1].dealt_bytes
+
+
+def test_what_is_shared_twice_is_shared_twice() -> None:
+    @mpc.program
+    def both(x: mpc.Private) -> Any:
+        return mpc.reveal(mpc.share(x) + mpc.share(x))
+
+    text = both.trace({"x": {"alice": np.ones(2)}}, ["alice", "bob"]).text
+    assert text.count(" = share(") == 2
