@@ -51,6 +51,8 @@ def logistic_regression(
     in the same order, the label at one of them.
     solver: `newton-bound` (80 steps with one fixed matrix, `form` kernel or primal; the closest to scikit-learn for its
     rounds), `irls` (8 exact Newton steps, two classes), both with scale=standard and a penalty; `sgd` gradient steps.
+    Scaled columns stand at 10 fraction bits, with irls at 14; that moves coefficients in proportion to C: on breast
+    cancer by 2e-3·C, with irls by 1e-4·C.
     steps, learning_rate, momentum: of sgd; without any of them 500 steps of 4/(d + 1) with momentum 0.9; if steps or a
     rate are given, plain gradient steps unless a momentum is given too. batch_size: rows a step of sgd, all unless
     given; a fixed public order of the rows by `seed`, the last partial batch left out. C: as in scikit-learn; 0 for no

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
 import mpc
+from mpc.testing import deterministic_entropy
 from protocols.catalog import catalog
 
 FIT = catalog["logistic-regression"]
@@ -39,7 +40,8 @@ def tables(X: np.ndarray, y: np.ndarray, partition: str, parties: int = 2) -> di
 
 def fitted(X: np.ndarray, y: np.ndarray, partition: str, parties: int = 2, **settings: Any) -> Any:
     inputs = tables(X, y, partition, parties)
-    return mpc.emulate(FIT, inputs, parties, label="label", partition=partition, **settings)
+    entropy = deterministic_entropy(parties, 1)
+    return mpc.emulate(FIT, inputs, parties, entropy=entropy, label="label", partition=partition, **settings)
 
 
 def reference(X: np.ndarray, y: np.ndarray, c: float = 1.0) -> Any:
@@ -85,16 +87,16 @@ def test_the_primal_form_and_three_parties() -> None:
 
 
 @pytest.mark.parametrize("solver", ["newton-bound", "irls"])
-@pytest.mark.parametrize(("c", "intercept"), [(0.1, True), (0.5, True), (0.5, False)])
+@pytest.mark.parametrize(("c", "intercept"), [(0.1, True), (10.0, True), (0.5, False)])
 def test_penalty_and_intercept(solver: str, c: float, intercept: bool) -> None:
     X, y = (part[:200] for part in cancer())
     X = X[:, :6]
     run = fitted(X, y, "horizontal", solver=solver, C=c, fit_intercept=intercept, suite="beaver")
     Z = (X - X.mean(0)) / X.std(0)
     model = LogisticRegression(C=c, tol=1e-10, max_iter=20000, fit_intercept=intercept).fit(Z, y)
-    assert away(run.results, X, model) <= 0.02
-    if run.results["converged"]:
-        assert away(run.results, X, model) <= 0.02
+    # the rounding of the columns to 10 bits, 14 for irls, weighs in proportion to C
+    assert away(run.results, X, model) <= {"newton-bound": 1e-2, "irls": 1e-3}[solver] * (3 if c > 1 else 1)
+    assert run.results["converged"] is True
 
 
 def test_too_few_steps_are_reported() -> None:
