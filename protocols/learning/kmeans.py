@@ -31,6 +31,7 @@ def k_means(
     ranges: dict | None = None,  # type: ignore[type-arg]
     clip: bool = False,
     labels: bool = False,
+    tell_coordinator: bool = False,
     tolerance: float = 1e-3,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def k_means(
     the scaled columns. starts: how many times k rows, chosen by the public `seed`, are taken as centres; all starts
     run side by side and the one with the least inertia counts, which one stays secret. start_rows: the rows (counted
     from 0 over all owners) of a single start instead. steps: of each start. labels: with partition=horizontal each
-    owner learns the clusters of its own rows besides.
+    owner learns the clusters of its own rows besides, and with tell_coordinator whoever starts the run learns all.
     A step: distances to all centres (one product), the nearest by a tournament, means of the rows nearest to each; a
     centre without rows stays. 27 rounds a step for k = 3; some 100 bytes a row, start and step.
     Results: centers (k, columns) in the columns' own units, sizes, inertia of the scaled columns, converged: whether
@@ -76,7 +77,7 @@ def k_means(
         "converged": mpc.reveal(settled(moved, tolerance), name="converged"),
         **units.revealed,
     }
-    return {**found, **_own_labels(tables, nearest, k, partition)} if labels else found
+    return {**found, **_own_labels(tables, nearest, k, partition, tell_coordinator)} if labels else found
 
 
 def _first(X: Any, k: int, starts: int, rows: list[int] | None, seed: int) -> Any:
@@ -134,13 +135,14 @@ def _picked(best: Any, x: Any) -> Any:
     return (best.reshape(shape) * x).sum(axis=0)
 
 
-def _own_labels(tables: list[Any], nearest: Any, k: int, partition: Partition) -> dict[str, Any]:
+def _own_labels(tables: list[Any], nearest: Any, k: int, partition: Partition, tell: bool) -> dict[str, Any]:
     if partition != "horizontal":
         raise mpc.UsageError("labels=true is for partition=horizontal, where each row has one owner")
     label = nearest @ np.arange(k)
     ends = np.cumsum([0, *(len(t) for t in tables)]).tolist()
     places = zip(tables, ends[:-1], ends[1:], strict=True)
-    return {f"labels of {t.owner}": mpc.reveal(label[a:b], to=t.owner) for t, a, b in places}
+    besides = ["coordinator"] if tell else []
+    return {f"labels of {t.owner}": mpc.reveal(label[a:b], to=[t.owner, *besides]) for t, a, b in places}
 
 
 def _check(k: int, n: int, steps: int, starts: int) -> None:

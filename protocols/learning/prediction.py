@@ -37,6 +37,7 @@ def predict(
     limit: float = 2.0**14,
     weight_limit: float = 2.0**12,
     score_limit: float = 2.0**16,
+    tell_coordinator: bool = False,
 ) -> dict[str, Any]:
     """What a linear model says of rows; its owner does not learn the rows, nor they the model.
 
@@ -50,6 +51,7 @@ def predict(
     limit, weight_limit: the largest |value| of a feature and of a weight, refused beyond; the intercept's is 2^20.
     score_limit: the stated bound of |Xw|, listed; the smaller, the finer the fixed point. Features and weights stand at
     22 and 23 fraction bits by default: a score's error is below 2^-23·Σ|w| + 2^-24·Σ|x|.
+    tell_coordinator: whoever starts the run learns the predictions too, as on one's own machine one wants to.
     Revealed: to the rows' owners the predictions, with 16 fraction bits; to nobody else anything. Public: feature
     names, classes, row counts. Rounds: 2 for scores and 8 bytes a row and model; a probability some 20 more.
     """
@@ -70,11 +72,12 @@ def predict(
     if _INTERCEPT in model.columns:
         score = score + mpc.share(model[_INTERCEPT], range=(-(2.0**20), 2.0**20), scale=24)
     said, facts = _said(score, model, output)
+    besides = ["coordinator"] if tell_coordinator else []
     if partition == "vertical":
-        return {"predictions": mpc.reveal(said, to=owners), "features": features, **facts}
+        return {"predictions": mpc.reveal(said, to=[*owners, *besides]), "features": features, **facts}
     ends = [sum(widths[:i]) for i in range(len(widths) + 1)]
     places = zip(owners, ends[:-1], ends[1:], strict=True)
-    own = {f"predictions of {owner}": mpc.reveal(said[a:b], to=owner) for owner, a, b in places}
+    own = {f"predictions of {owner}": mpc.reveal(said[a:b], to=[owner, *besides]) for owner, a, b in places}
     return {**own, "features": features, **facts}
 
 
