@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,16 @@ class ProgramFunction:
         self.function = function
         self.name = function.__name__
         self.doc = inspect.getdoc(function) or ""
+        self.declared: dict[str, tuple[float, float]] = {}
+
+    def declaring(self, ranges: Mapping[str, tuple[float, float]]) -> ProgramFunction:
+        """The same program where columns of these names lie in these ranges, which their owners check: a schema.
+
+        What is computed from such a column has its range from there on, and so has what is shared without one.
+        """
+        bound = ProgramFunction(self.function)
+        bound.declared = {str(name): (float(lo), float(hi)) for name, (lo, hi) in ranges.items()}
+        return bound
 
     @cached_property
     def parameters(self) -> dict[str, Parameter]:
@@ -83,10 +94,11 @@ class ProgramFunction:
             parties = list(dict.fromkeys(p for by in inputs.values() for p in by))
         schemas = {name: {p: _schema(v) for p, v in by.items()} for name, by in inputs.items()}
         self._check_inputs(schemas, parties)
+        self._check_declared(schemas)
         refusals: list[OverflowRefusal] = []
         for late in (True, False):
             for bound, scale in _LADDER:
-                trace = SurfaceTrace(parties, Defaults(2.0**bound, scale, late))
+                trace = SurfaceTrace(parties, Defaults(2.0**bound, scale, late), self.declared)
                 try:
                     return self._record(trace, schemas, given)
                 except OverflowRefusal as refusal:
@@ -94,6 +106,16 @@ class ProgramFunction:
                 if not trace.defaulted:
                     break
         raise refusals[-1]
+
+    def _check_declared(self, inputs: Mapping[str, Mapping[str, Schema]]) -> None:
+        known = sorted({c for by in inputs.values() for s in by.values() for c in s.columns or ()})
+        for name, (lo, hi) in self.declared.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise UsageError(f"a range is declared for the column {name!r}, which no input has{hint}")
+            if not -math.inf < lo <= hi < math.inf:
+                raise UsageError(f"the declared range of column {name!r} needs finite lo ≤ hi, not {lo:g} and {hi:g}")
 
     def _record(
         self, trace: SurfaceTrace, inputs: Mapping[str, Mapping[str, Schema]], settings: dict[str, Any]

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from mpc.errors import ProgramError
 from mpc.intervals import EVERYTHING, Interval, added_up, hull, joined, minus, over, plus, times
 from mpc.ir import Kind, Type
@@ -58,9 +60,14 @@ _FLOATS = KNOWN_ONLY | frozenset({"add", "sub", "neg", "mul", "matmul", "sum"}) 
 
 
 def declared(params: Params) -> Interval:
-    """The interval around declared bounds, which are numbers or a list of them, one a column."""
-    ends = [params[end] if isinstance(params[end], list) else [params[end]] for end in ("lo", "hi")]
-    return float(min(ends[0])), float(max(ends[1]))
+    """The interval around declared bounds: numbers, or lists of them, one a column; None where there is none."""
+    lo, hi = bounds(params["lo"], -math.inf), bounds(params["hi"], math.inf)
+    return float(np.min(lo)), float(np.max(hi))
+
+
+def bounds(end: Any, without: float) -> Any:
+    """One end of a declared range as numbers."""
+    return np.array([without if v is None else v for v in end]) if isinstance(end, list) else float(end)
 
 
 def float_type(op: str, params: Params, types: list[Type], where: str, kind: Kind, owner: str) -> Type:
@@ -83,10 +90,8 @@ def _rounded(x: Interval) -> Interval:
 
 
 def _check_bounds(params: Params, x: Type, where: str) -> None:
-    lo, hi = params["lo"], params["hi"]
-    lists = [b for b in (lo, hi) if isinstance(b, list)]
+    lists = [params[end] for end in ("lo", "hi") if isinstance(params[end], list)]
     if lists and (len(lists) < 2 or not x.shape or any(len(b) != x.shape[-1] for b in lists)):
         raise ProgramError("a range for each column needs as many bounds as columns", where)
-    pairs = zip(lo, hi, strict=True) if lists else [(lo, hi)]
-    if x.kind is not Kind.PRIVATE or any(not a <= b for a, b in pairs):
+    if x.kind is not Kind.PRIVATE or np.any(bounds(params["lo"], -math.inf) > bounds(params["hi"], math.inf)):
         raise ProgramError("a declared range is lo ≤ hi, of an owner's value", where)

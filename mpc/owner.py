@@ -13,6 +13,7 @@ from mpc.errors import InputError
 from mpc.fixed import decode, encode, inside
 from mpc.ir import Block, Equation, Kind, Var, walk
 from mpc.kernels import KERNELS
+from mpc.known import bounds
 from mpc.ring import Reals, Ring
 from mpc.table import Table
 
@@ -43,7 +44,7 @@ def own(e: Equation, values: list[Any], inputs: dict[str, Any], ring: Ring, loca
         case "labels":
             return values[0].labels(p["names"][0], p["classes"])
         case "within":
-            return inside(values[0], p["lo"], p["hi"], locate(e.inputs[0]))
+            return inside(values[0], bounds(p["lo"], -np.inf), bounds(p["hi"], np.inf), locate(e.inputs[0]))
         case "number":
             return np.asarray(p["value"], dtype=np.float64).reshape(p["shape"])
         case "real":

@@ -54,7 +54,7 @@ def _part(x: Any) -> bool:
 
 
 _shape = _some(_natural)
-_bounds = _or(_number, _some(_number))
+_bounds = _or(_number, _some(_or(_number, _none)))
 _turns = {"odd": _shape, "bits": _natural, "shift": _natural}
 _PARAMS: dict[str, dict[str, Test]] = {
     "assume": {"lo": _number, "hi": _number},

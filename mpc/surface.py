@@ -7,7 +7,7 @@ as the ring allows. `arithmetic` says how values combine.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeVar, cast
@@ -69,6 +69,12 @@ class Table(Value):
         """The column names: public."""
         return self.schema.columns or ()
 
+    @property
+    def declared(self) -> dict[str, tuple[float, float]]:
+        """The ranges that the schema declares for columns of this table: public."""
+        known = cast("SurfaceTrace", self.trace).declared
+        return {name: known[name] for name in self.columns if name in known}
+
     def classes(self, column: str) -> list[str]:
         """The distinct values of a label column, as sorted text: public, and listed as such."""
         self._known([column])
@@ -89,6 +95,9 @@ class Table(Value):
         names = [key] if isinstance(key, str) else list(key)
         self._known(names)
         matrix = self.trace.emit("columns", [self], {"names": names})
+        if any(name in self.declared for name in names):
+            ends = [self.declared.get(name, (None, None)) for name in names]
+            matrix = self.trace.emit("within", [matrix], {"lo": [lo for lo, _ in ends], "hi": [hi for _, hi in ends]})
         return matrix.reshape(-1) if isinstance(key, str) else matrix
 
     def _known(self, names: Sequence[str]) -> None:
@@ -134,9 +143,12 @@ class SurfaceTrace(Trace):
 
     level = "surface"
 
-    def __init__(self, parties: Sequence[str], defaults: Defaults) -> None:
+    def __init__(
+        self, parties: Sequence[str], defaults: Defaults, declared: Mapping[str, tuple[float, float]] | None = None
+    ) -> None:
         super().__init__()
         self.parties = list(parties)
+        self.declared = declared or {}  # ranges of columns, by their names
         self.defaults = defaults
         self.defaulted = False
         self.notes: list[str] = []

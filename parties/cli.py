@@ -64,6 +64,7 @@ def _job_options(command: Command) -> Command:
         click.option(
             "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the program; repeat it."
         ),
+        click.option("--schema", type=click.Path(path_type=Path), metavar="FILE", help="Declared ranges of columns."),
         click.option("--suite", default="masked", show_default=True, metavar="NAME", help="masked or beaver."),
         click.option("--verify-ranges", is_flag=True, help="Check stated ranges while running; reveals one bit."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
@@ -83,12 +84,13 @@ def _job(
     settings: Sequence[str],
     suite: str,
     verify_ranges: bool,
+    schema: Path | None,
 ) -> Job:
     from parties.job import Job
     from protocols import catalog, suites
 
     job = Job.from_arguments(
-        target, count, cluster, key, inputs, settings, suite, verify_ranges, catalog=catalog, suites=suites
+        target, count, cluster, key, inputs, settings, suite, verify_ranges, schema, catalog=catalog, suites=suites
     )
     for note in job.notes:
         click.echo(f"privity: {note}", err=True)

@@ -13,6 +13,7 @@ from mpc.errors import UsageError
 from mpc.table import Schema
 from parties.arguments import choose_parties, inputs_of, parse_input, require_inputs, settings_of
 from parties.offline import Compiled, compile_program, local_schemas
+from parties.schema import load_schema
 from parties.target import blaming, load_target, nearest
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Job:
         settings: Sequence[str],
         suite: str,
         verify_ranges: bool = False,
+        schema: Path | None = None,
         *,
         catalog: Mapping[str, ProgramFunction],
         suites: Mapping[str, Any],
@@ -58,6 +60,8 @@ class Job:
         if suite not in suites:
             raise UsageError(f"there is no suite {suite!r}{nearest(suite, list(suites))} (there: {', '.join(suites)})")
         function = load_target(target, catalog)
+        if schema is not None:
+            function = function.declaring(load_schema(schema))
         files, notes = inputs_of(function, [parse_input(text, cluster is not None) for text in inputs])
         chosen = settings_of(function, settings)
         if cluster is None:

@@ -116,7 +116,7 @@ class Scaled:
         """Other rows of the same columns."""
         names = [c for _, c in features]
         raw = [t[names] for t in tables]
-        units: Any = _Known(*self._declared(names), {})
+        units: Any = _Known(*self._declared(names, tables), {})
         if self.scale == "standard":
             units = _Known(*pooled(raw))
         return mpc.concatenate([self.share((x - units.centre) / units.spread) for x in raw]), units
@@ -135,22 +135,23 @@ class Scaled:
                 own.append((mean, spread))
                 parts.append(self.share((x - mean) / spread))
             else:
-                centre, width = self._declared(names)
+                centre, width = self._declared(names, [t])
                 parts.append(self.share((x - centre) / width))
         X = mpc.concatenate(parts, axis=1)
-        return X, _Secret(own) if own else _Known(*self._declared([c for _, c in features]), {})
+        return X, _Secret(own) if own else _Known(*self._declared([c for _, c in features], tables), {})
 
-    def _declared(self, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _declared(self, names: list[str], tables: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Centre and half width of each column's declared range; 0 and 1 without scaling."""
         if self.scale != "range":
             return np.zeros(len(names)), np.ones(len(names))
-        missing = [c for c in names if c not in self.ranges]
+        known = {c: ends for t in tables for c, ends in t.declared.items()} | self.ranges
+        missing = [c for c in names if c not in known]
         if missing:
             raise mpc.UsageError(
                 f"scale=range needs the declared range of every column; {missing[0]!r} has none: "
-                f"--set ranges={{{missing[0]} = [lo, hi], …}}"
+                f"--set ranges={{{missing[0]} = [lo, hi], …}}, or --schema FILE"
             )
-        lo, hi = np.array([self.ranges[c] for c in names], dtype=np.float64).T
+        lo, hi = np.array([known[c] for c in names], dtype=np.float64).T
         if np.any(hi <= lo):
             raise mpc.UsageError("a declared range needs lo < hi")
         return (lo + hi) / 2, (hi - lo) / 2
