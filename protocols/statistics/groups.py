@@ -77,7 +77,8 @@ def t_test(
 
     group: a column with two values, which are public; group sizes and means stay secret. equal_variances: the pooled
     test, else Welch's. |values| ≤ limit, refused outside: a limit near the data's own makes t precise, its error is
-    about limit²/variance·2^-22 of it. As `scipy.stats.ttest_ind` of the first value's rows against the second's.
+    about limit²/variance·2^-22 of it. Stated, and listed: each group has two rows or more, and varies.
+    As `scipy.stats.ttest_ind` of the first value's rows against the second's.
     Revealed: t, and Welch's degrees of freedom. Some 60 rounds.
     """
     check_limit(limit)
@@ -89,13 +90,13 @@ def t_test(
     n = rows_of(data, 4)
     members = [one_hot(t, group, keys) for t in data]
     values = [mpc.within(t[column], -limit, limit) / limit for t in data]
-    count = mpc.bounded(total([m.sum(axis=0) for m in members], float(n), 0), 2.0, float(n))
+    count = mpc.assume_range(total([m.sum(axis=0) for m in members], float(n), 0), 2.0, float(n))
     sums = total([m.T @ x for m, x in zip(members, values, strict=True)], float(n), 24)
     squares = total([m.T @ (x * x) for m, x in zip(members, values, strict=True)], float(n), 24)
     inverse = mpc.rescale(mpc.bounded(mpc.reciprocal(count), 0.0, 0.5), 30)
     mean = mpc.rescale(mpc.bounded(sums * inverse, -1.0, 1.0), 28)
     second = mpc.rescale(mpc.bounded(squares * inverse, 0.0, 1.0), 28)
-    spread = mpc.bounded(second - mpc.rescale(mpc.bounded(mean * mean, 0.0, 1.0), 28), 2.0**-26, 1.0)
+    spread = mpc.assume_range(second - mpc.rescale(mpc.bounded(mean * mean, 0.0, 1.0), 28), 2.0**-26, 1.0)
     difference = mean[0] - mean[1]
     if equal_variances:
         weighted = mpc.bounded(mpc.rescale((count * spread).sum(), 26) * (1 / (n - 2)), 2.0**-26, 2.0)

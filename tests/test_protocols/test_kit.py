@@ -11,6 +11,8 @@ import pytest
 import mpc
 from mpc.testing import VerificationError, verify
 from protocols import beaver, compare, masked
+from protocols.learning.metrics import accuracy_of, area_under_curve, log_loss_of
+from protocols.learning.prediction import probability
 
 X = np.array([-7, -1, 0, 1, 2, 100, -1000, 31])
 Y = np.array([3, -1, 0, 5, -2, 7, 1000, -31])
@@ -94,7 +96,10 @@ FUNCTIONS: list[tuple[str, Callable[[Any], Any], float]] = [
     ("maximum", lambda x: mpc.maximum(x, 1), 0), ("max", mpc.max, 0), ("argmin", mpc.argmin, 0), ("sort", mpc.sort, 0),
     ("top_k", lambda x: mpc.top_k(x, 2), 0), ("median", mpc.median, 2.0**-15),
     ("at_least", lambda x: mpc.at_least(x, [-2, 0, 3]), 0),
-    ("softmax", mpc.softmax, 2.0**-15),
+    ("softmax", mpc.softmax, 2.0**-15), ("sort_by", lambda x: mpc.sort_by(x, x * 2)[1], 0),
+    ("accuracy", lambda x: accuracy_of(x < 1, x < 5), 0), ("probability", probability, 2.0**-14),
+    ("area", lambda x: area_under_curve(mpc.bounded(x < 1, 0, 1), x), 2.0**-14),
+    ("log loss", lambda x: log_loss_of(x < 1, mpc.bounded(x / 64 + 0.5, -1, 2)), 2.0**-13),
 ]  # fmt: skip
 
 
