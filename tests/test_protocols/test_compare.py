@@ -116,6 +116,41 @@ def test_order_is_numpys(values: list[int], suite: mpc.Suite) -> None:
         np.testing.assert_allclose(plain[name], value, atol=2**-14, err_msg=name)
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 9)), max_size=9), st.sampled_from(SUITES))
+def test_what_is_moved_along_stays_with_its_key(drawn: list[tuple[int, int]], suite: mpc.Suite) -> None:
+    """Of equal keys any may come first; no value leaves its key."""
+    keys, values = (np.array([d[i] for d in drawn], dtype=float) for i in (0, 1))
+
+    @mpc.program
+    def moved(keys: mpc.Private, values: mpc.Private) -> Any:
+        k, v = mpc.sort_by(mpc.share(keys, range=(-4, 4)), mpc.share(values, range=(0, 9), scale=0))
+        return {"keys": mpc.reveal(k), "values": mpc.reveal(v)}
+
+    got = mpc.emulate(moved, {"keys": {"alice": keys}, "values": {"bob": values}}, 2, suite=suite).results
+    np.testing.assert_array_equal(got["keys"], np.sort(keys))
+    assert sorted(zip(got["keys"], got["values"], strict=True)) == sorted(zip(keys, values, strict=True))
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda s: s.name)
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (3, 0), (1,), (1, 1)])
+def test_no_elements_and_no_dimensions(shape: tuple[int, ...], suite: mpc.Suite) -> None:
+    x = np.full(shape, -1.5)
+
+    @mpc.program
+    def little(x: mpc.Private) -> Any:
+        a = mpc.share(x, range=(-10, 10))
+        found = {"less": a < 0, "equal": a == -1.5, "relu": mpc.relu(a), "clip": np.clip(a, -1, 1), "sign": mpc.sign(a)}
+        if shape:
+            found["sort"] = mpc.sort(a)
+        return {name: mpc.reveal(v) for name, v in found.items()}
+
+    want = {"less": x < 0, "equal": x == -1.5, "relu": x.clip(0), "clip": x.clip(-1, 1), "sign": np.sign(x), "sort": x}
+    for name, value in mpc.emulate(little, {"x": {"alice": x}}, 2, suite=suite).results.items():
+        assert np.shape(value) == shape
+        np.testing.assert_array_equal(value, want[name], err_msg=name)
+
+
 def test_along_an_axis() -> None:
     m = np.random.default_rng(2).integers(-20, 20, (3, 5)) / 4
 
