@@ -10,7 +10,7 @@ import pytest
 
 import mpc
 from mpc.testing import VerificationError, verify
-from protocols import beaver, compare, masked
+from protocols import beaver, catalog, compare, masked
 from protocols.learning.metrics import accuracy_of, area_under_curve, log_loss_of
 from protocols.learning.prediction import probability
 
@@ -131,6 +131,57 @@ def test_a_function_of_a_narrow_range(
     elsewhere = {"x": {"alice": np.clip([2.0, 2.5, -4, 0.25], lo, hi)}}
     report = verify(mpc.program(one), inputs=few, other=elsewhere, parties=(2,), tolerance=tolerance)
     assert len(report.lines) == 5, name
+
+
+def positive(x: Any) -> Any:
+    """A symmetric matrix with eigenvalues from 2 to 18, for x within ±2."""
+    return mpc.bounded(mpc.rescale(mpc.outer(x, x), 20), -4, 4) + 2 * np.eye(4)
+
+
+LINEAR: list[tuple[str, Callable[[Any], Any], float]] = [
+    ("outer", lambda x: mpc.outer(x, x), 2.0**-14), ("einsum", lambda x: mpc.einsum("i,j->ji", x, x), 2.0**-14),
+    ("covariance", lambda x: mpc.covariance(x.reshape(2, 2)), 2.0**-14),
+    ("matmul", lambda x: x.reshape(1, 2, 2) @ x.reshape(2, 2), 2.0**-14),
+    ("inverse", lambda x: mpc.inverse(positive(x), smallest=2.0, largest=18.0), 2.0**-14),
+    ("solve", lambda x: mpc.solve(positive(x), x, smallest=2.0, largest=18.0), 2.0**-14),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "f", "tolerance"), LINEAR, ids=[f[0] for f in LINEAR])
+def test_linear_algebra(name: str, f: Callable[[Any], Any], tolerance: float) -> None:
+    def one(x: mpc.Private) -> Any:
+        return mpc.reveal(f(mpc.share(x, range=(-2, 2))))
+
+    given, elsewhere = ({"x": {"alice": np.array(x)}} for x in ([-1.0, 0.5, 2, 0.25], [1.0, 1.5, -0.5, 2]))
+    report = verify(mpc.program(one), inputs=given, other=elsewhere, parties=(2,), tolerance=tolerance)
+    assert len(report.lines) == 5, name
+
+
+def rows(seed: int) -> dict[str, Any]:
+    """Two owners' tables, of the same public classes and counts."""
+    rng = np.random.default_rng(seed)
+    made = [{"age": rng.normal(size=4), "bmi": rng.normal(size=4), "ill": ["n", "y", "y", "n"]} for _ in "ab"]
+    return {"data": dict(zip(("alice", "bob"), made, strict=True))}
+
+
+CATALOG: list[Any] = [
+    ("variance", {"columns": ["age", "bmi"], "limit": 8.0}, 2.0**-14),
+    ("accuracy", {"label": "ill", "score": "age"}, 0),
+    ("histogram", {"column": "age", "edges": [-1, 1]}, 0), ("chi-square", {"row": "ill", "column": "ill"}, 2.0**-12),
+    ("group-by", {"key": "ill", "column": "age", "minimum": 3}, 2.0**-14),
+    pytest.param("t-test", {"group": "ill", "column": "age", "limit": 8.0}, 2.0**-6, marks=pytest.mark.slow),
+    pytest.param(
+        "principal-components", {"without": "ill", "components": 1, "doublings": 2, "scale": "none"}, 2.0**-8,
+        marks=pytest.mark.slow,
+    ),
+    ("k-means", {"k": 2, "without": "ill", "scale": "none", "starts": 1, "steps": 2}, 2.0**-12),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "settings", "tolerance"), CATALOG, ids=lambda v: v if isinstance(v, str) else "")
+def test_programs_of_the_catalogue(name: str, settings: dict[str, Any], tolerance: float) -> None:
+    given = {"inputs": rows(1), "other": rows(2), "settings": settings, "tolerance": tolerance}
+    assert len(verify(catalog[name], parties=(2,), **given).lines) == 5
 
 
 def test_comparisons_have_twins() -> None:
