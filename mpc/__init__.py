@@ -14,6 +14,7 @@ from mpc.api import emulate, simulate
 from mpc.arrays import broadcast_to, concatenate, matmul, mean, permute, reshape, stack, transpose
 from mpc.arrays import sum_ as sum  # noqa: A004 - numpy's name
 from mpc.comparing import at_least, is_negative, is_zero, where
+from mpc.comparing import where as if_else
 from mpc.define import ProgramFunction, program
 from mpc.elementary import cos, exp, log, reciprocal, rsqrt, sin, softmax, sqrt, tanh
 from mpc.errors import (
@@ -108,6 +109,7 @@ __all__ = [
     "einsum",
     "emulate",
     "exp",
+    "if_else",
     "inverse",
     "is_negative",
     "is_zero",

@@ -31,7 +31,7 @@ catalog: dict[str, ProgramFunction] = {
     "logistic-regression": logistic_regression,
     "poisson-regression": poisson_regression,
     "k-means": k_means,
-    "principal-components": principal_components,
+    "pca": principal_components,
     "predict": predict,
     "accuracy": metrics.accuracy,
     "log-loss": metrics.log_loss,

@@ -97,7 +97,7 @@ LIBRARY: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("chi-square", {"data": {"alice": TABLE, "bob": TABLE}}, {"row": "label", "column": "label"}),
     ("poisson-regression", {"data": {"alice": TABLE, "bob": TABLE}}, {"label": "a"}),
     ("k-means", {"data": {"alice": TABLE, "bob": TABLE}}, {"k": 2, "without": "label"}),
-    ("principal-components", {"data": {"alice": TABLE, "bob": TABLE}}, {"without": "label"}),
+    ("pca", {"data": {"alice": TABLE, "bob": TABLE}}, {"without": "label"}),
     ("predict", {"model": {"carol": {"a": [1.0]}}, "data": {"alice": TABLE, "bob": TABLE}}, {}),
     *((name, {"data": {"alice": TABLE, "bob": TABLE}}, SCORES) for name in ("accuracy", "log-loss", "auc")),
     ("t-test", {"data": {"alice": TABLE, "bob": TABLE}}, {"group": "label", "column": "a"}),

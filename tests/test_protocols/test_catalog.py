@@ -74,7 +74,7 @@ PROGRAMS: dict[str, tuple[str, str, list[Any], dict[str, Any], float]] = {
     "chi-square": ("chi-square", "data", tables(8, SAME), {"row": "ill", "column": "ill"}, 32),
     "poisson": ("poisson-regression", "data", tables(8, COUNTS), {"label": "visits", "steps": 2}, 64),
     "clusters": ("k-means", "data", tables(6, NUMBERS), {"k": 2, "steps": 2, "starts": 2}, 4),
-    "components": ("principal-components", "data", tables(8, NUMBERS), {"components": 1, "doublings": 3}, 64),
+    "components": ("pca", "data", tables(8, NUMBERS), {"components": 1, "doublings": 3}, 64),
     "prediction": ("predict", "", MODELLED, {"output": "probability"}, 2),
     "accuracy": ("accuracy", "data", tables(4, SCORED), {"label": "ill", "score": "p"}, 0),
     "log loss": ("log-loss", "data", tables(4, SCORED), {"label": "ill", "score": "p"}, 2),

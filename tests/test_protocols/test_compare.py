@@ -101,13 +101,14 @@ def test_order_is_numpys(values: list[int], suite: mpc.Suite) -> None:
             "absolute": mpc.reveal(mpc.absolute(a)), "relu": mpc.reveal(mpc.relu(a)),
             "clip": mpc.reveal(mpc.clip(a, -1.5, 2.0)), "median": mpc.reveal(mpc.median(a)),
             "quantile": mpc.reveal(mpc.quantile(a, 0.25)), "top": mpc.reveal(mpc.top_k(a, 1)),
-            "where": mpc.reveal(mpc.where(a >= 1, a, -1.0)),
+            "where": mpc.reveal(mpc.where(a >= 1, a, -1.0)), "if_else": mpc.reveal(mpc.if_else(a >= 1, a, -1.0)),
         }  # fmt: skip
 
     wanted = {
         "sort": np.sort(x), "max": x.max(), "min": x.min(), "argmax": x.argmax(), "argmin": x.argmin(),
         "sign": np.sign(x), "absolute": abs(x), "relu": x.clip(0), "clip": x.clip(-1.5, 2.0), "median": np.median(x),
         "quantile": np.quantile(x, 0.25), "top": x.max(keepdims=True), "where": np.where(x >= 1, x, -1.0),
+        "if_else": np.where(x >= 1, x, -1.0),
     }  # fmt: skip
     got = mpc.emulate(order, {"x": {"alice": x}}, 2, suite=suite).results
     plain = mpc.simulate(order, {"x": {"alice": x}}, 2)

@@ -171,7 +171,7 @@ CATALOG: list[Any] = [
     ("group-by", {"key": "ill", "column": "age", "minimum": 3}, 2.0**-14),
     pytest.param("t-test", {"group": "ill", "column": "age", "limit": 8.0}, 2.0**-6, marks=pytest.mark.slow),
     pytest.param(
-        "principal-components", {"without": "ill", "components": 1, "doublings": 2, "scale": "none"}, 2.0**-8,
+        "pca", {"without": "ill", "components": 1, "doublings": 2, "scale": "none"}, 2.0**-8,
         marks=pytest.mark.slow,
     ),
     ("k-means", {"k": 2, "without": "ill", "scale": "none", "starts": 1, "steps": 2}, 2.0**-12),
