@@ -23,7 +23,8 @@ def group_by(
 
     The key's values are public (listed as such); which row has which is not. Each owner adds up its own rows.
     minimum: groups of fewer rows come out with count, sum and mean 0, and `shown` false; how few stays secret.
-    |values| ≤ limit, refused outside. 1 round, 16 bytes a key; 4 more rounds with a minimum. Revealed: count and sum.
+    |values| ≤ limit, refused outside. 2 rounds, 24 bytes a key and peer; 6 rounds, 51 bytes with a minimum.
+    Revealed: count and sum.
     """
     check_limit(limit)
     keys = _keys(data, key)
@@ -49,7 +50,8 @@ def chi_square(data: mpc.PerParty[mpc.Table], row: str, column: str) -> dict[str
     """The chi-square statistic of independence of two columns of categories, over all rows of all owners.
 
     The categories are public; the table of counts stays secret. χ² = n·(Σ O²/(R·C) − 1), R and C the marginal counts.
-    A category that nobody's row has does not occur. Error: below 2^-16·n. Some 30 rounds.
+    A category that nobody's row has does not occur. Error: below 2^-16·n.
+    15 rounds for 569 rows in 3 by 2 categories.
     Revealed: the statistic. Degrees of freedom follow from the categories. As `scipy.stats.chi2_contingency` without
     Yates' correction.
     """
@@ -79,7 +81,7 @@ def t_test(
     test, else Welch's. |values| ≤ limit, refused outside: a limit near the data's own makes t precise, its error is
     about limit²/variance·2^-22 of it. Stated, and listed: each group has two rows or more, and varies.
     As `scipy.stats.ttest_ind` of the first value's rows against the second's.
-    Revealed: t, and Welch's degrees of freedom. Some 60 rounds.
+    Revealed: t, and Welch's degrees of freedom. 50 rounds for 569 rows, 36 with equal_variances.
     """
     check_limit(limit)
     keys = _keys(data, group)

@@ -165,3 +165,32 @@ def test_what_is_refused(name: str, settings: dict[str, Any], error: type[Except
     columns = ("radius",) if name in ("variance", "histogram") else ("radius", "label", "grade")
     with pytest.raises(error, match=cure):
         run(name, columns, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("group-by", {"key": "label", "column": "radius"}), ("t-test", {"group": "label", "column": "radius"}),
+     ("variance", {"columns": ["radius"]})],
+)  # fmt: skip
+def test_a_value_beyond_the_limit_is_refused_at_its_owner(name: str, settings: dict[str, Any]) -> None:
+    """One among many, whose sum alone would still fit."""
+    given = {
+        "alice": {"radius": [1.0, 2.0, 3.0, 2.5], "label": ["a", "b", "a", "b"]},
+        "bob": {"radius": [1.0, 9.5, 3.0, 2.5], "label": ["a", "b", "a", "b"]},
+    }
+    with pytest.raises(mpc.InputError, match=r"bob: .*row 2.*'radius' is outside the declared range -8 to 8"):
+        mpc.emulate(catalog[name], {"data": given}, 2, limit=8.0, **settings)
+
+
+def test_what_statistics_cost() -> None:
+    def cost(name: str, taken: tuple[str, ...], **settings: Any) -> tuple[int, int]:
+        plan = catalog[name].trace({"data": split(2, taken)}, NAMES[:2], settings).plan("masked")
+        return plan.rounds, max(plan.bytes_sent.values())
+
+    assert cost("variance", NUMBERS) == (2, 72)
+    assert cost("variance", ("radius",), limit=32.0) == (5, 40)
+    assert cost("covariance", NUMBERS) == (4, 216)
+    assert cost("group-by", ("radius", "label"), key="label", column="radius") == (2, 48)
+    assert cost("group-by", ("radius", "label"), key="label", column="radius", minimum=5) == (6, 102)
+    assert cost("chi-square", ("grade", "label"), row="grade", column="label")[0] == 15
+    assert cost("t-test", ("radius", "label"), column="radius", group="label", limit=32.0)[0] == 50
