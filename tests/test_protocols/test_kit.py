@@ -164,24 +164,64 @@ def rows(seed: int) -> dict[str, Any]:
     return {"data": dict(zip(("alice", "bob"), made, strict=True))}
 
 
-CATALOG: list[Any] = [
-    ("variance", {"columns": ["age", "bmi"], "limit": 8.0}, 2.0**-14),
-    ("accuracy", {"label": "ill", "score": "age"}, 0),
-    ("histogram", {"column": "age", "edges": [-1, 1]}, 0), ("chi-square", {"row": "ill", "column": "ill"}, 2.0**-12),
-    ("group-by", {"key": "ill", "column": "age", "minimum": 3}, 2.0**-14),
-    pytest.param("t-test", {"group": "ill", "column": "age", "limit": 8.0}, 2.0**-6, marks=pytest.mark.slow),
-    pytest.param(
-        "pca", {"without": "ill", "components": 1, "doublings": 2, "scale": "none"}, 2.0**-8,
-        marks=pytest.mark.slow,
-    ),
-    ("k-means", {"k": 2, "without": "ill", "scale": "none", "starts": 1, "steps": 2}, 2.0**-12),
+def numbers(seed: int) -> dict[str, Any]:
+    return {"data": {p: {c: t[c] for c in ("age", "bmi")} for p, t in rows(seed)["data"].items()}}
+
+
+def vectors(seed: int) -> dict[str, Any]:
+    return {"values": {p: t["age"] for p, t in rows(seed)["data"].items()}}
+
+
+def counts(seed: int) -> dict[str, Any]:
+    visits = np.array([1.0, 3, 2, 4])
+    return {"data": {p: {**t, "visits": visits} for p, t in numbers(seed)["data"].items()}}
+
+
+def chances(seed: int) -> dict[str, Any]:
+    return {"data": {p: {"ill": t["ill"], "p": np.abs(t["age"]) % 1} for p, t in rows(seed)["data"].items()}}
+
+
+def modelled(seed: int) -> dict[str, Any]:
+    return {"model": {"alice": {"age": [float(seed)], "intercept": [0.5]}}, "data": {"bob": {"age": [1.0, seed]}}}
+
+
+SCORE = {"label": "ill", "score": "p"}
+LABEL = {"label": "ill", "steps": 2}
+SLOW = {"quantile", "median", "t-test", "auc", "pca", "poisson-regression"}
+CATALOG: list[tuple[str, Callable[[int], Any], dict[str, Any], float]] = [
+    ("secure-sum", vectors, {}, 0), ("mean", vectors, {}, 2.0**-15),
+    ("variance", rows, {"columns": ["age", "bmi"], "limit": 8.0}, 2.0**-14),
+    ("standard-deviation", numbers, {}, 2.0**-8), ("covariance", numbers, {}, 2.0**-8),
+    ("correlation", numbers, {}, 2.0**-10), ("histogram", rows, {"column": "age", "edges": [-1, 1]}, 0),
+    ("quantile", numbers, {"column": "age"}, 2.0**-14), ("median", numbers, {"column": "age"}, 2.0**-15),
+    ("group-by", rows, {"key": "ill", "column": "age", "minimum": 3}, 2.0**-14),
+    ("chi-square", rows, {"row": "ill", "column": "ill"}, 2.0**-12),
+    ("t-test", rows, {"group": "ill", "column": "age", "limit": 8.0}, 2.0**-6),
+    ("linear-regression", numbers, {"label": "bmi", "limit": 8.0}, 2.0**-4),
+    ("ridge-regression", numbers, {"label": "bmi", "limit": 8.0}, 2.0**-6),
+    ("logistic-regression", rows, LABEL, 2.0**-6),
+    ("logistic-regression", rows, {**LABEL, "solver": "newton-bound"}, 2.0**-5),
+    ("poisson-regression", counts, {"label": "visits", "steps": 1}, 2.0**-4),
+    ("k-means", rows, {"k": 2, "without": "ill", "scale": "none", "starts": 1, "steps": 2}, 2.0**-12),
+    ("pca", rows, {"without": "ill", "components": 1, "doublings": 2, "scale": "none"}, 2.0**-8),
+    ("predict", modelled, {}, 2.0**-14), ("accuracy", rows, {"label": "ill", "score": "age"}, 0),
+    ("log-loss", chances, SCORE, 2.0**-12), ("auc", chances, SCORE, 2.0**-14),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "settings", "tolerance"), CATALOG, ids=lambda v: v if isinstance(v, str) else "")
-def test_programs_of_the_catalogue(name: str, settings: dict[str, Any], tolerance: float) -> None:
-    given = {"inputs": rows(1), "other": rows(2), "settings": settings, "tolerance": tolerance}
+@pytest.mark.parametrize(
+    ("name", "made", "settings", "tolerance"),
+    [pytest.param(*c, marks=[pytest.mark.slow] * (c[0] in SLOW), id=f"{i} {c[0]}") for i, c in enumerate(CATALOG)],
+)
+def test_programs_of_the_catalogue(
+    name: str, made: Callable[[int], Any], settings: dict[str, Any], tolerance: float
+) -> None:
+    given = {"inputs": made(1), "other": made(2), "settings": settings, "tolerance": tolerance}
     assert len(verify(catalog[name], parties=(2,), **given).lines) == 5
+
+
+def test_the_whole_catalogue_goes_through_the_kit() -> None:
+    assert {name for name, *_ in CATALOG} == set(catalog)
 
 
 def test_comparisons_have_twins() -> None:
