@@ -28,6 +28,7 @@ __all__ = ["run_party"]
 Request = Exchange | Draw
 Answer = Any
 Run = Generator[Request, Answer, None]
+_WORDS = {"open": "opening", "send": "input", "reveal": "reveal"}
 _ADDED = frozenset({"add", "sub", "concatenate"})
 
 
@@ -211,7 +212,8 @@ class _Party:
         where = equations[0].where
         owed = {p: tuple(f) for p, f in expect.items()}
         if send or owed:
-            answer = yield Exchange(self.exchanges, where, send, owed)
+            reveals = tuple(e.params["name"] for e in equations if e.op == "reveal")
+            answer = yield Exchange(self.exchanges, f"{_WORDS[equations[0].op]}, {where}", send, owed, reveals)
         else:
             answer = {}
         for peer, frames in owed.items():

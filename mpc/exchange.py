@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Draw", "Exchange", "Frame"]
+__all__ = ["Array", "Draw", "Exchange", "Frame", "Save"]
 
 type_words = "<u8"
 type_bytes = "|u1"
@@ -39,13 +39,15 @@ class Frame:
 class Exchange:
     """One online round: arrays for each peer, and what each peer owes. The driver sends back `{peer: [arrays]}`.
 
-    `number` counts from 1; a peer that is in neither dictionary takes no part in the round.
+    `number` counts from 1; a peer that is in neither dictionary takes no part in the round. `reveals`: the names of the
+    results that this round makes known to somebody.
     """
 
     number: int
     where: str
     send: dict[int, list[Array]] = field(repr=False)
     expect: dict[int, tuple[Frame, ...]]
+    reveals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +57,18 @@ class Draw:
     number: int
     where: str
     expect: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Shares that this party keeps: a checkpoint of a loop, or a handle for a later program. The driver sends back None.
+
+    They are additive shares, re-randomised; None stands for a public value that this party was not shown. name:
+    `checkpoint`, or the handle's name. site, iteration: which loop, and before which of its steps.
+    """
+
+    name: str
+    site: int
+    iteration: int
+    arrays: dict[str, Array | None] = field(repr=False)
+    where: str

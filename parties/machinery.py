@@ -7,13 +7,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mpc.exchange import Draw, Exchange
+from mpc.exchange import Array, Draw, Exchange, Save
 from mpc.prg import DealerEntropy, Entropy, PartyEntropy
 
 __all__ = ["Engine", "Machinery", "insecure_label", "randomness", "real"]
 
 _LABEL = "deterministic entropy "
-Engine = Generator[Exchange | Draw, Any, dict[str, Any]]
+Engine = Generator[Exchange | Draw | Save, Any, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Machinery:
 
     suites: Mapping[str, Any]
     parse: Callable[[str], Any]
-    run_party: Callable[[Any, int, dict[str, Any], PartyEntropy], Engine]
+    run_party: Callable[[Any, int, dict[str, Any], PartyEntropy, dict[str, Array]], Engine]
     run_dealer: Callable[[Any, DealerEntropy], Iterator[Any]]
 
 
