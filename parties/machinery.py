@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from mpc.exchange import Draw, Exchange
 from mpc.prg import DealerEntropy, Entropy, PartyEntropy
@@ -32,7 +32,7 @@ def real(suites: Mapping[str, Any]) -> Machinery:
     from mpc.engine import run_party
     from mpc.programs import Program as Parsed
 
-    return Machinery(suites, Parsed.parse, run_party, run_dealer)
+    return Machinery(suites, Parsed.parse, cast("Any", run_party), run_dealer)
 
 
 def randomness(insecure: str) -> Entropy:
