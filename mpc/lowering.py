@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import entry_points
+from itertools import count
 from typing import Any
 
 from mpc.demand import Opened, choose, is_linear
 from mpc.errors import ProgramError, UsageError
 from mpc.expand import expand
-from mpc.ir import Block, Equation, Kind, Type, Var, walk
+from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, walk
 from mpc.programs import FORMAT, InputSpec, Output, Program, renumber
 from mpc.rules import Rule, RuleTrace
 from mpc.text import compact, digest, print_block
@@ -203,12 +204,8 @@ class _Lowering(RuleTrace):
         """Lower every equation of a surface block into the innermost frame."""
         for e in block.equations:
             self.where = e.where
-            if e.op == "repeat":
-                self.repeat(e)
-            elif e.op == "share":
-                self.input(e)
-            elif e.op == "reveal":
-                self.reveal(e)
+            if e.op in _OWN:
+                _OWN[e.op](self, e)
             elif e.outputs[0].type.kind is not Kind.SECRET:
                 self.known(e)
             elif self.suite_rule(e) is not None:
@@ -270,6 +267,33 @@ class _Lowering(RuleTrace):
             "name": e.params["name"], "to": e.params["to"], "shape": list(t.shape), "bits": t.scale,
             "unit": str(t.unit), "where": where,
         })  # fmt: skip
+
+    def kept(self, e: Equation) -> None:
+        """What an earlier run has put away: a share, which is masked afresh if it is opened, or a revealed number."""
+        named = {k: e.params[k] for k in ("name", "shape", "to") if k in e.params}
+        if e.op == "shown":
+            self.values[e.output] = self.op("shown", **named)
+        else:
+            self.define(e.output, lambda: self.op("kept", **named), None)
+
+    def save(self, e: Equation) -> None:
+        """Shares put away, from whichever form is there; nothing is opened for it."""
+        p = e.params
+        inputs = e.inputs[1:] if e.op == "checkpoint" else e.inputs
+        chosen = [self.values[v] for v in e.inputs[: len(e.inputs) - len(inputs)]]
+        forms = []
+        for v in inputs:
+            form, values = ("public", [self.values[v]]) if v in self.values else self._at_hand(v)
+            forms.append(form)
+            chosen += values
+        params = {**{k: v for k, v in p.items() if k != "name"}, "names": p.get("names") or [p["name"]], "forms": forms}
+        self.record(e.op, tuple(self.use(v) for v in chosen), (), params, e.where)
+
+    def _at_hand(self, var: Var) -> tuple[str, list[Value]]:
+        wire = self.wires[var]
+        if wire.wired or (wire._share is None and wire._pair is not None):
+            return "pair", list(self.pair(var))
+        return "share", [self.share(var)]
 
     def rule(self, e: Equation) -> None:
         """A non-linear op: its rule, inlined when its share is asked for."""
@@ -387,9 +411,8 @@ class _Lowering(RuleTrace):
         frame.block.params = (*frame.block.params, *frame.lifted.values())
         used = (*[self.use(v) for v in start], *[self.use(self.wrap(v, self.frames[-1])) for v in frame.outer])
         types = [v.type for v in given]
-        after = iter(
-            self.record("repeat", used, types, {"times": e.params["times"], "carry": len(start)}, where, frame.block)
-        )
+        params = {**e.params, "carry": len(start)}
+        after = iter(self.record("repeat", used, types, params, where, frame.block))
         for out, as_pair in zip(e.outputs, paired, strict=True):
             self._bind(out, self.frames[-1], (next(after), next(after)) if as_pair else next(after))
 
@@ -415,6 +438,18 @@ class _Lowering(RuleTrace):
                 self.wires[inner] = wire
         else:
             self.values[inner] = self.values[outer]
+
+
+_OWN: dict[str, Callable[[_Lowering, Equation], None]] = {
+    "repeat": _Lowering.repeat,
+    "share": _Lowering.input,
+    "reveal": _Lowering.reveal,
+    "kept": _Lowering.kept,
+    "handle": _Lowering.kept,
+    "shown": _Lowering.kept,
+    "checkpoint": _Lowering.save,
+    "keep": _Lowering.save,
+}
 
 
 def _never() -> Value:
@@ -479,11 +514,11 @@ def lower(program: Program, suite: Suite, bits: int = 64) -> Lowered:
 
 
 def _drop_dead(block: Block, needed: set[Var]) -> None:
-    """Leave out what nobody needs; reveals stay."""
+    """Leave out what nobody needs; reveals stay, and what is put away."""
     needed |= set(block.results)
     kept = []
     for e in reversed(block.equations):
-        if e.op == "reveal" or any(v in needed for v in e.outputs):
+        if e.op in _STAY or any(v in needed for v in e.outputs):
             if e.body is not None:
                 _drop_dead(e.body, set())
             needed.update(e.inputs)
@@ -491,6 +526,7 @@ def _drop_dead(block: Block, needed: set[Var]) -> None:
     block.equations = kept[::-1]
 
 
+_STAY = SAVED | {"reveal"}
 _NUMBERED = frozenset({"mask", "owner_mask", "deal", "share", "reveal"})
 
 
@@ -503,3 +539,7 @@ def _number(block: Block) -> None:
             e.params = {**e.params, "id": ids[e.output]}
         elif e.op == "send":
             e.params = {**e.params, "mask": ids[e.inputs[1]]}
+    last = count(len(ids))  # after all others, so that these are the same with and without checkpoints
+    for e in walk(block):
+        if e.op in SAVED:
+            e.params = {**e.params, "ids": [next(last) for _ in e.params["names"]]}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from mpc.checkpoints import interval, with_checkpoints, without_checkpoints
 from mpc.errors import OverflowRefusal
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.programs import RANGES_HOLD, Program, renumber
@@ -33,6 +34,9 @@ def verified(program: Program) -> Program:
     """
     if RANGES_HOLD in program.outputs_by_name or not any(e.op == "assume" for e in walk(program.block)):
         return program
+    every = interval(program)
+    if every:  # what is counted is part of a loop's state
+        return with_checkpoints(verified(without_checkpoints(program)), every)
     return _gated(Program.parse(program.text))  # a copy: blocks are changed in place
 
 
@@ -186,7 +190,7 @@ def _gated(program: Program) -> Program:
     renamed = renumber(block)
     outputs = {**{name: renamed[v] for name, v in program.outputs_by_name.items()}, RANGES_HOLD: renamed[gate]}
     order = [*program.order, RANGES_HOLD]
-    made = Program(program.name, program.parties, block, order, outputs, program.facts, notes)
+    made = Program(program.name, program.parties, block, order, outputs, program.facts, notes, program.continues)
     made.check()
     return made
 

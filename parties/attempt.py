@@ -43,7 +43,7 @@ class Attempt:
         lowered: Any,
         inputs: dict[str, Any],
         fingerprints: dict[str, str],
-        kept: dict[str, Array],
+        kept: dict[str, Array | None],
         names: list[str],
     ) -> None:
         cost = lowered.cost()

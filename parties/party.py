@@ -193,7 +193,7 @@ class PartyBrain:
 
     def _recalled(
         self, w: Written, terms: Terms, program: Any, fingerprints: dict[str, str]
-    ) -> tuple[dict[str, Array], bytes]:
+    ) -> tuple[dict[str, Array | None], bytes]:
         """What this party has kept for this attempt, if it is what the program may have."""
         if w.error:
             raise Refused("peer", w.error)

@@ -41,7 +41,7 @@ _ROLE = "party"
 class Recalled:
     """What a party has for an attempt. material: id and content hash of what it is about to use, or empty."""
 
-    kept: dict[str, Array] = field(default_factory=dict, repr=False)
+    kept: dict[str, Array | None] = field(default_factory=dict, repr=False)
     material: bytes = b""
     text: str = field(default="", repr=False)
     site: int = -1
@@ -62,7 +62,7 @@ class Recall:
         t = self.terms
         if t.mode == "run" and t.attempt <= _attempts(home, t.run):
             raise UsageError(f"has begun attempt {t.attempt} of run {t.run[:10]} before")
-        kept: dict[str, Array] = {}
+        kept: dict[str, Array | None] = {}
         for name in self.handles:
             handle, arrays = home.handles.load(name)
             if list(handle.parties) != self.parties:
@@ -75,7 +75,7 @@ class Recall:
             if stored is None:
                 raise UsageError(f"knows nothing of run {t.run[:10]}")
             checkpoint, _, arrays = home.checkpoints.load(t.run, t.epoch)
-            kept |= {name: array for name, array in arrays.items() if array is not None}
+            kept |= arrays
             site, iteration = int(checkpoint.site), checkpoint.iteration
         return Recalled(kept, self._material(home), text, site, iteration, inputs)
 
