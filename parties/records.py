@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,7 +114,7 @@ class Begin:
         if self.text and home.runs.get(t.run) is None:
             home.runs.add(StoredRun(t.run, self.program, self.text, t.source, t.suite, self.inputs))
         home.ledger.begin(t.run, t.attempt, t.session, program=self.program, digest=t.source, role=_ROLE)
-        home.ledger.reserve(t.session, [Stream(key_id(key)) for key in self.keys])
+        home.ledger.reserve(t.session, _streams(self.keys))
         if home.runs.get(t.run) is not None:
             home.runs.set_status(t.run, "running")
         if t.epoch:
@@ -250,11 +250,16 @@ class Take:
         _, _, arrays = home.materials.load(t.material, t.session)
         seeds = _bytes(arrays.pop("seeds"))
         size = len(seeds) // (2 * len(t.parties) + 1)
-        home.ledger.reserve(t.session, [Stream(key_id(seeds[i : i + size])) for i in range(0, len(seeds), size)])
+        home.ledger.reserve(t.session, _streams(seeds[i : i + size] for i in range(0, len(seeds), size)))
         corrections: dict[int, list[Buffer]] = {}
         for name, array in sorted(arrays.items(), key=lambda item: tuple(map(int, item[0].split(".")))):
             corrections.setdefault(int(name.partition(".")[0]), []).append(_bytes(array))
         return seeds, [tuple(frames) for _, frames in sorted(corrections.items())]
+
+
+def _streams(keys: Iterable[bytes]) -> list[Stream]:
+    """The whole streams of some keys; a party has its own masks' seed from two lists."""
+    return [Stream(key) for key in dict.fromkeys(key_id(key) for key in keys)]
 
 
 def _bytes(array: Array | None) -> bytes:

@@ -309,7 +309,7 @@ class Session:
                 f"no unused material for {program.name} on inputs of these shapes{which} is stored at every party; "
                 "make some with: privity deal, with the same arguments"
             )
-        return common[0]
+        return str(common[0])
 
     def _usable(self) -> None:
         if self._closed:

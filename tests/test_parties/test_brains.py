@@ -25,14 +25,14 @@ def test_any_order_of_delivery_gives_the_same_run(n, seed):
     net = Net(n, pick=random.Random(seed).randrange)
     net.begin()
     net.settle()
-    outcome = net.coordinator.outcome
+    outcome = net.outcome
     assert outcome.results == {"fact": 1, "sum": total(n)}
     for name in NAMES[:n]:
         measured = outcome.measures[name]
         assert measured["rounds"] == 3
         assert measured["bytes_sent"] == 3 * 8 * (n - 1)
         assert measured["dealt_bytes"] == 24
-    assert all(net.brains[i].attempt is None for i in range(n))
+    assert all(net.attempt(i) is None for i in range(n))
     assert net.kept == {0: {"own": 7.0}}
 
 
@@ -41,14 +41,14 @@ def test_runs_follow_one_another():
     for number in range(3):
         net.begin(script_text(number + 1), session=bytes([number]) * 16)
         net.settle()
-        assert net.coordinator.outcome.results["sum"] == total(3, number + 1)
+        assert net.outcome.results["sum"] == total(3, number + 1)
 
 
 def test_the_coordinator_receives_only_if_named():
     net = Net(3, receives=False)
     net.begin()
     net.settle()
-    assert net.coordinator.outcome.results == {"fact": 1}
+    assert net.outcome.results == {"fact": 1}
     assert net.kept[1] == {"sum": total(3)}
 
 
@@ -103,8 +103,8 @@ def test_the_dealer_hears_from_the_coordinator_only_and_nothing_that_depends_on_
 
 def assert_nothing_moved(net):
     assert not {"SEEDS", "PAIR", "DATA", "CORRECTION"} & set(net.types())
-    assert net.coordinator.outcome is None
-    assert all(net.brains[i].attempt is None for i in range(3))
+    assert net.outcome is None
+    assert all(net.attempt(i) is None for i in range(3))
 
 
 @pytest.mark.parametrize("odd", [1, DEALER])
@@ -112,7 +112,7 @@ def test_another_version_is_refused_and_both_are_named(odd):
     net = Net(3, versions={odd: "9.9.9"})
     net.begin()
     net.settle()
-    sentence = net.coordinator.verdict.sentence
+    sentence = net.verdict.sentence
     assert "9.9.9" in sentence
     assert "0.1.0" in sentence
     assert net.cluster.name(odd) in sentence
@@ -136,7 +136,7 @@ def test_another_digest_is_refused_and_both_are_named(odd, what):
     net = Net(3, {**dict.fromkeys([0, 1, 2, DEALER], scripted()), odd: scripted(parse=Other)})
     net.begin()
     net.settle()
-    sentence = net.coordinator.verdict.sentence
+    sentence = net.verdict.sentence
     assert "otherotherot" in sentence
     assert ("source scrip" if what == "source" else "lowered by M"[:12]) in sentence
     assert net.cluster.name(odd) in sentence
@@ -155,7 +155,7 @@ def test_other_terms_are_refused(changes, expected):
     net = Net(3)
     net.begin(**changes)
     net.settle()
-    assert expected in net.coordinator.verdict.sentence
+    assert expected in net.verdict.sentence
     assert_nothing_moved(net)
 
 
@@ -164,7 +164,7 @@ def test_a_text_that_is_no_program_for_these_parties_is_refused(text):
     net = Net(3)
     net.begin(text)
     net.settle()
-    assert net.coordinator.verdict.sentence.startswith("run refused: ")
+    assert net.verdict.sentence.startswith("run refused: ")
     assert_nothing_moved(net)
 
 
@@ -174,8 +174,8 @@ def test_other_shapes_are_refused_before_any_input_is_shared():
     net = Net(3, offers=[np.zeros(2), np.zeros(3), np.zeros(2)])
     net.begin()
     net.settle()
-    assert net.coordinator.verdict.kind == "input"
-    assert "bob: the program was made for other shapes" in net.coordinator.verdict.sentence
+    assert net.verdict.kind == "input"
+    assert "bob: the program was made for other shapes" in net.verdict.sentence
     assert_nothing_moved(net)
 
 
@@ -184,7 +184,7 @@ def test_data_that_is_not_offered_is_refused():
     net.brains[2]._store.withdraw("x")
     net.begin()
     net.settle()
-    assert net.coordinator.verdict.sentence == "run refused: carol: offers no data named 'x'"
+    assert net.verdict.sentence == "run refused: carol: offers no data named 'x'"
     assert_nothing_moved(net)
 
 
@@ -195,7 +195,7 @@ def test_a_second_run_at_the_same_time_is_refused():
         net.step()
     net.begin(session=b"t" * 16)
     net.settle()
-    assert "busy with another run" in net.coordinator.verdict.sentence
+    assert "busy with another run" in net.verdict.sentence
 
 
 # ------------------------------------------------------------------------------------------------------------- trouble
@@ -205,7 +205,7 @@ def one_sentence(net, alive):
     said = {actor: lines for actor, lines in net.said.items() if actor in alive}
     assert set(said) == set(alive), said
     (sentence,) = {line for lines in said.values() for line in lines}
-    assert sentence == net.coordinator.verdict.sentence
+    assert sentence == net.verdict.sentence
     return sentence
 
 
@@ -220,14 +220,14 @@ def test_a_death_is_named_by_everybody_in_the_same_words(seed, steps, victim):
     net.kill(victim)
     net.settle()
     net.pass_time(0.3)
-    if net.coordinator.outcome is None:
-        verdict = net.coordinator.verdict
+    if net.outcome is None:
+        verdict = net.verdict
         assert verdict.origin == victim
         assert net.cluster.call(victim) + " died" in verdict.sentence
         alive = [a for a in (0, 1, 2, DEALER) if a != victim and net.types(a)]
         lines = {line for a in alive for line in net.said.get(a, [])}
         assert lines <= {verdict.sentence}
-        assert all(net.brains[a].attempt is None for a in alive if a != DEALER)
+        assert all(net.attempt(a) is None for a in alive if a != DEALER)
     else:
         assert victim == DEALER
 
@@ -235,26 +235,26 @@ def test_a_death_is_named_by_everybody_in_the_same_words(seed, steps, victim):
 def test_a_death_in_the_middle_names_round_and_line():
     net = Net(3)
     net.begin(script_text(12))
-    while net.brains[0].attempt is None or net.brains[0].attempt.rounds < 5:
+    while net.attempt(0) is None or net.attempt(0).rounds < 5:
         net.step()
     net.kill(1)
     net.settle()
     net.pass_time(0.3)
     assert one_sentence(net, [0, 2, DEALER]).startswith("run stopped: party bob died in round ")
-    assert "(script.py:7)" in net.coordinator.verdict.sentence
+    assert "(script.py:7)" in net.verdict.sentence
 
 
 def test_after_a_verdict_the_next_run_works():
     net = Net(3)
-    broken = net.brains[1]._machinery
-    net.brains[1]._machinery = scripted(party=refuse_input)
+    broken = net.brains[1].around.machinery
+    net.brains[1].around.machinery = scripted(party=refuse_input)
     net.begin()
     net.settle()
-    assert net.coordinator.verdict is not None
-    net.brains[1]._machinery = broken
+    assert net.verdict is not None
+    net.brains[1].around.machinery = broken
     net.begin(session=b"t" * 16)
     net.settle()
-    assert net.coordinator.outcome.results["sum"] == total(3)
+    assert net.outcome.results["sum"] == total(3)
 
 
 def refuse_input(lowered, me, inputs, entropy):
@@ -292,14 +292,14 @@ def test_silence_is_not_for_ever():
     limits = Limits(stall=30)
     net = Net(3, limits=limits)
     net.begin(script_text(12))
-    while net.brains[0].attempt is None or net.brains[0].attempt.rounds < 5:
+    while net.attempt(0) is None or net.attempt(0).rounds < 5:
         net.step()
     net.links = {k: q for k, q in net.links.items() if k[0] != 1}
     net.dead.add(1)  # it is silent, and its connection stands
     net.settle()
     net.pass_time(31)
     net.pass_time(1)
-    assert "party bob sent nothing for 30 s in round" in net.coordinator.verdict.sentence
+    assert "party bob sent nothing for 30 s in round" in net.verdict.sentence
 
 
 def test_a_party_that_cannot_reach_another_says_so():
@@ -311,19 +311,19 @@ def test_a_party_that_cannot_reach_another_says_so():
                 net.links[link].clear()
     net.pass_time(21)
     net.pass_time(1)
-    assert "has heard nothing from party" in net.coordinator.verdict.sentence
+    assert "has heard nothing from party" in net.verdict.sentence
 
 
 def test_without_a_coordinator_each_party_says_what_it_knows():
     net = Net(3)
     net.begin(script_text(12))
-    while net.brains[0].attempt is None or net.brains[0].attempt.rounds < 5:
+    while net.attempt(0) is None or net.attempt(0).rounds < 5:
         net.step()
     net.kill(COORDINATOR)
     net.settle()
     for actor in (0, 1, 2):
         assert net.said[actor][0].startswith("run stopped: the coordinator died in round")
-        assert net.brains[actor].attempt is None
+        assert net.attempt(actor) is None
     assert net.said[DEALER] == ["run stopped: the coordinator died"]
 
 
@@ -333,7 +333,7 @@ def test_without_a_coordinator_each_party_says_what_it_knows():
 def running(rounds=12, limits=None):
     net = Net(3, limits=limits)
     net.begin(script_text(rounds))
-    while net.brains[0].attempt is None or net.brains[0].attempt.rounds < 5:
+    while net.attempt(0) is None or net.attempt(0).rounds < 5:
         net.step()
     return net
 
@@ -362,9 +362,9 @@ def test_a_lie_stops_the_run_and_names_the_liar(lie):
     net.inject(LIES[lie])
     net.settle()
     net.pass_time(0.3)
-    assert net.coordinator.verdict is not None
-    assert net.coordinator.verdict.origin == 1
-    assert "party bob sent" in net.coordinator.verdict.sentence
+    assert net.verdict is not None
+    assert net.verdict.origin == 1
+    assert "party bob sent" in net.verdict.sentence
 
 
 def test_words_of_another_session_are_ignored():
@@ -372,7 +372,7 @@ def test_words_of_another_session_are_ignored():
     for lie in LIES.values():
         net.inject(Message(lie.type, lie.src, lie.dst, b"o" * 16, lie.step, lie.meta, lie.frames))
     net.settle()
-    assert net.coordinator.outcome.results["sum"] == total(3, 12)
+    assert net.outcome.results["sum"] == total(3, 12)
 
 
 def test_a_party_that_reports_another_result_is_caught():
@@ -384,7 +384,7 @@ def test_a_party_that_reports_another_result_is_caught():
     net = Net(3, {0: machinery, 1: machinery, 2: scripted(party=liar), DEALER: machinery})
     net.begin()
     net.settle()
-    assert "alice and carol report different values of 'sum'" in net.coordinator.verdict.sentence
+    assert "alice and carol report different values of 'sum'" in net.verdict.sentence
 
 
 @settings(max_examples=20, deadline=None)
@@ -400,7 +400,7 @@ def test_the_dealer_stays_a_window_ahead_and_never_stops_a_run(seed, window):
             furthest = max(furthest, *deal.outstanding)
             assert max(len(u) for u in deal.unacknowledged) <= messages
     assert furthest <= min(size, 8 * messages) + 8
-    assert net.coordinator.outcome.results["sum"] == total(3, 200)
+    assert net.outcome.results["sum"] == total(3, 200)
     acks = [[m.step for m in net.log if m.type is Type.ACK and m.src == p] for p in range(3)]
     assert acks[0] == acks[1] == acks[2]
 
@@ -408,9 +408,9 @@ def test_the_dealer_stays_a_window_ahead_and_never_stops_a_run(seed, window):
 def test_keys_and_data_are_dropped_after_a_run():
     net = Net(3)
     net.begin()
-    while net.brains[0].attempt is None or net.brains[0].attempt.stage is not Stage.DONE:
+    while net.attempt(0) is None or net.attempt(0).stage is not Stage.DONE:
         net.step()
-    attempt = net.brains[0].attempt
+    attempt = net.attempt(0)
     net.settle()
     assert attempt.inputs == {}
     assert not attempt.keyed
@@ -432,7 +432,7 @@ def test_a_malformed_prepare_is_refused():
         meta["cluster"] = net.cluster.digest()
         net.inject(Message(Type.PREPARE, COORDINATOR, 0, b"s" * 16, meta=meta, frames=frames))
         net.settle()
-        assert net.brains[0].attempt is None
+        assert net.attempt(0) is None
         assert net.types(COORDINATOR) == ["REFUSED"]
 
 
