@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from mpc.errors import MpcError
 from parties.channel import Broken, Channel, Delivered, Joined, Left, Restarted
-from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.cluster import DEALER, Cluster
 from parties.events import Arrived, Down, Event, Instruction, Keep, Pump, Say, Send, Tell, Tick, Up, Write, Written
 from parties.liveness import Sign
 from parties.mesh import Gone, Mesh, Packet, Reached
@@ -84,9 +84,7 @@ class Actor:
         me = brain.me
         hello = {"name": cluster.name(me), "version": VERSION, "cluster": cluster.digest(), "control": watch.port}
         peers = [i for i in cluster.actors() if i != me]
-        self._channels = {
-            i: Channel(me, i, incarnation, hello, dials=dials(me, i), prompt=i != DEALER) for i in peers
-        }
+        self._channels = {i: Channel(me, i, incarnation, hello, dials=dials(me, i), prompt=i != DEALER) for i in peers}
         self._joined: set[int] = set()
         self._alive: set[int] = set()
         self._written: deque[Written] = deque()

@@ -188,7 +188,6 @@ class Liaison:
                     on_progress("round", told, rounds)
             if interrupt.caught and following.outcome is None:
                 self._settle()
-                self.close()
                 interrupt.go_on()
         if following.verdict is not None:
             raise self._failure(following.verdict)

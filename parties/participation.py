@@ -399,7 +399,9 @@ class Participation:
                 a.seen = sign.progress  # it computes on: another run, or a long way to where this party waits for it
                 self._breathe(around.limits.stall)
                 return
-            yield from self._fail("stall", f"{around.cluster.call(peer)} sent nothing for {around.limits.stall:g} s", peer)
+            yield from self._fail(
+                "stall", f"{around.cluster.call(peer)} sent nothing for {around.limits.stall:g} s", peer
+            )
 
     def _breathe(self, seconds: float) -> None:
         self.attempt.deadline = self.around.clock() + seconds

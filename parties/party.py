@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mpc.errors import InputError, MpcError
+from mpc.errors import InputError
 from mpc.exchange import Array
 from parties import records
 from parties.agree import Terms

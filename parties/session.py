@@ -1,4 +1,4 @@
-"""A session: parties that stand ready, and runs one after another or several at once. The coordinator's person's side."""
+"""A session: parties that stand ready, and runs one after another or several at once, for whoever coordinates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from mpc.define import ProgramFunction
-from mpc.errors import MpcError, UsageError
+from mpc.errors import UsageError
 from mpc.table import Schema
-from parties.agree import RESUMABLE, Terms
+from parties.agree import Terms
 from parties.cluster import DEALER, Cluster
 from parties.coordinator import Following
-from parties.home import Home, StoredRun
+from parties.home import Home, HomeError, StoredRun
 from parties.inputs import Inputs
 from parties.keys import KeyPair
 from parties.liaison import Launcher, Liaison, OnProgress
@@ -101,8 +101,8 @@ class Session:
         if self._closed:
             return
         self._closed = True
-        self._liaison.close()
         self._home.close()
+        self._liaison.close()
 
     # ------------------------------------------------------------------------------------------------- running
 
@@ -239,13 +239,9 @@ class Session:
             self._liaison.conclude(following, pending._plan.rounds, on_progress)
         except BaseException as error:
             verdict = following.verdict
-            if isinstance(error, KeyboardInterrupt):
-                self._closed = True
             self._remember(pending.id, "stopped", verdict.sentence if verdict is not None else "")
-            if verdict is not None and isinstance(error, MpcError) and verdict.kind not in RESUMABLE:
-                self._remember(pending.id, "stopped", verdict.sentence)
-            if self._closed:
-                self._home.close()
+            if isinstance(error, KeyboardInterrupt):
+                self.close()
             raise
         assert following.outcome is not None
         self._remember(pending.id, "done", "")
@@ -253,13 +249,20 @@ class Session:
         return report(pending.id, pending._program, pending._plan, following, seconds)
 
     def _remember(self, run: str, status: str, sentence: str) -> None:
-        with contextlib.suppress(UsageError):
+        with contextlib.suppress(UsageError, HomeError):  # the run's own end matters more than the note of it
             self._home.runs.set_status(run, status, sentence)
 
     # ----------------------------------------------------------------------------------------------- nothing runs
 
     def plan(
-        self, target: Any, /, *, suite: Any = "masked", verify_ranges: bool = False, checkpoint_every: int = 0, **given: Any
+        self,
+        target: Any,
+        /,
+        *,
+        suite: Any = "masked",
+        verify_ranges: bool = False,
+        checkpoint_every: int = 0,
+        **given: Any,
     ) -> Any:
         """What a run would cost, exactly: `mpc.Plan`. Nothing is run; parties are asked for schemas only."""
         self._usable()

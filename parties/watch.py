@@ -1,7 +1,8 @@
 """The control plane of one actor: a thread and sockets of its own, so that it lives while the work thread computes.
 
-It says every half second that this actor lives and how far it has come, hears the same of the others, and passes on what
-must not wait behind data: who is silent, and verdicts. The work thread reads `news` and leaves its own state in `sign`.
+It says every half second that this actor lives and how far it has come, hears the same of the others, and passes on
+what must not wait behind data: who is silent, and verdicts. The work thread reads `news` and leaves its own state in
+`sign`.
 Nothing of a program or its data goes this way; to the dealer not even the progress (page 7, rule 5).
 """
 
@@ -20,7 +21,7 @@ from parties.mesh import Mesh, Packet
 from parties.network import control_address, dials
 from parties.wire import BadMessage, Message, Type, decode, encode
 
-__all__ = ["Alive", "Alarm", "Lost", "News", "Watch"]
+__all__ = ["Alarm", "Alive", "Lost", "News", "Watch"]
 
 _TURN = 0.1
 _SILENT = Sign()
