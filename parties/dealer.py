@@ -146,7 +146,7 @@ class DealerBrain:
     def stop(self, reason: str) -> Steps:
         """The dealer's operator ends its part."""
         for deal in list(self.sessions.values()):
-            yield from self._fail(deal, "stopped", f"the dealer {reason}", DEALER)
+            yield from self._fail(deal, "stopped", f"dealer: {reason}", DEALER)
 
     def _asked(self, m: Message) -> Steps:
         deal = self.sessions.get(m.session)

@@ -359,7 +359,7 @@ class Participation:
     def stop(self, reason: str) -> Steps:
         """This party's operator ends its part."""
         if self.attempt.stage is not Stage.STOPPED:
-            yield from self._fail("stopped", f"{self.around.cluster.call(self.around.me)} {reason}")
+            yield from self._fail("stopped", f"{self.around.name}: {reason}")
 
     def down(self, peer: int, reason: str) -> Steps:
         """An actor is lost."""

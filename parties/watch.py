@@ -144,7 +144,7 @@ class Watch:
                 self._ping()
             for finding in self._liveness.tick(now):
                 if isinstance(finding, Silent):
-                    self._tell(Lost(finding.peer, f"gave no sign of life for {finding.seconds:g} s"))
+                    self._tell(Lost(finding.peer, f"died (no sign of life for {finding.seconds:g} s)"))
         self._order()
         for peer in self._peers:
             self._send(Message(Type.BYE, self._me, peer))
