@@ -19,9 +19,10 @@ from mpc.errors import UsageError
 from parties.home import disk
 from parties.home.errors import HomeError, database_error, disk_error
 
-__all__ = ["SCHEMA", "Database"]
+__all__ = ["SCHEMA", "SYNCHRONOUS", "Database"]
 
 SCHEMA = 1
+SYNCHRONOUS = "EXTRA"
 _APPLICATION = 0x70726976  # "priv", so that another program's file is never taken for a ledger
 _BUSY_SECONDS = 20.0
 
@@ -108,7 +109,7 @@ class Database:
 
     def _prepare(self, actor: str) -> None:
         self.rows("PRAGMA journal_mode=DELETE")
-        self.rows("PRAGMA synchronous=EXTRA")
+        self.rows(f"PRAGMA synchronous={SYNCHRONOUS}")
         with self.change() as connection:
             version = self._version(connection)
             if version > SCHEMA:
