@@ -87,6 +87,7 @@ def whole(home: Home) -> None:
     named = {c.blob for c in home.checkpoints.held(RUN)}
     named |= {h.blob for h in home.handles._select(None, "1", ())} | {m.blob for m in home.materials.all() if m.blob}
     assert set(home.vault.names()) - {"plain"} == named
+    assert {row[0] for row in home._database.rows("SELECT name FROM blobs")} == named
     for name in home.vault.names():
         home.vault.get(name)
     assert [p.name for p in home.directory.rglob("*.part")] == []
