@@ -1,13 +1,14 @@
 """The SQLite file under ledger and journal: one writer at a time, and a commit is on the disk when it returns.
 
-The rollback journal, not write-ahead logging, so that one file is the whole state between commits and a state directory
-may lie on a network disk. `synchronous=EXTRA` is FULL with the directory fsynced too: without that, a power cut could
-bring a transaction back that had been reported as committed, and a mask with it.
+Write-ahead logging with `synchronous=FULL`: a commit is one fsync of the log, where the rollback journal needs four or
+five, and without the one of the directory (`EXTRA`) a power cut could undo a commit that was reported, and bring a used
+mask back.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -19,9 +20,10 @@ from mpc.errors import UsageError
 from parties.home import disk
 from parties.home.errors import HomeError, database_error, disk_error
 
-__all__ = ["SCHEMA", "Database"]
+__all__ = ["SCHEMA", "SYNCHRONOUS", "Database"]
 
 SCHEMA = 1
+SYNCHRONOUS = "FULL"
 _APPLICATION = 0x70726976  # "priv", so that another program's file is never taken for a ledger
 _BUSY_SECONDS = 20.0
 
@@ -107,8 +109,8 @@ class Database:
                 self._connection.execute("ROLLBACK")
 
     def _prepare(self, actor: str) -> None:
-        self.rows("PRAGMA journal_mode=DELETE")
-        self.rows("PRAGMA synchronous=EXTRA")
+        self._log_ahead()
+        self.rows(f"PRAGMA synchronous={SYNCHRONOUS}")
         with self.change() as connection:
             version = self._version(connection)
             if version > SCHEMA:
@@ -124,6 +126,17 @@ class Database:
         owner = self.rows("SELECT name FROM actor")[0][0]
         if owner != actor:
             raise UsageError(f"{self.path}: the state of {owner}, not of {actor}; give each actor its own directory")
+
+    def _log_ahead(self) -> None:
+        """Kept in the file; the first openers take turns, since SQLite does not wait for a lock here."""
+        if self.rows("PRAGMA journal_mode") == [("wal",)]:
+            return
+        handle = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            self.rows("PRAGMA journal_mode=WAL")
+        finally:
+            os.close(handle)
 
     def _version(self, connection: sqlite3.Connection) -> int:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])

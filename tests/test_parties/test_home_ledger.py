@@ -6,6 +6,7 @@ import sys
 import uuid
 from pathlib import Path
 
+import homes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,6 +32,13 @@ ARRAYS = {"w": np.arange(4, dtype=np.uint64), "none": None}
 
 def fresh():
     return uuid.uuid4().hex
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with pytest.MonkeyPatch.context() as patch:
+        homes.without_fsync(patch)
+        yield
 
 
 @pytest.fixture
