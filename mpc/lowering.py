@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from itertools import count
@@ -20,6 +20,7 @@ from typing import Any
 from mpc.demand import Opened, choose, is_linear
 from mpc.errors import ProgramError, UsageError
 from mpc.expand import expand
+from mpc.handles import HandleSpec
 from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, walk
 from mpc.programs import FORMAT, InputSpec, Output, Program, renumber
 from mpc.rules import Rule, RuleTrace
@@ -89,6 +90,16 @@ class Lowered:
     def outputs(self) -> list[Output]:
         """What is revealed, to whom."""
         return self.program.outputs
+
+    @property
+    def keeps(self) -> list[HandleSpec]:
+        """What is kept for later programs."""
+        return [replace(spec, bits=self.bits) for spec in self.program.keeps]
+
+    @property
+    def handles(self) -> list[HandleSpec]:
+        """What is taken of earlier programs."""
+        return self.program.handles
 
     @cached_property
     def text(self) -> str:
@@ -270,6 +281,13 @@ class _Lowering(RuleTrace):
 
     def kept(self, e: Equation) -> None:
         """What an earlier run has put away: a share, which is masked afresh if it is opened, or a revealed number."""
+        held = e.params.get("bits", self.bits)
+        if held != self.bits:
+            raise ProgramError(
+                f"the handle {e.params['name']!r} is shared over a ring of {held} bits, the program runs over one of "
+                f"{self.bits}: keep it again by a program of {self.bits} bits",
+                e.where,
+            )
         named = {k: e.params[k] for k in ("name", "shape", "to") if k in e.params}
         if e.op == "shown":
             self.values[e.output] = self.op("shown", **named)

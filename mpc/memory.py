@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from mpc.dealing import Correction, run_dealer
 from mpc.engine import run_party
 from mpc.errors import MpcError
 from mpc.exchange import CHECKPOINT, Array, Draw, Exchange, Save, whole
+from mpc.handles import Handle, HandleSpec
 from mpc.lowering import Lowered
 from mpc.prg import DealerEntropy, PartyEntropy, fresh_entropy
 
@@ -39,6 +42,7 @@ class Emulation:
     transcripts: dict[str, str]
     views: dict[str, list[Array]] = field(default_factory=dict, repr=False)
     saves: dict[str, list[Save]] = field(default_factory=dict, repr=False)
+    keeps: list[HandleSpec] = field(default_factory=list)
 
     @property
     def results(self) -> dict[str, Any]:
@@ -51,6 +55,20 @@ class Emulation:
     def checkpoint(self, site: int, iteration: int) -> dict[str, dict[str, Array | None]]:
         """What each party has put away at a checkpoint, for `run_in_memory(kept=…)` of the continued program."""
         return {p: whole(saves, site, iteration) for p, saves in self.saves.items()}
+
+    @property
+    def handles(self) -> dict[str, Handle]:
+        """What was kept, for `mpc.emulate` of a later program; nothing if the run broke off."""
+        found: dict[str, Handle] = {}
+        for spec in self.keeps:
+            made = {
+                p: s.arrays[spec.name]
+                for p, saves in self.saves.items()
+                for s in saves
+                if s.name == spec.name and s.site < 0
+            }
+            found[spec.name] = Handle(spec, {p: np.asarray(a, dtype=np.uint64) for p, a in made.items()})
+        return found
 
     @property
     def checkpoints(self) -> list[tuple[int, int]]:
@@ -76,7 +94,7 @@ class _World:
         parties: list[PartyEntropy],
         kept: Kept,
     ) -> None:
-        self.names = lowered.parties
+        self.names, self.keeps = lowered.parties, lowered.keeps
         self.n = len(self.names)
         self.runs = [run_party(lowered, i, inputs[i], parties[i], kept.get(p, {})) for i, p in enumerate(self.names)]
         self.saves: list[list[Save]] = [[] for _ in range(self.n)]
@@ -147,6 +165,7 @@ class _World:
             {names[p]: self.hashes[p].hexdigest() for p in range(self.n)},
             dict(zip(names, self.views, strict=True)),
             dict(zip(names, self.saves, strict=True)),
+            self.keeps if self.results else [],
         )
 
     def deliver(self, index: int) -> None:
