@@ -25,6 +25,7 @@ __all__ = ["Emulation", "run_in_memory"]
 
 Kept = Mapping[str, Mapping[str, Array | None]]
 _NOTHING: Kept = MappingProxyType({})
+Change = Callable[[int, int, int, list[Array]], list[Array]]
 
 
 @dataclass
@@ -93,7 +94,9 @@ class _World:
         dealer: DealerEntropy,
         parties: list[PartyEntropy],
         kept: Kept,
+        change: Change | None,
     ) -> None:
+        self.change = change or (lambda _source, _to, _number, arrays: arrays)
         self.names, self.keeps = lowered.parties, lowered.keeps
         self.n = len(self.names)
         self.runs = [run_party(lowered, i, inputs[i], parties[i], kept.get(p, {})) for i, p in enumerate(self.names)]
@@ -126,7 +129,7 @@ class _World:
                 self.sent[p] += sum(a.nbytes for a in arrays)
                 for a in arrays:
                     self.hashes[p].update(a.tobytes())
-                self.flying.append(_Message(p, to, request.number, arrays))
+                self.flying.append(_Message(p, to, request.number, self.change(p, to, request.number, arrays)))
 
     def ready(self) -> list[int]:
         """Parties whose request can be answered."""
@@ -181,19 +184,20 @@ def run_in_memory(
     pick: Callable[[int], int] | None = None,
     kept: Kept = _NOTHING,
     stop: tuple[int, int] | None = None,
+    change: Change | None = None,
 ) -> Emulation:
     """Run a lowered program with all parties in this thread.
 
     inputs: {name: {party: Table or array}}. entropy: fresh unless a test gives its own. pick(k): which of k possible
     deliveries and resumptions is next; the first unless given. kept: {party: {name: array}}, what the parties have put
     away before and the program takes up. stop: (site, iteration) of a checkpoint; as soon as every party holds it the
-    run breaks off, without results, as in a crash. Raises what a party raises; MpcError if all parties wait
-    for ever (a bug in a rule or in the engine).
+    run breaks off, without results, as in a crash. change(from, to, round, arrays): what a cheating party sends
+    instead. Raises what a party raises; MpcError if all parties wait for ever (a bug in a rule or in the engine).
     """
     names = lowered.parties
     own = [{name: given[p] for name, given in inputs.items() if p in given} for p in names]
     dealer, parties = entropy or fresh_entropy(len(names))
-    world = _World(lowered, own, dealer, parties, kept)
+    world = _World(lowered, own, dealer, parties, kept, change)
     for p in range(world.n):
         world.advance(p, None)
     choose = pick or (lambda _: 0)
