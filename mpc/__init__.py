@@ -30,11 +30,13 @@ from mpc.errors import (
     UsageError,
 )
 from mpc.functions import sigmoid
+from mpc.handles import Handle
 from mpc.language import (
     accept_rounding,
     assume_range,
     bounded,
     constant,
+    keep,
     nonzero,
     rescale,
     reveal,
@@ -70,6 +72,7 @@ from mpc.surface import PerParty, Private, Public, Secret, Table
 from mpc.table import Schema, owned
 
 __all__ = [
+    "Handle",
     "InputError",
     "LeakError",
     "Lowered",
@@ -113,6 +116,7 @@ __all__ = [
     "inverse",
     "is_negative",
     "is_zero",
+    "keep",
     "log",
     "look",
     "mask",

@@ -8,6 +8,7 @@ from typing import Any
 
 from mpc.arithmetic import multiply_out, shift_up
 from mpc.errors import LeakError, ProgramError, SecretError, UsageError
+from mpc.handles import is_handle_name
 from mpc.surface import (
     FRACTION_BITS,
     Private,
@@ -106,6 +107,25 @@ def reveal(x: Any, to: str | Sequence[str] = "everyone", *, bits: int | None = N
     value = trace.emit("reveal", [shown], {"to": _recipients(to, trace.parties), "name": name})
     assert isinstance(value, Public)
     return value
+
+
+def keep(x: Any, name: str) -> None:
+    """Keep a secret for a later program, as a handle that each party seals its share of: train today, predict tomorrow.
+
+    name: letters, digits, `_`, `-`, `.`; once in a program, outside of loops. The later program takes it by a parameter
+    annotated `mpc.Secret`, as it is: shape, scale, range and what part of it depends on masks. It reveals nothing, and
+    is listed in plans. It counts only if the run ends well. Cost: no round and no byte; the shares get a zero-share
+    from keys between the parties, so that no share is what the dealer's streams or an earlier handle say.
+    """
+    trace = surface()
+    if not isinstance(x, Secret):
+        raise ProgramError("mpc.keep takes a secret; a known number is a result, return it", here())
+    if not is_handle_name(name):
+        raise ProgramError(f"a secret is kept under a name of letters, digits, _, - and ., not {name!r}", here())
+    if len(trace.frames) > 1:
+        raise ProgramError("mpc.keep in a loop: return the value from the body and keep it afterwards", here())
+    trace.fits("keep", x)
+    trace.record("keep", (trace.use(x),), (), {"name": name}, here())
 
 
 def _recipients(to: str | Sequence[str], parties: list[str]) -> str | list[str]:

@@ -156,9 +156,8 @@ class SurfaceTrace(Trace):
 
     def emit(self, op: str, inputs: Sequence[Value], params: dict[str, Any] | None = None) -> Value:
         """As `Trace.emit`; a value that leaves the ring is refused at the line where it first did."""
-        if op in SIZED and inputs[0].var.number in self.wide:
-            first, where = self.wide[inputs[0].var.number]
-            check_room(first, inputs[0].type, where)
+        if op in SIZED:
+            self.fits(op, inputs[0])
         if op == "sum" and params and inputs[0].type.kind is Kind.SECRET:
             count = math.prod(inputs[0].shape[axis] for axis in params["axes"])
             excess = room(max(raw_bound(inputs[0].type), 1.0), float(max(count, 1)))
@@ -171,6 +170,11 @@ class SurfaceTrace(Trace):
             known = [self.wide[v.var.number] for v in inputs if v.var.number in self.wide]
             self.wide[value.var.number] = known[0] if known else (op, here())
         return value
+
+    def fits(self, op: str, x: Value) -> None:
+        """Refuse a value that may leave the ring, at the line where it first did."""
+        first, where = self.wide.get(x.var.number, (op, here()))
+        check_room(first, x.type, where)
 
     def type_of(self, op: str, params: dict[str, Any], types: list[Type], where: str) -> Type:
         """The surface typing rules."""
