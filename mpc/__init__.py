@@ -35,6 +35,7 @@ from mpc.language import (
     accept_rounding,
     assume_range,
     bounded,
+    chi_square_tail,
     constant,
     keep,
     nonzero,
@@ -42,6 +43,7 @@ from mpc.language import (
     reveal,
     secret,
     share,
+    student_tail,
     within,
 )
 from mpc.linalg import covariance, einsum, inverse, outer, solve
@@ -103,6 +105,7 @@ __all__ = [
     "bit",
     "bounded",
     "broadcast_to",
+    "chi_square_tail",
     "clip",
     "concatenate",
     "constant",
@@ -160,6 +163,7 @@ __all__ = [
     "sort_by",
     "sqrt",
     "stack",
+    "student_tail",
     "sum",
     "tanh",
     "top_k",

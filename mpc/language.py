@@ -204,9 +204,9 @@ def known_sqrt(x: Any) -> Any:
 
 
 def known_maximum(x: Any, y: Any) -> Any:
-    """The larger of two known values, elementwise. Of secrets it is not in the language yet."""
+    """The larger of two known values, elementwise."""
     if isinstance(x, Secret) or isinstance(y, Secret):
-        raise SecretError("the maximum of secrets is not in the language yet", here())
+        raise SecretError("known_maximum is of known values; of secrets, mpc.maximum", here())
     return current_trace().emit("maximum", [as_real(x), as_real(y)])
 
 
@@ -217,8 +217,24 @@ def nonzero(x: Any) -> Any:
     return current_trace().emit("nonzero", [as_real(x)])
 
 
+def chi_square_tail(x: Any, freedom: Any) -> Any:
+    """P(χ² ≥ x), the p-value of a known chi-square statistic, elementwise; error below 1e-9. NaN without freedom."""
+    return _known_tail("chi_square_tail", x, freedom)
+
+
+def student_tail(t: Any, freedom: Any) -> Any:
+    """P(|T| ≥ |t|), the two-sided p-value of a known t, elementwise; error below 1e-9. NaN without freedom."""
+    return _known_tail("student_tail", t, freedom)
+
+
+def _known_tail(name: str, x: Any, freedom: Any) -> Any:
+    if isinstance(x, Secret) or isinstance(freedom, Secret):
+        raise SecretError(f"mpc.{name} takes known values: reveal the statistic, its p-value says no more", here())
+    return current_trace().emit(name, [as_real(x), as_real(freedom)])
+
+
 def known_clip(x: Any, lo: float, hi: float) -> Any:
     """Values of an owner, or revealed ones, limited to [lo, hi]."""
     if isinstance(x, Secret):
-        raise SecretError("clip of a secret is not in the language yet; clip before sharing", here())
+        raise SecretError("known_clip is of known values; of secrets, mpc.clip", here())
     return current_trace().emit("clip", [as_real(x)], {"lo": float(lo), "hi": float(hi)})
