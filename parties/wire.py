@@ -48,6 +48,7 @@ CHUNK = 32 << 20
 FRAMES_LIMIT = 4096
 BODY_LIMIT = 4 << 20
 JOIN_LIMIT = 16 << 30
+FRAME_COST = 64  # what a frame counts beside its bytes: empty ones take memory too
 NO_SESSION = bytes(16)
 MORE = 1  # flag: the frames go on in the next message
 
@@ -227,7 +228,17 @@ def _meta(kind: Type, raw: Buffer) -> dict[str, Any]:
         raise BadMessage("wrong meta fields")
     if any(type(meta[key]) is not wanted for key, wanted in fields.items()):
         raise BadMessage("wrong type of a meta field")
+    if not _canonical(meta, raw):
+        raise BadMessage("meta in another form than its own")
     return meta
+
+
+def _canonical(meta: dict[str, Any], raw: Buffer) -> bool:
+    """Whether these are the bytes that `encode` makes: no key twice, no number longer than it must be."""
+    try:
+        return bytes(msgpack.packb(meta)) == raw
+    except ValueError:  # nested deeper than may be packed
+        return False
 
 
 def split(message: Message, limit: int = CHUNK) -> Iterator[Message]:
@@ -271,7 +282,7 @@ class Joiner:
             raise BadMessage("a message inside another one")
         self._head = head or message
         self._frames += message.frames
-        self._size += message.payload
+        self._size += message.payload + FRAME_COST * len(message.frames)
         if self._size > self._limit:
             raise BadMessage("message too long")
         if message.flags & MORE:
