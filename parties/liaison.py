@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from mpc.errors import InputError, MpcError, PeerError, PolicyError
+from mpc.errors import InputError, MpcError, PeerError, PolicyError, UsageError
 from mpc.table import Schema
 from parties.actor import Actor
 from parties.agree import Verdict
@@ -151,6 +151,15 @@ class Liaison:
                 raise PeerError(f"party {name} sent a bad message (holdings of another form)")
             found[name] = content
         return found
+
+    def drop(self, name: str) -> None:
+        """Have every party give up a kept secret. UsageError if one of them has none of that name."""
+        self.connect(frozenset({DEALER}))
+        numbers = {party: self._ask(party, Type.DROP, name=name) for party in self.cluster.names}
+        answers = {party: self._answer(number, self.cluster.index(party)) for party, number in numbers.items()}
+        for party, answer in answers.items():
+            if answer.refused:
+                raise UsageError(f"{party}: {answer.refused}")
 
     def _ask(self, party: str, kind: Type, **meta: Any) -> int:
         number, question = self.brain.ask(self.cluster.index(party), kind, **meta)

@@ -54,11 +54,11 @@ class Surroundings:
 class Participation:
     """This party's part of one attempt. `over`: nothing of it is left, and the brain may drop it."""
 
-    def __init__(self, around: Surroundings, attempt: Attempt, material: bytes) -> None:
+    def __init__(self, around: Surroundings, attempt: Attempt, brought: bytes) -> None:
         self.around = around
         self.attempt = attempt
         self.over = False
-        self._material = material
+        self._brought = brought
 
     def _write(self, record: Any, then: Then) -> Write:
         return Write(self.around.token(then), record)
@@ -95,7 +95,7 @@ class Participation:
         a.stage = Stage.STOCKING
         self._breathe(self.around.limits.startup)
         for peer in a.peers:
-            yield Send(peer, Type.PAIR, a.session, frames=(a.public, self._material))
+            yield Send(peer, Type.PAIR, a.session, frames=(a.public, self._brought))
         if a.terms.material:
             a.dealt = True
         yield from self._stock()
@@ -114,7 +114,7 @@ class Participation:
         if len(m.frames) != 2:
             raise BadMessage("not a key")
         a.add_pair(m.src, m.frames[:1])
-        a.add_material(m.src, bytes(m.frames[1]))
+        a.add_brought(m.src, bytes(m.frames[1]))
         yield from self._stock()
 
     def _seeds(self, m: Message) -> Steps:
@@ -153,10 +153,10 @@ class Participation:
     def _stock(self) -> Steps:
         """Tell the coordinator when this party has all keys and material, and start when it says so."""
         a = self.attempt
-        if a.stage is not Stage.STOCKING or not a.keyed_with(self._material):
+        if a.stage is not Stage.STOCKING or not a.complete:
             return
-        if disagreeing := a.disagreeing(self._material):
-            text = f"{self.around.cluster.call(disagreeing[0])} holds other material than {self.around.name}"
+        if disagreeing := a.disagreeing(self._brought):
+            text = f"{self.around.cluster.call(disagreeing[0])} holds other material or kept secrets than {self.around.name}"
             yield from self._fail("peer", text, disagreeing[0])
             return
         self._breathe(self.around.limits.stall)

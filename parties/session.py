@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from mpc.define import ProgramFunction
 from mpc.errors import UsageError
+from mpc.handles import HandleSpec
 from mpc.table import Schema
 from parties.agree import Terms
 from parties.cluster import DEALER, Cluster
@@ -158,7 +159,8 @@ class Session:
             self._home.runs.add(
                 StoredRun(
                     run, program.name, program.text, program.digest, name,
-                    self._inputs.remembered(given), {}, checkpoint_every, {"parties": self.parties},
+                    self._inputs.remembered(given), {}, checkpoint_every,
+                    {"parties": self.parties, "kept": {k: v for k, v in given.items() if isinstance(v, str)}},
                 )
             )  # fmt: skip
             return self._attempt(run, 1, 0, program, name, bound, began, self._material(material, program, name))
@@ -204,6 +206,18 @@ class Session:
         self._liaison.conclude(pending._following, 0, None)
         assert pending._following.outcome is not None
         return pending._following.outcome.material
+
+    def kept(self) -> list[HandleSpec]:
+        """The secrets that every party keeps for later programs, by name."""
+        self._usable()
+        held = [{h[1]["name"]: h for h in found["handles"]} for found in self._liaison.holdings().values()]
+        names = [name for name in held[0] if all(name in h and h[name] == held[0][name] for h in held)]
+        return [HandleSpec.parse(held[0][name][1]) for name in names]
+
+    def drop(self, name: str) -> None:
+        """Have every party give up a kept secret, for good. UsageError if there is none of that name."""
+        self._usable()
+        self._liaison.drop(name)
 
     def stock(self) -> dict[str, list[str]]:
         """The ids of unused material, by party."""

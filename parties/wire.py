@@ -95,6 +95,7 @@ class Type(IntEnum):
     HOLDS = 35
     SAVED = 36
     COMMIT = 37
+    DROP = 38
 
 
 META: dict[Type, dict[str, type]] = {
@@ -138,6 +139,7 @@ META: dict[Type, dict[str, type]] = {
     Type.HOLDS: {"ask": int},
     Type.SAVED: {"epoch": int, "iteration": int, "reason": str},
     Type.COMMIT: {"epoch": int},
+    Type.DROP: {"ask": int, "name": str},
 }
 
 

@@ -39,7 +39,7 @@ _TABLES = (
     """CREATE TABLE checkpoints (run TEXT, epoch INTEGER, site, iteration INTEGER, state TEXT, blob TEXT,
         PRIMARY KEY (run, epoch))""",
     """CREATE TABLE handles (name TEXT, run TEXT, shape TEXT, scale INTEGER, unit TEXT, lo TEXT, hi TEXT, bits INTEGER,
-        parties TEXT, created TEXT, blob TEXT, state TEXT, PRIMARY KEY (name, state, run))""",
+        parties TEXT, created TEXT, blob TEXT, noise REAL, state TEXT, PRIMARY KEY (name, state, run))""",
     """CREATE TABLE materials (id TEXT PRIMARY KEY, digest TEXT, content TEXT, parties TEXT, size INTEGER, stocked TEXT,
         blob TEXT, state TEXT, session TEXT)""",
     "CREATE TABLE journal (number INTEGER PRIMARY KEY, prev TEXT, entry TEXT, hash TEXT)",
