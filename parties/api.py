@@ -103,10 +103,20 @@ def connect(
 
     path = Path(cluster)
     members = load(path)
-    pair = keyfiles.load_secret(Path(key) if key is not None else path.parent / f"{name}.secret")
+    secret = Path(key) if key is not None else path.parent / f"{name}.secret"
+    pair = keyfiles.load_secret(secret)
     if pair.public != members.member(COORDINATOR).public:
         raise UsageError(f"{path}: the coordinator's public key is another one than that of the key given")
     root = Path(state) if state is not None else None
     me = members.coordinator.name
     home = Home.open(actor_directory(me, members.digest(), root), me)
-    return Session(members, pair, real_machinery(), home=home, catalog=catalog, limits=limits, on_send=on_send)
+    return Session(
+        members,
+        pair,
+        real_machinery(),
+        home=home,
+        catalog=catalog,
+        limits=limits,
+        on_send=on_send,
+        origin={"cluster": str(path.absolute()), "key": str(secret.absolute())},
+    )

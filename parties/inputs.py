@@ -42,14 +42,14 @@ class Inputs:
         if not function:
             return target, bound
         schemas = {name: self._liaison.schemas(wanted) for name, wanted in offered.items()}
-        return target.trace({**schemas, **self._specs(kept)}, self._cluster.names, settings), bound
+        return target.trace({**schemas, **self.specs(kept)}, self._cluster.names, settings), bound
 
     def _name_of(self, parameter: str, given: Any) -> str:
         if given is not None and not isinstance(given, str):
             raise UsageError(f"{parameter} takes a kept secret: give the name under which it is kept")
         return given or parameter
 
-    def _specs(self, kept: Mapping[str, str]) -> dict[str, HandleSpec]:
+    def specs(self, kept: Mapping[str, str]) -> dict[str, HandleSpec]:
         """What the parties keep under these names; all of them the same, from the same run."""
         if not kept:
             return {}

@@ -156,7 +156,8 @@ class Participation:
         if a.stage is not Stage.STOCKING or not a.complete:
             return
         if disagreeing := a.disagreeing(self._brought):
-            text = f"{self.around.cluster.call(disagreeing[0])} holds other material or kept secrets than {self.around.name}"
+            whom = self.around.cluster.call(disagreeing[0])
+            text = f"{whom} holds other material or kept secrets than {self.around.name}"
             yield from self._fail("peer", text, disagreeing[0])
             return
         self._breathe(self.around.limits.stall)

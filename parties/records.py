@@ -34,6 +34,7 @@ __all__ = [
     "Recalled",
     "Stock",
     "Take",
+    "spec_of",
 ]
 
 _ROLE = "party"
@@ -74,7 +75,7 @@ class Recall:
         brought = self._material(home)
         for parameter, (name, wanted) in sorted(self.handles.items()):
             handle, arrays = home.handles.load(name)
-            if not _spec(handle).fits(wanted):
+            if not spec_of(handle).fits(wanted):
                 raise UsageError(f"keeps {name!r}, but not as the program was made for it")
             kept[parameter] = next(iter(arrays.values()))
             brought += f"\0{parameter}\0{handle.run}".encode()
@@ -292,7 +293,7 @@ class Holdings:
             "attempts": _attempts(home, self.run) if self.run else 0,
             "checkpoints": checkpoints,
             "materials": materials,
-            "handles": [[h.run, _spec(h).fields()] for h in home.handles.all()],
+            "handles": [[h.run, spec_of(h).fields()] for h in home.handles.all()],
         }
 
 
@@ -308,6 +309,7 @@ class Drop:
         return Holdings("", "").apply(home)
 
 
-def _spec(handle: Handle) -> HandleSpec:
+def spec_of(handle: Handle) -> HandleSpec:
+    """What the language knows of a kept secret."""
     about = (handle.shape, handle.scale, handle.unit or "1", handle.lo, handle.hi, handle.noise, handle.bits or 64)
     return HandleSpec(handle.name, handle.parties, *about)

@@ -51,7 +51,7 @@ class Session:
     """Use as a context manager, from a script, a notebook cell or a test.
 
     catalog: programs that `run` and `plan` know by name. launcher: the processes of a local session. home: where runs
-    are remembered, so that they can be resumed.
+    are remembered, so that they can be resumed. origin: what is remembered with them of how this session was opened.
     """
 
     def __init__(
@@ -66,8 +66,10 @@ class Session:
         insecure: str = "",
         limits: Limits | None = None,
         on_send: Tap | None = None,
+        origin: Mapping[str, str] | None = None,
     ) -> None:
         self._cluster = cluster
+        self._origin = dict(origin or {})
         self._machinery = machinery
         self._catalog = catalog or {}
         self._launcher = launcher
@@ -156,13 +158,10 @@ class Session:
             program = _with(program, verify_ranges, checkpoint_every)
             run = secrets.token_hex(16)
             name = self._suite_name(suite)
-            self._home.runs.add(
-                StoredRun(
-                    run, program.name, program.text, program.digest, name,
-                    self._inputs.remembered(given), {}, checkpoint_every,
-                    {"parties": self.parties, "kept": {k: v for k, v in given.items() if isinstance(v, str)}},
-                )
-            )  # fmt: skip
+            kept = {key: value for key, value in given.items() if isinstance(value, str)}
+            about = (program.name, program.text, program.digest, name, self._inputs.remembered(given), {})
+            more = {**self._origin, "parties": self.parties, "kept": kept}
+            self._home.runs.add(StoredRun(run, *about, checkpoint_every, more))
             return self._attempt(run, 1, 0, program, name, bound, began, self._material(material, program, name))
 
     def resume(self, run: str, /, *, on_progress: OnProgress | None = None, **given: Any) -> Run:
@@ -190,7 +189,16 @@ class Session:
         self._home.runs.set_status(stored.run, "running")
         return pending.result(on_progress)
 
-    def deal(self, target: Any, /, *, suite: Any = "masked", verify_ranges: bool = False, **given: Any) -> str:
+    def deal(
+        self,
+        target: Any,
+        /,
+        *,
+        suite: Any = "masked",
+        verify_ranges: bool = False,
+        checkpoint_every: int = 0,
+        **given: Any,
+    ) -> str:
         """Have the dealer make the material for one run of a program ahead of time, into each party's store; its id.
 
         given: as for `run`; only the shapes of inputs matter. The material serves every run of the same program on
@@ -200,12 +208,17 @@ class Session:
         self._usable()
         with self._unless_interrupted():
             program, _ = self._inputs.program(self._named(target), given)
-            program = _with(program, verify_ranges, 0)
+            program = _with(program, verify_ranges, checkpoint_every)
             name = self._suite_name(suite)
             pending = self._attempt(secrets.token_hex(16), 1, 0, program, name, {}, began, "", mode="deal")
         self._liaison.conclude(pending._following, 0, None)
         assert pending._following.outcome is not None
         return pending._following.outcome.material
+
+    def specs(self, kept: Mapping[str, str]) -> dict[str, HandleSpec]:
+        """What the parties keep, for tracing here: {parameter: name} to {parameter: spec}."""
+        self._usable()
+        return self._inputs.specs(kept)
 
     def kept(self) -> list[HandleSpec]:
         """The secrets that every party keeps for later programs, by name."""

@@ -13,7 +13,7 @@ from parties.home.places import state_root, world
 from parties.keys import NAME
 from parties.report import Block, Grid, Line
 
-__all__ = ["journal_report", "journals"]
+__all__ = ["actors_of", "journal_report", "journals"]
 
 
 def journals(
@@ -25,7 +25,7 @@ def journals(
     Raises UsageError (no such actor or run, an ambiguous beginning) and HomeError (a ledger that cannot be read).
     """
     directory = (root or state_root()).absolute() / world(cluster_digest)
-    names = _actors(directory, party)
+    names = actors_of(directory, party)
     if head and len(names) != 1:
         raise UsageError(f"a head belongs to one journal: add --party, one of {', '.join(names)}")
     found = [_read(directory / name, name, head) for name in names]
@@ -36,7 +36,8 @@ def journals(
     return found
 
 
-def _actors(directory: Path, party: str | None) -> list[str]:
+def actors_of(directory: Path, party: str | None) -> list[str]:
+    """The actors that keep something in a world, or the one that is asked for. Raises UsageError if there is none."""
     if party is not None and not NAME.fullmatch(party):
         raise UsageError(f"{party!r} is not a name: small letters, digits, - and _")
     there = sorted(p.parent.name for p in directory.glob("*/ledger.sqlite"))
