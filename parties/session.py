@@ -159,7 +159,7 @@ class Session:
             run = secrets.token_hex(16)
             name = self._suite_name(suite)
             kept = {key: value for key, value in given.items() if isinstance(value, str)}
-            about = (program.name, program.text, program.digest, name, self._inputs.remembered(given), {})
+            about: tuple[Any, ...] = (program.name, program.text, program.digest, name, self._inputs.remembered(given), {})
             more = {**self._origin, "parties": self.parties, "kept": kept}
             self._home.runs.add(StoredRun(run, *about, checkpoint_every, more))
             return self._attempt(run, 1, 0, program, name, bound, began, self._material(material, program, name))
