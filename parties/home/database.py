@@ -109,8 +109,7 @@ class Database:
                 self._connection.execute("ROLLBACK")
 
     def _prepare(self, actor: str) -> None:
-        self._log_ahead()
-        self.rows(f"PRAGMA synchronous={SYNCHRONOUS}")
+        self.rows(f"PRAGMA synchronous={SYNCHRONOUS if self._log_ahead() else 'EXTRA'}")
         with self.change() as connection:
             version = self._version(connection)
             if version > SCHEMA:
@@ -127,14 +126,17 @@ class Database:
         if owner != actor:
             raise UsageError(f"{self.path}: the state of {owner}, not of {actor}; give each actor its own directory")
 
-    def _log_ahead(self) -> None:
-        """Kept in the file; the first openers take turns, since SQLite does not wait for a lock here."""
+    def _log_ahead(self) -> bool:
+        """Kept in the file; the first openers take turns, since SQLite does not wait for a lock here.
+
+        False on a disk without shared memory: the rollback journal is used there, with every fsync it needs.
+        """
         if self.rows("PRAGMA journal_mode") == [("wal",)]:
-            return
+            return True
         handle = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            self.rows("PRAGMA journal_mode=WAL")
+            return self.rows("PRAGMA journal_mode=WAL") == [("wal",)]
         finally:
             os.close(handle)
 

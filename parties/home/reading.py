@@ -21,6 +21,8 @@ def journals(
 ) -> list[dict[str, Any]]:
     """The journals of one world, verified: of one actor, or of all that keep one there.
 
+    Opening a home also ends the attempts of dead processes, which adds entries and changes none.
+
     run: the beginning of a run's id; only its entries are listed. head: `NUMBER:HASH` kept from earlier, for one actor.
     Raises UsageError (no such actor or run, an ambiguous beginning) and HomeError (a ledger that cannot be read).
     """

@@ -12,6 +12,7 @@ from disks import MODES, Crash, FailingDisk
 from homes import ACTIONS, MATERIAL, RUN, SESSION, array, opened, steps_of, whole, working
 
 from parties.home import AlreadyUsed, HomeError, disk
+from parties.home.database import Database
 from parties.home.shelf import Shelf
 from parties.home.vault import Vault
 
@@ -110,6 +111,19 @@ def test_the_disk_is_waited_for(tmp_path, monkeypatch):
         with FailingDisk() as watched:
             home.vault.drop("plain")
         assert watched.steps == ["unlink", "fsync"]
+
+
+def test_without_shared_memory_the_rollback_journal_is_synced_in_full(tmp_path, monkeypatch):
+    real = Database.rows
+
+    def rows(self, query, values=()):
+        return [("delete",)] if query == "PRAGMA journal_mode=WAL" else real(self, query, values)
+
+    monkeypatch.setattr(Database, "rows", rows)
+    with opened(tmp_path / "a") as home:
+        assert home._database.rows("PRAGMA synchronous") == [(3,)]
+        homes.prepared(home)
+        whole(home)
 
 
 # --- broken twins: each of these must be seen ------------------------------------------------------------------------

@@ -230,7 +230,7 @@ def test_a_large_array_is_never_copied_whole(tmp_path):
 def test_no_nonce_serves_twice(tmp_path, monkeypatch):
     from parties.home import vault as module
 
-    seen, last = set(), []
+    seen, last, bounds = set(), [], []
 
     class Aead:
         def __init__(self, key):
@@ -240,6 +240,7 @@ def test_no_nonce_serves_twice(tmp_path, monkeypatch):
             assert (self.key, nonce) not in seen
             seen.add((self.key, nonce))
             last.append(nonce[-1])
+            bounds.append(bound)
             return self.inner.encrypt(nonce, data, bound)
 
     real = module.AESGCM
@@ -249,3 +250,4 @@ def test_no_nonce_serves_twice(tmp_path, monkeypatch):
         v.put("x", {}, {"w": words(CHUNK // 4)})
     assert len(seen) == 3 * 3
     assert last == [0, 0, 1] * 3  # the header, a chunk, the last chunk
+    assert bounds[1] == bounds[2] != bounds[0]  # the header is bound into every chunk of data
