@@ -92,14 +92,14 @@ class _Dealer:
         body = e.body
         if not any(v in self.needed for v in e.outputs) and not any(inner.op == "deal" for inner in walk(body)):
             return
-        times, carry = e.params["times"], e.params["carry"]
+        times, carry, start = e.params["times"], e.params["carry"], e.params.get("start", 0)
         step, *params = body.params
         pairs = list(zip(params, e.inputs, strict=True))
         for p, v in pairs:
             if p in self.needed:
                 self.values[p.number] = self.values[v.number]
         for i in range(times):
-            self.values[step.number] = np.asarray(i, dtype=np.uint64)
+            self.values[step.number] = np.asarray(start + i, dtype=np.uint64)
             yield from self.block(body, iteration * times + i)
             state = [self.values.get(v.number) for v in body.results]
             for p, value in zip(params[:carry], state, strict=True):

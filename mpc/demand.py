@@ -13,7 +13,7 @@ from mpc.flow import Network
 from mpc.ir import Block, Equation, Kind, Var
 from mpc.kernels import LINEAR
 
-__all__ = ["Opened", "choose", "is_linear"]
+__all__ = ["Node", "Opened", "cheapest", "choose", "is_linear"]
 
 _ALIAS = frozenset({"assume", "implied", "rounded", "unit", "settle", "secret"})
 
@@ -27,15 +27,17 @@ def is_linear(e: Equation) -> bool:
 
 
 @dataclass
-class _Node:
-    cost: int  # of opening it: words, times iterations, times the parties that send
-    parents: tuple[Var, ...] | None  # None: not linear, it can only be opened itself
+class Node:
+    """A value among those of which some are chosen."""
+
+    cost: int  # of choosing it; to open it: words, times iterations, times the parties that send
+    parents: tuple[Var, ...] | None  # None: it does not follow from others, it can only be chosen itself
 
 
 @dataclass
 class _Graph:
     parties: int
-    nodes: dict[Var, _Node] = field(default_factory=dict)
+    nodes: dict[Var, Node] = field(default_factory=dict)
     demanded: set[Var] = field(default_factory=set)
 
     def read(self, block: Block, weight: int, demands: dict[Equation, set[int]]) -> None:
@@ -48,7 +50,7 @@ class _Graph:
                 if var.type.kind is Kind.SECRET:
                     senders = 1 if e.op == "share" else self.parties
                     secret = tuple(v for v in e.inputs if v.type.kind is Kind.SECRET)
-                    self.nodes[var] = _Node(var.type.size * weight * senders, secret if is_linear(e) else None)
+                    self.nodes[var] = Node(var.type.size * weight * senders, secret if is_linear(e) else None)
 
     def _loop(self, e: Equation, weight: int, demands: dict[Equation, set[int]]) -> None:
         assert e.body is not None
@@ -56,32 +58,46 @@ class _Graph:
         for i, p in enumerate(e.body.params[1:]):
             if p.type.kind is Kind.SECRET:
                 parents = (e.inputs[i], e.body.results[i]) if i < carry else (e.inputs[i],)
-                self.nodes[p] = _Node(p.type.size * weight * times * self.parties, parents)
+                self.nodes[p] = Node(p.type.size * weight * times * self.parties, parents)
         for out, start, end in zip(e.outputs, e.inputs[:carry], e.body.results, strict=True):
-            self.nodes[out] = _Node(out.type.size * weight * self.parties, (start, end))
+            self.nodes[out] = Node(out.type.size * weight * self.parties, (start, end))
         self.read(e.body, weight * times, demands)
 
-    def cut(self) -> set[Var]:
-        """What to open: the cheapest cut between the demanded values and what they could all be derived from.
 
-        Value v stands for two places: 2v, "v is needed as a wire", and 2v + 1, "v is derived". Being needed without
-        being derived costs an opening; being derived makes every parent needed. Of equal cuts the one that opens the
-        earliest values is taken, since what else they are used for then is free.
-        """
-        at = {v: 2 * i for i, v in enumerate(self.nodes)}
-        source, sink = 2 * len(at), 2 * len(at) + 1
-        net = Network(2 * len(at) + 2)
-        endless = 1 + sum(node.cost for node in self.nodes.values())
-        for v, node in self.nodes.items():
-            if v in self.demanded:
-                net.connect(source, at[v], endless)
-            net.connect(at[v], at[v] + 1 if node.parents is not None else sink, node.cost)
-            for p in node.parents or ():
-                net.connect(at[v] + 1, at[p], endless)
-        net.saturate(source, sink)
-        before_cut = net.away_from(sink)
-        needed = {v for v, i in at.items() if i in before_cut}
-        return {v for v in needed if self.nodes[v].parents is None or at[v] + 1 not in before_cut}
+def cheapest(nodes: dict[Var, Node], demanded: set[Var]) -> set[Var]:
+    """What to choose: the cheapest cut between the demanded values and what they could all be derived from.
+
+    Value v stands for two places: 2v, "v is needed", and 2v + 1, "v is derived". Being needed without being derived
+    costs; being derived makes every parent needed. Of equal cuts the one with the earliest values is taken, since what
+    else they are used for then is free. A demanded value may be a chosen one.
+    """
+    at = {v: 2 * i for i, v in enumerate(nodes)}
+    source, sink = 2 * len(at), 2 * len(at) + 1
+    net = Network(2 * len(at) + 2)
+    endless = 1 + sum(node.cost for node in nodes.values())
+    for v, node in nodes.items():
+        if v in demanded:
+            net.connect(source, at[v], endless)
+        net.connect(at[v], at[v] + 1 if node.parents is not None else sink, node.cost)
+        for p in node.parents or ():
+            net.connect(at[v] + 1, at[p], endless)
+    net.saturate(source, sink)
+    before_cut = net.away_from(sink)
+    needed = {v for v, i in at.items() if i in before_cut}
+    cut = {v for v in needed if nodes[v].parents is None or at[v] + 1 not in before_cut}
+    return cut & _used(nodes, demanded, cut)
+
+
+def _used(nodes: dict[Var, Node], demanded: set[Var], cut: set[Var]) -> set[Var]:
+    """The demanded values and all that they are derived from, back to the cut."""
+    used: set[Var] = set()
+    todo = list(demanded)
+    while todo:
+        v = todo.pop()
+        if v not in used:
+            used.add(v)
+            todo.extend(() if v in cut else nodes[v].parents or ())
+    return used
 
 
 @dataclass(frozen=True)
@@ -96,12 +112,5 @@ def choose(block: Block, demands: dict[Equation, set[int]], parties: int) -> Ope
     """The cheapest set of values to open. demands: for each equation the operands that its rule takes as wires."""
     graph = _Graph(parties)
     graph.read(block, 1, demands)
-    cut = graph.cut()
-    used: set[Var] = set()
-    todo = list(graph.demanded)
-    while todo:
-        v = todo.pop()
-        if v not in used:
-            used.add(v)
-            todo.extend(() if v in cut else graph.nodes[v].parents or ())
-    return Opened(frozenset(cut & used), frozenset(used))
+    cut = cheapest(graph.nodes, graph.demanded)
+    return Opened(frozenset(cut), frozenset(_used(graph.nodes, graph.demanded, cut)))

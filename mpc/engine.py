@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from mpc.errors import InputError, PeerError
-from mpc.exchange import Array, Draw, Exchange, Frame, type_bytes, type_words
+from mpc.exchange import CHECKPOINT, Array, Draw, Exchange, Frame, Save, type_bytes, type_words
 from mpc.fixed import decode, scalar
-from mpc.ir import Block, Equation, Kind, Type, Var
+from mpc.ir import SAVED, Block, Equation, Kind, Type, Var
 from mpc.kernels import KERNELS
 from mpc.lowering import Lowered
-from mpc.owner import FLOAT_KINDS, Locator, Where, own, shared_integers
+from mpc.owner import FLOAT_KINDS, Locator, Where, held, own, shared_integers
 from mpc.prg import PartyEntropy, Position
 from mpc.programs import RANGES_HOLD
 from mpc.ring import Domains, Shared, total
@@ -25,21 +26,28 @@ from mpc.schedule import Slot, schedule
 
 __all__ = ["run_party"]
 
-Request = Exchange | Draw
+Request = Exchange | Draw | Save
 Answer = Any
 Run = Generator[Request, Answer, None]
+_WORDS = {"open": "opening", "send": "input", "reveal": "reveal"}
 _ADDED = frozenset({"add", "sub", "concatenate"})
 
 
 def run_party(
-    lowered: Lowered, me: int, inputs: Mapping[str, Any], entropy: PartyEntropy
+    lowered: Lowered,
+    me: int,
+    inputs: Mapping[str, Any],
+    entropy: PartyEntropy,
+    kept: Mapping[str, Array | None] = MappingProxyType({}),
 ) -> Generator[Request, Answer, dict[str, Any]]:
     """The run of party number `me`. Yields requests, is sent their answers, returns the results that it may know.
 
-    inputs: this party's own, by name (`Table` or array). entropy: its seeds. Raises InputError (with its owner's name)
-    when its own data is refused, PeerError when an answer has not the announced shape.
+    inputs: this party's own, by name (`Table` or array). entropy: its seeds. kept: what this party has put away in an
+    earlier run and the program takes up: a checkpoint (`mpc.exchange.whole`), handles by the name of their parameter.
+    Raises InputError (with its owner's name) when its own data is refused, PeerError when an answer has not the
+    announced shape.
     """
-    party = _Party(lowered, me, dict(inputs), entropy)
+    party = _Party(lowered, me, dict(inputs), entropy, kept)
     try:
         yield from party.block(lowered.block, 0)
     except InputError as error:
@@ -48,8 +56,10 @@ def run_party(
 
 
 class _Party:
-    def __init__(self, lowered: Lowered, me: int, inputs: dict[str, Any], entropy: PartyEntropy) -> None:
-        self.lowered, self.me, self.inputs, self.entropy = lowered, me, inputs, entropy
+    def __init__(
+        self, lowered: Lowered, me: int, inputs: dict[str, Any], entropy: PartyEntropy, kept: Mapping[str, Any]
+    ) -> None:
+        self.lowered, self.me, self.inputs, self.entropy, self.kept = lowered, me, inputs, entropy, kept
         self.domains = Domains(lowered.bits)
         self.ring = self.domains.ring
         self.names = lowered.parties
@@ -58,7 +68,8 @@ class _Party:
         self.slots: dict[int, list[Slot]] = {}
         self.locator = Locator(lowered.block)
         self.exchanges = self.draws = 0
-        self.kept = set(lowered.outputs_by_name.values())
+        self.results_of = set(lowered.outputs_by_name.values())
+        self.saved: set[int] = set()  # the sites at which all that is needed is safe
         self.gate = lowered.outputs_by_name.get(RANGES_HOLD)
 
     # walking -----------------------------------------------------------------------------------------------------
@@ -70,25 +81,28 @@ class _Party:
         for slot in self.slots[id(b)]:
             dealt = yield from self.draw(slot)
             for e in slot.local:
-                self.local(e, iteration, dealt)
+                if e.op in SAVED:
+                    yield from self.save(e, iteration)
+                else:
+                    self.local(e, iteration, dealt)
             if slot.exchange:
                 yield from self.exchange(slot.exchange, iteration)
             for e in slot.loops:
                 yield from self.repeat(e, iteration)
             for v in slot.dead:
-                if v not in self.kept:
+                if v not in self.results_of:
                     self.values.pop(v.number, None)
 
     def repeat(self, e: Equation, iteration: int) -> Run:
         assert e.body is not None
-        times, carry = e.params["times"], e.params["carry"]
+        times, carry, start = e.params["times"], e.params["carry"], e.params.get("start", 0)
         step, *params = e.body.params
         given = [self.values[v.number] for v in e.inputs]
         for p, value in zip(params[carry:], given[carry:], strict=True):
             self.values[p.number] = value
         state = given[:carry]
         for i in range(times):
-            self.values[step.number] = np.asarray(i, dtype=np.uint64)
+            self.values[step.number] = np.asarray(start + i, dtype=np.uint64)
             for p, value in zip(params, state, strict=False):
                 self.values[p.number] = value
             yield from self.block(e.body, iteration * times + i)
@@ -110,6 +124,35 @@ class _Party:
         if [(a.dtype.str, a.shape) for a in arrays] != [(f.dtype, f.shape) for f in expect]:
             raise PeerError(f"{who} sent arrays of the wrong number, type or shape ({where})")
 
+    def save(self, e: Equation, iteration: int) -> Generator[Request, Answer, None]:
+        """Put shares away, re-randomised: they come from streams that others know a part of (rules 6 and 14)."""
+        p = e.params
+        values = [self.values[v.number] for v in e.inputs]
+        if e.op == "keep":
+            yield Save(p["names"][0], -1, 0, self.held(e, iteration, values, len(p["names"])), e.where)
+            return
+        step = int(values.pop(0))
+        if step <= p["after"] or step % p["every"]:
+            return
+        entries = p["carry"] if p["site"] in self.saved else len(p["names"])
+        self.saved.add(p["site"])
+        yield Save(CHECKPOINT, p["site"], step, self.held(e, iteration, values, entries), e.where)
+
+    def held(self, e: Equation, iteration: int, values: list[Any], entries: int) -> dict[str, Array | None]:
+        """The first entries of what an equation puts away; of a masked wire Δ − λ, which is its share again."""
+        rest, p = iter(values), e.params
+        out: dict[str, Array | None] = {}
+        for name, form, number in list(zip(p["names"], p["forms"], p["ids"], strict=True))[:entries]:
+            x = next(rest)
+            if form == "pair":
+                delta, lam = x, next(rest)
+                x = self.ring.sub(np.zeros_like(delta) if self.me else delta, lam)
+            if form != "public":
+                t = Type(Kind.SHARE, np.shape(x))
+                x = self.ring.add(x, self.zero_share(Position(number, iteration), t))
+            out[name] = None if x is None else np.array(x, dtype="<u8", order="C")
+        return out
+
     # local equations -----------------------------------------------------------------------------------------------
 
     def local(self, e: Equation, iteration: int, dealt: dict[int, Array]) -> None:
@@ -124,6 +167,8 @@ class _Party:
             self.values[e.output.number] = _SOURCES[e.op](self, e, at, dealt)
         elif e.op == "cast":
             self.values[e.output.number] = self.cast(e)
+        elif e.op in ("kept", "shown"):
+            self.values[e.output.number] = self.taken(e)
         elif kind in (Kind.SHARE, Kind.MASK):
             self.values[e.output.number] = self.shared(e)
         else:
@@ -162,6 +207,12 @@ class _Party:
         (x,) = (self.values[v.number] for v in e.inputs)
         spread = e.output.type.kind in (Kind.SHARE, Kind.MASK) and e.inputs[0].type.kind in (Kind.PUBLIC, Kind.CONST)
         return np.zeros_like(x) if spread and self.me else x
+
+    def taken(self, e: Equation) -> Any:
+        """What an earlier run has put away; of a number that others were shown, nothing."""
+        if e.op == "shown" and self.me not in recipients(e, self.names):
+            return None
+        return self.ring.reduce(held(self.kept, e.params["name"], e.output.type.shape))
 
     def of(self, t: Type) -> Shared:
         """The domain in which a value is shared."""
@@ -211,7 +262,8 @@ class _Party:
         where = equations[0].where
         owed = {p: tuple(f) for p, f in expect.items()}
         if send or owed:
-            answer = yield Exchange(self.exchanges, where, send, owed)
+            reveals = tuple(e.params["name"] for e in equations if e.op == "reveal")
+            answer = yield Exchange(self.exchanges, f"{_WORDS[equations[0].op]}, {where}", send, owed, reveals)
         else:
             answer = {}
         for peer, frames in owed.items():

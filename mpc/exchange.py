@@ -1,4 +1,4 @@
-"""What an engine asks of the world: an exchange with its peers, or a draw from the dealer's corrections.
+"""What an engine asks of the world: an exchange with its peers, a draw from the dealer's corrections, a safe place.
 
 The engine is a generator that yields these and is sent arrays back; whoever drives it (memory, a ZeroMQ actor, a test)
 owns all input and output.
@@ -6,15 +6,17 @@ owns all input and output.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Draw", "Exchange", "Frame"]
+__all__ = ["CHECKPOINT", "Array", "Draw", "Exchange", "Frame", "Save", "whole"]
 
 type_words = "<u8"
 type_bytes = "|u1"
+CHECKPOINT = "checkpoint"  # the name of a Save that a loop makes
 
 Array = NDArray[np.uint64] | NDArray[np.uint8]
 
@@ -39,13 +41,15 @@ class Frame:
 class Exchange:
     """One online round: arrays for each peer, and what each peer owes. The driver sends back `{peer: [arrays]}`.
 
-    `number` counts from 1; a peer that is in neither dictionary takes no part in the round.
+    `number` counts from 1; a peer that is in neither dictionary takes no part in the round. `reveals`: the names of the
+    results that this round makes known to somebody.
     """
 
     number: int
     where: str
     send: dict[int, list[Array]] = field(repr=False)
     expect: dict[int, tuple[Frame, ...]]
+    reveals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +59,37 @@ class Draw:
     number: int
     where: str
     expect: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Arrays to put away safely, sealed: this party's additive shares, re-randomised, and numbers it was shown.
+
+    A checkpoint has the name `CHECKPOINT`, the number of its loop (`site`: top-level loops of the program, from 0; a
+    continued program goes on with the numbers of the first) and the step before which the state was (`iteration`).
+    The first Save that a run makes at a site holds everything; later ones only what changes (`carry.0`, `carry.1`, …),
+    so a checkpoint is the whole of that run's Saves at the site up to it: `whole`. What `mpc.keep` keeps has the name
+    that the program gave, site −1, iteration 0 and one array, under the same name.
+    Values are ring integers; None stands for a number that others were shown. The driver sends back None when they are
+    safe. Never a masked pair: Δ and λ of one wire, or one λ of two runs, would open it.
+    """
+
+    name: str
+    site: int
+    iteration: int
+    arrays: dict[str, Array | None] = field(repr=False)
+    where: str
+
+
+def whole(saves: Iterable[Save], site: int, iteration: int) -> dict[str, Array | None]:
+    """One party's checkpoint, for `run_party(kept=…)`: the arrays of one run's Saves at a site, later over earlier.
+
+    saves: in the order in which one run made them. Empty if there is no Save at this site and iteration.
+    """
+    found: dict[str, Array | None] = {}
+    for save in saves:
+        if save.name == CHECKPOINT and save.site == site and save.iteration <= iteration:
+            found |= save.arrays
+            if save.iteration == iteration:
+                return found
+    return {}

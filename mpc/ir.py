@@ -15,7 +15,9 @@ from fractions import Fraction
 from math import inf, prod
 from typing import Any
 
-__all__ = ["Block", "Equation", "Kind", "Type", "Var", "walk"]
+__all__ = ["SAVED", "Block", "Equation", "Kind", "Type", "Var", "walk"]
+
+SAVED = frozenset({"checkpoint", "keep"})  # ops that put shares away and give nothing
 
 
 class Kind(StrEnum):

@@ -198,6 +198,8 @@ _SHAPES: dict[str, Callable[..., Shape]] = {
     "take": _take_shape,
     "const": _const_shape,
     "permutation": lambda p: (p["n"],),
+    "kept": lambda p: tuple(p["shape"]),
+    "shown": lambda p: tuple(p["shape"]),
     **{op: _by_probe(op) for op in ("reshape", "transpose", "broadcast", "slice", "dynamic_slice")},
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -16,8 +16,9 @@ from mpc.kernels import KERNELS
 from mpc.known import bounds
 from mpc.ring import Reals, Ring
 from mpc.table import Table
+from mpc.tails import chi_square_tail, student_tail
 
-__all__ = ["FLOAT_KINDS", "Locator", "own", "shared_integers"]
+__all__ = ["FLOAT_KINDS", "Locator", "held", "own", "shared_integers"]
 
 FLOAT_KINDS = frozenset({Kind.PRIVATE, Kind.CLEAR, Kind.TABLE})
 _REALS = Reals()
@@ -27,6 +28,8 @@ _MATH: dict[str, Callable[..., Any]] = {
     "maximum": lambda _, x, y: np.maximum(x, y),
     "nonzero": lambda _, x: np.where(x == 0, 1.0, x),
     "clip": lambda p, x: np.clip(x, p["lo"], p["hi"]),
+    "chi_square_tail": lambda _, x, freedom: chi_square_tail(x, freedom),
+    "student_tail": lambda _, t, freedom: student_tail(t, freedom),
 }
 
 
@@ -70,6 +73,16 @@ def _input(p: dict[str, Any], inputs: dict[str, Any]) -> Any:
     if array.shape != wanted:
         raise InputError(f"input {name!r} has shape {array.shape}, the program was made for {wanted}")
     return array
+
+
+def held(kept: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[np.uint64]:
+    """What an earlier run has put away under a name. Raises InputError unless it is words of this shape."""
+    value = kept.get(name)
+    if value is None:
+        raise InputError(f"nothing is kept under the name {name!r}")
+    if value.dtype != np.uint64 or value.shape != shape:
+        raise InputError(f"what is kept as {name!r} has shape {value.shape}, the program was made for {shape}")
+    return np.asarray(value)
 
 
 class Locator:

@@ -55,6 +55,8 @@ def _part(x: Any) -> bool:
 
 _shape = _some(_natural)
 _bounds = _or(_number, _some(_or(_number, _none)))
+_end = _or(_number, _none)
+_held = {"name": _text, "shape": _shape, "scale": _whole, "unit": _text, "lo": _end, "hi": _end, "noise": _number}
 _turns = {"odd": _shape, "bits": _natural, "shift": _natural}
 _PARAMS: dict[str, dict[str, Test]] = {
     "assume": {"lo": _number, "hi": _number},
@@ -63,13 +65,17 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "broadcast": {"shape": _shape},
     "call": {"rule": _text, "shape": _shape, "scale": _whole, "lo": _number, "hi": _number, "rounding": _natural},
     "cast": {"kind": _text},
+    "checkpoint": {"after": _natural, "carry": _natural, "every": _natural, "names": _some(_text), "site": _natural},
     "clip": {"lo": _number, "hi": _number},
     "columns": {"names": _some(_text)},
     "concatenate": {"axis": _natural},
     "const": {"value": _or(_any_whole, _some(_any_whole)), "shape": _shape},
     "dynamic_slice": {"axis": _natural, "size": _natural},
+    "handle": {**_held, "bits": _natural},
     "implied": {"lo": _number, "hi": _number},
     "input": {"name": _text, "owner": _text, "shape": _shape, "columns": _or(_none, _some(_text))},
+    "keep": {"name": _text},
+    "kept": _held,
     "labels": {"names": _some(_text), "classes": _some(_text)},
     "mask": {"shape": _shape},
     "look": {"width": _natural, "what": _text},
@@ -86,6 +92,7 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "series": {**_turns, "coefficients": _some(_whole), "cbits": _natural},
     "share": {"scale": _whole, "lo": _number, "hi": _number, "clip": _truth},
     "shl": {"by": _natural},
+    "shown": {**{k: test for k, test in _held.items() if k != "noise"}, "to": _or(_text, _some(_text))},
     "shr": {"by": _natural},
     "sigmoid": {
         **dict.fromkeys(("cbits", "period", "p", "q", "scale"), _whole),
@@ -107,7 +114,8 @@ _MORE = {
     ("const", "scale"): _whole,
     ("div", "by"): _natural,
     ("mask", "bits"): _natural,
-}  # of a program's consts, and of the step's division
+    ("repeat", "start"): _natural,
+}  # of a program's consts, of the step's division, of a loop that goes on
 
 
 def check_params(op: str, params: dict[str, Any], where: str) -> None:

@@ -8,25 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from mpc.clear import evaluate_block, no_masks
-from mpc.errors import InputError
+from mpc.errors import InputError, UsageError
 from mpc.fixed import decode, scalar
+from mpc.handles import Handle, Results
 from mpc.ir import Block, Equation, Kind
 from mpc.kernels import KERNELS
-from mpc.owner import FLOAT_KINDS, Locator, own, shared_integers
+from mpc.owner import FLOAT_KINDS, Locator, held, own, shared_integers
 from mpc.ring import RING64
 from mpc.trig import angle_words, series_tables
 
 __all__ = ["evaluate"]
 
 
-def evaluate(program: Any, inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The results of a program in the clear. inputs: {name: {party: Table or array}}, as `mpc.simulate` takes them."""
-    run = _Plain(program, inputs)
+def evaluate(
+    program: Any, inputs: Mapping[str, Mapping[str, Any]], kept: Mapping[str, Any] = MappingProxyType({})
+) -> Results:
+    """The results of a program in the clear. inputs: {name: {party: Table or array}}, as `mpc.simulate` takes them.
+
+    kept: ring integers of what an earlier run has kept, by name.
+    """
+    run = _Plain(program, inputs, kept)
     run.block(program.block)
     results: dict[str, Any] = {}
     for name in program.order:
@@ -39,30 +46,33 @@ def evaluate(program: Any, inputs: Mapping[str, Mapping[str, Any]]) -> dict[str,
             value = decode(RING64, value, var.type.scale, Fraction(var.type.unit))
         results[name] = value if np.shape(value) else scalar(float(value), var.type)
     program.require(results)
-    return results
+    return Results(results, {spec.name: Handle.known(spec, run.keeps[spec.name]) for spec in program.keeps})
 
 
 class _Plain:
-    def __init__(self, program: Any, inputs: Mapping[str, Mapping[str, Any]]) -> None:
-        self.inputs = inputs
+    def __init__(self, program: Any, inputs: Mapping[str, Mapping[str, Any]], kept: Mapping[str, Any]) -> None:
+        self.inputs, self.kept = inputs, kept
         self.values: dict[int, Any] = {}
+        self.keeps: dict[str, Any] = {}
         self.locator = Locator(program.block)
 
     def block(self, block: Block) -> None:
         for e in block.equations:
             if e.op == "repeat":
                 self.repeat(e)
-            else:
+            elif e.op == "keep":
+                self.keeps[e.params["name"]] = self.values[e.inputs[0].number]
+            elif e.outputs:
                 self.values[e.output.number] = self.equation(e)
 
     def repeat(self, e: Equation) -> None:
         assert e.body is not None
-        carry = e.params["carry"]
+        carry, start = e.params["carry"], e.params.get("start", 0)
         step, *params = e.body.params
         for p, v in zip(params, e.inputs, strict=True):
             self.values[p.number] = self.values[v.number]
         for i in range(e.params["times"]):
-            self.values[step.number] = np.asarray(i, dtype=np.uint64)
+            self.values[step.number] = np.asarray(start + i, dtype=np.uint64)
             self.block(e.body)
             state = [self.values[v.number] for v in e.body.results]
             for p, value in zip(params[:carry], state, strict=True):
@@ -75,6 +85,10 @@ class _Plain:
         if e.output.type.kind in FLOAT_KINDS:
             return self.float(e, values)
         match e.op:
+            case "kept" | "shown" | "handle":
+                if e.params.get("bits", 64) != 64:
+                    raise UsageError(f"the handle {e.params['name']!r} is of {e.params['bits']} bits; plain has 64")
+                return held(self.kept, e.params["name"], e.output.type.shape)
             case "share":
                 return self.share(e, values[0])
             case "truncate":

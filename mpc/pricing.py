@@ -29,6 +29,7 @@ class Plan:
 
     truncations, opened: elements that are truncated, and opened between parties, over all steps of loops. values: the
     program's secret values in its order, a loop's once: {where, op, shape, scale, lo, hi}, of the real number.
+    keeps, handles: what is kept for later programs and taken of earlier ones (`HandleSpec.fields`).
     """
 
     rounds: int
@@ -43,6 +44,8 @@ class Plan:
     truncations: int = 0
     opened: int = 0
     values: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    keeps: list[dict[str, Any]] = field(default_factory=list)
+    handles: list[dict[str, Any]] = field(default_factory=list)
 
     def __repr__(self) -> str:
         sent = ", ".join(f"{p} {b}" for p, b in self.bytes_sent.items())
@@ -128,6 +131,8 @@ def price(lowered: Lowered) -> Plan:
         _truncated(lowered.program.block, 1),
         count.opened,
         _values(lowered.program.block),
+        [spec.fields() for spec in lowered.keeps],
+        [spec.fields() for spec in lowered.handles],
     )
 
 

@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Any, cast
 
 from mpc.errors import LeakError, MpcError, OverflowRefusal, ProgramError, UsageError
+from mpc.handles import HandleSpec, Results, is_handle_name
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.params import check_params
 from mpc.text import compact, digest, parse_block, print_block, read_json
-from mpc.types import lowered_type, surface_type
+from mpc.types import check_room, lowered_type, surface_type
 
 __all__ = ["FORMAT", "RANGES_HOLD", "InputSpec", "Output", "Program", "read_header", "renumber"]
 
@@ -50,6 +51,7 @@ class Program:
     outputs_by_name: dict[str, Var]
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    continues: dict[str, int] | None = None  # the loop (`site`) and step (`iteration`) at which it goes on
 
     def __repr__(self) -> str:
         return f"<Program {self.name} for {', '.join(self.parties)}: {self.digest[:12]}>"
@@ -58,6 +60,7 @@ class Program:
     def text(self) -> str:
         """The canonical text: what is shown, sent, parsed back and hashed."""
         head = {
+            **({"continues": self.continues} if self.continues else {}),
             "facts": self.facts,
             "name": self.name,
             "notes": self.notes,
@@ -87,13 +90,25 @@ class Program:
             if e.op == "input"
         ]
 
+    @property
+    def keeps(self) -> list[HandleSpec]:
+        """What it keeps for later programs, if it runs over the ring of 64 bits."""
+        kept = [e for e in self.block.equations if e.op == "keep"]
+        return [HandleSpec.of(e.params["name"], e.inputs[0].type, self.parties) for e in kept]
+
+    @property
+    def handles(self) -> list[HandleSpec]:
+        """What it takes of earlier programs, by the names of its parameters."""
+        taken = [e for e in self.block.equations if e.op == "handle"]
+        return [HandleSpec.of(e.params["name"], e.output.type, self.parties, e.params["bits"]) for e in taken]
+
     @cached_property
     def outputs(self) -> list[Output]:
         """The results that are revealed, in the program's order."""
         known: dict[Var, list[str]] = {}
         everyone = [*self.parties, "coordinator"]
         for e in self.block.equations:
-            if e.op == "reveal":
+            if e.op in ("reveal", "shown"):
                 known[e.output] = everyone if e.params["to"] == "everyone" else e.params["to"]
             else:
                 groups = [known[v] for v in e.inputs if v in known]
@@ -111,6 +126,7 @@ class Program:
         try:
             outputs = {str(name): by_number[number] for name, number in head["outputs"].items()}
             program = cls(head["name"], head["parties"], block, head["order"], outputs, head["facts"], head["notes"])
+            program.continues = head.get("continues")
         except (KeyError, TypeError, AttributeError) as error:
             raise ProgramError(f"the program text's head is not right: {error}") from None
         _check_head(program)
@@ -133,6 +149,7 @@ class Program:
             if spec.owner not in names:
                 raise ProgramError(f"input {spec.name} belongs to {spec.owner}, who is no party")
         _check_names(self.block, [*self.parties, "coordinator"])
+        _check_saved(self)
         for name, var in self.outputs_by_name.items():
             if var.type.kind not in (Kind.PUBLIC, Kind.CLEAR):
                 raise ProgramError(f"result {name!r} is {var.type.kind}: reveal it first, mpc.reveal(x)")
@@ -142,6 +159,18 @@ class Program:
         from mpc.ranges import verified
 
         return verified(self)
+
+    def with_checkpoints(self, every: int) -> Program:
+        """The same program, which puts its state away before every so many steps: `mpc.checkpoints`."""
+        from mpc.checkpoints import with_checkpoints
+
+        return with_checkpoints(self, every)
+
+    def continued(self, site: int, iteration: int) -> Program:
+        """The program that goes on from a checkpoint of this one, to the same results: `mpc.checkpoints`."""
+        from mpc.checkpoints import continued
+
+        return continued(self, site, iteration)
 
     def require(self, results: Mapping[str, Any]) -> None:
         """Raise OverflowRefusal if the bit says that a stated range was left: no result of such a run is given out."""
@@ -166,11 +195,14 @@ class Program:
 
     cost = plan
 
-    def plain(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Its meaning in the clear, with the same fixed-point arithmetic: the oracle of every test."""
+    def plain(self, inputs: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> Results:
+        """Its meaning in the clear, with the same fixed-point arithmetic: the oracle of every test.
+
+        kept: the ring integers (not shares) of the handles that it takes, or of the checkpoint that it goes on from.
+        """
         from mpc.plain import evaluate
 
-        return evaluate(self, inputs)
+        return evaluate(self, inputs, kept or {})
 
 
 def _check_head(program: Program) -> None:
@@ -182,6 +214,10 @@ def _check_head(program: Program) -> None:
         raise ProgramError("the program text's head is not right")
     if sorted(program.order) != sorted([*program.outputs_by_name, *program.facts]):
         raise ProgramError("the program text's head names other results than it has")
+    at = cast("Any", program.continues)
+    known = isinstance(at, dict) and at.keys() == {"site", "iteration"}
+    if at is not None and not (known and all(type(v) is int and v >= 0 for v in at.values())):
+        raise ProgramError("the program text's head does not say where it goes on")
 
 
 def _check_names(block: Block, known: list[str]) -> None:
@@ -194,10 +230,27 @@ def _check_names(block: Block, known: list[str]) -> None:
             missing = [n for n in e.params["names"] if n not in (columns.get(e.inputs[0]) or ())]
             if missing or not e.params["names"]:
                 raise ProgramError(f"{e.op}: the table has no column {', '.join(missing)}", e.where)
-        elif e.op == "reveal" and e.params["to"] != "everyone":
+        elif e.op in ("reveal", "shown") and e.params["to"] != "everyone":
             to = e.params["to"]
             if isinstance(to, str) or not set(to) <= set(known) or set(to) <= {"coordinator"}:
-                raise ProgramError("reveal: its recipients are not parties of this program", e.where)
+                raise ProgramError(f"{e.op}: its recipients are not parties of this program", e.where)
+
+
+def _check_saved(program: Program) -> None:
+    """What is put away or taken up again stands at the top; checkpoints hold exactly what a continuation needs."""
+    top = {id(e) for e in program.block.equations}
+    inner = [e for e in walk(program.block) if id(e) not in top and e.op in ("kept", "shown", "handle", "keep")]
+    if inner:
+        raise ProgramError(f"{inner[0].op} belongs outside of loops", inner[0].where)
+    for what, named in (("keep", program.keeps), ("handle", program.handles)):
+        names = [spec.name for spec in named]
+        wrong = [name for i, name in enumerate(names) if name in names[:i] or not is_handle_name(name)]
+        if wrong:
+            raise ProgramError(f"{what}: the name {wrong[0]!r} is there twice, or is none")
+    if any(e.op == "checkpoint" for e in walk(program.block)):
+        from mpc.checkpoints import check_checkpoints
+
+        check_checkpoints(program)
 
 
 def read_header(text: str, first: str) -> tuple[dict[str, Any], list[str]]:
@@ -222,8 +275,8 @@ def _check_block(block: Block, typing_: Typing) -> None:
         check_params(e.op, e.params, e.where)
         if e.op == "repeat":
             _check_repeat(e, typing_)
-        elif e.op == "call":
-            _check_call(e)
+        elif e.op in _WITHOUT_TYPING and typing_ is surface_type:
+            _WITHOUT_TYPING[e.op](e)
         elif e.op in ("masked", "masked_low") and typing_ is lowered_type:
             kinds = [(v.type.kind, v.type.shape) for v in (*e.inputs, *e.outputs)]
             shape = e.inputs[0].type.shape
@@ -241,7 +294,17 @@ def _check_block(block: Block, typing_: Typing) -> None:
                     raise ProgramError(f"{e.op} gives {expected}, but the text claims {var.type}", e.where)
 
 
-_NOT_IN_RULES = frozenset({"reveal", "share", "send", "owner_mask", "repeat", "call"})
+_NOT_IN_RULES = frozenset({
+    "reveal", "share", "send", "owner_mask", "repeat", "call", "checkpoint", "keep", "kept", "shown",
+})  # fmt: skip
+
+
+def _check_save(e: Equation) -> None:
+    """Nothing comes of putting something away, and `keep` keeps one secret."""
+    if e.outputs or (e.op == "keep" and [v.type.kind for v in e.inputs] != [Kind.SECRET]):
+        raise ProgramError(f"{e.op} takes secrets and gives nothing", e.where)
+    if e.op == "keep":
+        check_room(e.op, e.inputs[0].type, e.where)
 
 
 def _check_call(e: Equation) -> None:
@@ -265,15 +328,19 @@ def _check_call(e: Equation) -> None:
     _check_block(body, lowered_type)
 
 
+_WITHOUT_TYPING = {"call": _check_call, "checkpoint": _check_save, "keep": _check_save}
+
+
 def _check_repeat(e: Equation, typing_: Typing) -> None:
     if e.body is None:
         raise ProgramError("repeat: there is no body", e.where)
-    n, last = e.params["carry"], float(e.params["times"] - 1)
+    n, start = e.params["carry"], e.params.get("start")
+    last = float((start or 0) + e.params["times"] - 1)
     params, results = e.body.params, e.body.results
     given = [v.type for v in e.inputs]
     fits = len(params) == 1 + len(given) and len(results) == n == len(e.outputs)
     fits = fits and params[0].type == Type(Kind.CONST, (), lo=0.0, hi=last)
-    if not fits or any(p.type != t for p, t in zip(params[1 + n :], given[n:], strict=True)):
+    if start == 0 or not fits or any(p.type != t for p, t in zip(params[1 + n :], given[n:], strict=True)):
         raise ProgramError("repeat: the body's parameters do not fit what it is given", e.where)
     for p, start, out, after in zip(params[1 : 1 + n], given[:n], results, e.outputs, strict=True):
         for t in (start, out.type):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from mpc.checkpoints import interval, with_checkpoints, without_checkpoints
 from mpc.errors import OverflowRefusal
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.programs import RANGES_HOLD, Program, renumber
@@ -33,6 +34,9 @@ def verified(program: Program) -> Program:
     """
     if RANGES_HOLD in program.outputs_by_name or not any(e.op == "assume" for e in walk(program.block)):
         return program
+    every = interval(program)
+    if every:  # what is counted is part of a loop's state
+        return with_checkpoints(verified(without_checkpoints(program)), every)
     return _gated(Program.parse(program.text))  # a copy: blocks are changed in place
 
 
@@ -172,7 +176,7 @@ def _gated(program: Program) -> Program:
     gate = writer.emit("reveal", [none], {"to": "everyone", "name": RANGES_HOLD}, where)
     early = [str(e.params["name"]) for e in walk(Block(equations=first)) if e.op == "reveal"][:-1]
     for e in later:
-        if e.op == "reveal":
+        if e.op in ("reveal", "keep"):
             x = e.inputs[0]  # 0 may lie outside its range, and then nobody is given it
             product = writer.emit("mul", [x, gate], {}, e.where)
             e.inputs = (writer.emit("implied", [product], {"lo": x.type.lo, "hi": x.type.hi}, e.where),)
@@ -186,7 +190,7 @@ def _gated(program: Program) -> Program:
     renamed = renumber(block)
     outputs = {**{name: renamed[v] for name, v in program.outputs_by_name.items()}, RANGES_HOLD: renamed[gate]}
     order = [*program.order, RANGES_HOLD]
-    made = Program(program.name, program.parties, block, order, outputs, program.facts, notes)
+    made = Program(program.name, program.parties, block, order, outputs, program.facts, notes, program.continues)
     made.check()
     return made
 
@@ -202,7 +206,7 @@ def _split(block: Block, count: Var) -> tuple[list[Equation], list[Equation]]:
     waiting: set[Var] = set()
     for e in block.equations:
         leads = any(v in needed for v in e.outputs)
-        if not leads and (e.op == "reveal" or any(v in waiting for v in e.inputs)):
+        if not leads and (e.op in ("reveal", "keep") or any(v in waiting for v in e.inputs)):
             later.append(e)
             waiting.update(e.outputs)
         else:

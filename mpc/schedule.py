@@ -32,9 +32,11 @@ class Slot:
 def schedule(block: Block) -> list[Slot]:
     """The slots of one block, in order."""
     level: dict[Var, int] = {}
+    made: dict[Var, int] = {}
     slots: list[Slot] = []
     for e in block.equations:
-        at = max((level.get(v, 0) for v in e.inputs), default=0)
+        ready = made if e.op == "repeat" else level  # the loops of a slot run after its exchange, one after another
+        at = max((ready.get(v, 0) for v in e.inputs), default=0)
         while len(slots) <= at:
             slots.append(Slot())
         if e.op in EXCHANGED:
@@ -47,7 +49,7 @@ def schedule(block: Block) -> list[Slot]:
                 slots[at].deals.append(e)
         after = at + (e.op in EXCHANGED or e.op == "repeat")
         for v in e.outputs:
-            level[v] = after
+            level[v], made[v] = after, at
     _bury(block, slots)
     return slots
 

@@ -34,8 +34,8 @@ def _no_number(name: str) -> float:
 
 
 _JSON = json.JSONDecoder(parse_constant=_no_number)
-_HEAD = re.compile(r"(?P<outs>%\d+(?:, %\d+)*)? ?= (?P<op>[a-z_]+)\((?P<ins>[%\d, ]*)\) ")
-_TAIL = re.compile(r" : (?P<types>.*?) @ (?P<where>\S.*)")
+_HEAD = re.compile(r"(?:(?P<outs>%\d+(?:, %\d+)*) = )?(?P<op>[a-z_]+)\((?P<ins>[%\d, ]*)\) ")
+_TAIL = re.compile(r"(?: : (?P<types>.*?))? @ (?P<where>\S.*)")
 _TYPE = re.compile(
     r"(?P<kind>[a-z]+)\[(?P<shape>[\d,]*)\](?: bits (?P<bits>\d+))?"
     r"(?: scale (?P<scale>-?\d+))?(?: unit (?P<unit>-?\d+/\d+))?"
@@ -87,8 +87,9 @@ def _declare(variables: tuple[Var, ...]) -> str:
 
 
 def _print_equation(e: Equation) -> str:
-    types = "; ".join(print_type(v.type) for v in e.outputs)
-    return f"{_names(e.outputs)} = {e.op}({_names(e.inputs)}) {compact(e.params)} : {types} @ {e.where or '-'}"
+    types = " : " + "; ".join(print_type(v.type) for v in e.outputs) if e.outputs else ""
+    made = f"{_names(e.outputs)} = " if e.outputs else ""
+    return f"{made}{e.op}({_names(e.inputs)}) {compact(e.params)}{types} @ {e.where or '-'}"
 
 
 def parse_type(text: str) -> Type:
@@ -179,7 +180,7 @@ class _Reader:
             if self._take() != "}":
                 raise ProgramError("a block is not closed")
             self.known = outer
-        types = [parse_type(t) for t in tail["types"].split("; ") if t]
+        types = [parse_type(t) for t in (tail["types"] or "").split("; ") if t]
         names = (match["outs"] or "").split(", ") if match["outs"] else []
         if len(types) != len(names):
             raise ProgramError(f"{len(names)} results but {len(types)} types: {line[:80]!r}")

@@ -20,7 +20,7 @@ from mpc.kernels import LINEAR, shape_of
 from mpc.known import KNOWN_ONLY, float_type
 from mpc.series import check_series
 
-__all__ = ["HEADROOM", "SIZED", "check_room", "lowered_type", "raw_bound", "reveal_bits", "surface_type"]
+__all__ = ["HEADROOM", "SIZED", "check_room", "held_params", "lowered_type", "raw_bound", "reveal_bits", "surface_type"]
 
 STATISTICAL = 20  # a reveal's ulp is 2^20 times what depends on masks (page 7, rule 8)
 HEADROOM = 62  # |integer| < 2^62, so that truncation is exact (page 2)
@@ -183,6 +183,23 @@ def _fits(params: Params) -> None:
         raise ValueError("as many values as the shape has elements")
 
 
+def held_params(name: str, t: Type, **more: Any) -> Params:
+    """What an equation says of a value that comes from an earlier run: everything of its type but kind and owner."""
+    ends = {end: x if math.isfinite(x) else None for end, x in (("lo", t.lo), ("hi", t.hi))}
+    return {"name": name, "shape": list(t.shape), "scale": t.scale, "unit": str(t.unit), **ends, **more}
+
+
+def _held_type(op: str, params: Params) -> Type:
+    """A share that was kept, or a number that was shown, to everyone or some."""
+    lo, hi = (x if params[end] is None else float(params[end]) for end, x in (("lo", -math.inf), ("hi", math.inf)))
+    if params["noise"] < 0 if op != "shown" else isinstance(params["to"], str) and params["to"] != "everyone":
+        raise ValueError("noise is not negative, and a number was shown to everyone or to those listed")
+    t = Type(Kind.SECRET, tuple(params["shape"]), params["scale"], Fraction(params["unit"]), lo, hi)
+    if op != "shown":
+        return t.but(noise=float(params["noise"]))
+    return t.but(kind=Kind.PUBLIC, owner="" if params["to"] == "everyone" else "+".join(params["to"]))
+
+
 def _source(op: str, params: Params, types: list[Type], where: str) -> Type | None:
     """The ops that make values out of parameters, or change their kind."""
     match op:
@@ -197,6 +214,8 @@ def _source(op: str, params: Params, types: list[Type], where: str) -> Type | No
         case "input":
             kind = Kind.TABLE if params["columns"] is not None else Kind.PRIVATE
             return Type(kind, tuple(params["shape"]), owner=params["owner"])
+        case "kept" | "handle" | "shown":
+            return _held_type(op, params)
         case "columns" | "labels":
             return _of_table(op, params, types, where)
         case "mod" | "div" if types[0].kind is Kind.CONST:
@@ -370,7 +389,12 @@ def _unary_kind(op: str, kind: Kind, where: str) -> Kind:
     return result
 
 
-_FIXED = {"mask": M, "owner_mask": M, "share": S, "send": P, "open": P, "reveal": P, "const": C, "permutation": C}
+_FIXED = {
+    **dict.fromkeys(("mask", "owner_mask"), M),
+    **dict.fromkeys(("share", "kept"), S),
+    **dict.fromkeys(("send", "open", "reveal", "shown"), P),
+    **dict.fromkeys(("const", "permutation"), C),
+}
 _UNARY = frozenset({"shr", "msb", "mod", "div"})
 _CASTS = {C: (P, M, S), P: (S,), M: (S,)}  # to where fewer know it, never back
 _EXPECTS = {"open": {S}, "reveal": {S, M}, "deal": {D, M}, "share": {PRIV}, "send": {PRIV}}

@@ -1,30 +1,33 @@
-"""The body of an actor: the mesh, one link an actor, queues of what is not sent yet, and a clock. One thread.
+"""The body of an actor: the data mesh, a channel an actor, a watch for signs of life, durable state, and a clock.
 
-    mesh (bytes) → wire (decode) → link (order) → brain (what to do) → link → wire → mesh
+    mesh (bytes) → channel (order, nothing lost) → brain (what to do) → channel → mesh
+    watch (who lives) ↗                                ↘ home (what must be on disk first)
 
-A brain is asked event by event and every instruction is performed before the next one is asked for, so that a round's
-messages leave before the engine goes on.
+One thread drives it, and it is the one that computes: a round's messages leave before the engine goes on, and no other
+thread is asked for anything in between. A brain is asked event by event, and every instruction is performed before the
+next one is asked for.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from parties.cluster import Cluster
-from parties.events import Arrived, Down, Event, Instruction, Keep, Pump, Say, Send, Tell, Tick, Up
-from parties.link import Link
+from mpc.errors import MpcError
+from parties.channel import Broken, Channel, Delivered, Joined, Left, Restarted
+from parties.cluster import DEALER, Cluster
+from parties.events import Arrived, Down, Event, Instruction, Keep, Pump, Say, Send, Tell, Tick, Up, Write, Written
+from parties.liveness import Sign
 from parties.mesh import Gone, Mesh, Packet, Reached
+from parties.network import dials
 from parties.version import VERSION
-from parties.wire import BadMessage, Message, Type, decode, encode, split
+from parties.watch import Alarm, Alive, Lost, Watch
+from parties.wire import Message, Type
 
 __all__ = ["Actor", "Brain"]
 
-_PROBE_SECONDS = 0.1
-_UNANSWERED = 8  # pings to a peer that is busy; more would fill its queue
 _RETRY_SECONDS = 0.002
 _QUEUE_BYTES = 8 << 20  # above this, a brain that could go on dealing has to wait
 
@@ -42,89 +45,78 @@ class Brain(Protocol):
     def pumping(self) -> bool:
         """Whether it wants a Pump."""
 
+    @property
+    def sign(self) -> Sign:
+        """How far it has come, for the others."""
+
     def handle(self, event: Event) -> Iterator[Instruction]:
         """What to do about an event."""
 
 
-class _Queue:
-    """What waits to be sent to one actor."""
-
-    def __init__(self) -> None:
-        self.messages: deque[Message] = deque()
-        self.size = 0
-
-    def push(self, message: Message) -> None:
-        self.messages.append(message)
-        self.size += message.payload + 256
-
-    def pop(self) -> None:
-        self.size -= self.messages.popleft().payload + 256
-
-    def clear(self) -> None:
-        self.messages.clear()
-        self.size = 0
-
-
 class Actor:
-    """One actor's body. `say`: public lines; `tell`: lines for the owner of the data; `keep`: its own results."""
+    """One actor's body.
+
+    incarnation: the number of this process, the same on both planes. watch: its control plane. home: durable state, for
+    brains that write. `say`: public lines; `tell`: lines for the owner of the data; `keep`: its own results.
+    """
 
     def __init__(
         self,
         mesh: Mesh,
         brain: Brain,
         cluster: Cluster,
+        incarnation: int,
+        watch: Watch,
         *,
+        home: Any = None,
         say: Callable[[str], None] = lambda _: None,
         tell: Callable[[str], None] = lambda _: None,
         keep: Callable[[str, Any], None] = lambda _name, _value: None,
     ) -> None:
         self.mesh = mesh
         self.brain = brain
+        self.watch = watch
         self._cluster = cluster
+        self._home = home
         self._say = say
         self._tell = tell
         self._keep = keep
-        incarnation = secrets.randbits(63)
-        peers = [i for i in cluster.actors() if i != brain.me]
-        self._links = {i: Link(brain.me, i, incarnation) for i in peers}
-        self._queues = {i: _Queue() for i in peers}
-        self._to_greet: set[int] = set()
-        self._pings = dict.fromkeys(peers, 0)
-        self._probed = 0.0
-        hello = {"name": cluster.name(brain.me), "version": VERSION, "cluster": cluster.digest()}
-        self._hello = hello
+        me = brain.me
+        hello = {"name": cluster.name(me), "version": VERSION, "cluster": cluster.digest(), "control": watch.port}
+        peers = [i for i in cluster.actors() if i != me]
+        self._channels = {i: Channel(me, i, incarnation, hello, dials=dials(me, i), prompt=i != DEALER) for i in peers}
+        self._joined: set[int] = set()
+        self._alive: set[int] = set()
+        self._written: deque[Written] = deque()
 
     # ------------------------------------------------------------------------------------------------ the loop
 
     def step(self, seconds: float) -> None:
         """Wait for something, at most so long, and deal with it."""
-        timeout = self._timeout(seconds)
-        for happening in self.mesh.poll(timeout):
-            match happening:
-                case Reached(peer):
-                    self._reached(peer)
-                case Gone(peer):
-                    self._gone(peer, "died or lost its connection")
-                case Packet(peer, parts, fresh):
-                    self._packet(peer, parts, fresh)
-        self._flush()
+        for happening in self.mesh.poll(self._timeout(seconds)):
+            self._transport(happening)
+        for news in self.watch.news():
+            self._heard(news)
         now = time.monotonic()
+        for peer, channel in self._channels.items():
+            if channel.deadline is not None and now >= channel.deadline:
+                channel.tick(now)
+                self._digest(peer)
+            if channel.ready:
+                self._flush(peer)
         if self.brain.deadline is not None and now >= self.brain.deadline:
             self.perform(self.brain.handle(Tick()))
-        if self.mesh.suspicious and now - self._probed >= _PROBE_SECONDS:
-            self._probe(now)
-        if self.brain.pumping and self._backlog < _QUEUE_BYTES:
+        if self.brain.pumping and self.backlog < _QUEUE_BYTES:
             self.perform(self.brain.handle(Pump()))
 
     def _timeout(self, seconds: float) -> float:
-        if self._to_greet or any(q.messages and self._links[p].up for p, q in self._queues.items()):
+        if any(channel.ready for channel in self._channels.values()):
             return min(seconds, _RETRY_SECONDS)
-        if self.brain.pumping and self._backlog < _QUEUE_BYTES:
+        if self.brain.pumping and self.backlog < _QUEUE_BYTES:
             return 0.0
-        wait = min(seconds, _PROBE_SECONDS) if self.mesh.suspicious else seconds
-        if self.brain.deadline is not None:
-            wait = min(wait, max(0.0, self.brain.deadline - time.monotonic()))
-        return wait
+        times = [channel.deadline for channel in self._channels.values()]
+        next_time = min((t for t in (*times, self.brain.deadline) if t is not None), default=None)
+        return seconds if next_time is None else min(seconds, max(0.0, next_time - time.monotonic()))
 
     def run(self, until: Callable[[], bool], seconds: float = 0.25) -> None:
         """Step until a condition holds."""
@@ -132,7 +124,13 @@ class Actor:
             self.step(seconds)
 
     def perform(self, instructions: Iterator[Instruction]) -> None:
-        """Do what a brain says, one by one."""
+        """Do what a brain says, one by one; what it wanted written is reported to it afterwards."""
+        self._perform(instructions)
+        while self._written:
+            self._perform(self.brain.handle(self._written.popleft()))
+        self.watch.sign = self.brain.sign
+
+    def _perform(self, instructions: Iterator[Instruction]) -> None:
         for instruction in instructions:
             match instruction:
                 case Send():
@@ -143,90 +141,121 @@ class Actor:
                     self._tell(text)
                 case Keep(name, value):
                     self._keep(name, value)
+                case Write():
+                    self._written.append(self._write(instruction))
+
+    def _write(self, w: Write) -> Written:
+        try:
+            return Written(w.token, w.record.apply(self._home))
+        except MpcError as error:
+            return Written(w.token, None, str(error))
+        except OSError as error:
+            return Written(w.token, None, error.strerror or type(error).__name__)
+
+    def close(self, seconds: float) -> None:
+        """Say goodbye to everybody, give last words so long to arrive, and close."""
+        for peer in self._joined:
+            self._channels[peer].send(Message(Type.BYE, self.brain.me, peer))
+        self.drain(seconds)
+        self.watch.close(min(seconds, 0.2))
+        self.mesh.close(min(seconds, 0.2))
 
     def drain(self, seconds: float) -> None:
-        """Give queued last words a moment."""
+        """Until every actor that is there has acknowledged what it was sent, at most so long; nothing is answered."""
         end = time.monotonic() + seconds
-        while self._backlog and time.monotonic() < end:
-            self._flush()
-            time.sleep(_RETRY_SECONDS)
+        while time.monotonic() < end and any(self._channels[p].unacknowledged for p in self._joined):
+            for happening in self.mesh.poll(_RETRY_SECONDS):
+                self._transport(happening, heed=False)
+            for peer in self._channels:
+                self._flush(peer)
 
     # ------------------------------------------------------------------------------------------------- sending
 
     @property
-    def _backlog(self) -> int:
-        return sum(q.size for q in self._queues.values())
+    def backlog(self) -> int:
+        """Bytes that wait to be sent."""
+        return sum(channel.unsent for channel in self._channels.values())
 
     def _send(self, s: Send) -> None:
-        message = Message(s.type, self.brain.me, s.to, s.session, s.step, s.meta, tuple(s.frames))
-        queue = self._queues[s.to]
-        for piece in split(message):
-            if queue.messages or not self._links[s.to].up or not self._post(piece):
-                queue.push(piece)
+        m = Message(s.type, self.brain.me, s.to, s.session, s.step, s.meta, tuple(s.frames))
+        self._channels[s.to].send(m)
+        self._flush(s.to)
+        if s.type is Type.ABORT and s.meta["final"]:
+            self.watch.alarm(m)
 
-    def _post(self, message: Message) -> bool:
-        link = self._links[message.dst]
-        if self.mesh.send(message.dst, encode(link.stamp(message))):
-            return True
-        link.unstamp()
-        return False
-
-    def _flush(self) -> None:
-        for peer in list(self._to_greet):
-            if self._post(Message(Type.HELLO, self.brain.me, peer, meta=self._hello)):
-                self._to_greet.discard(peer)
-        for peer, queue in self._queues.items():
-            if not self._links[peer].up:
-                continue
-            while queue.messages and self._post(queue.messages[0]):
-                queue.pop()
-
-    def _probe(self, now: float) -> None:
-        """Some caller vanished; which one is noticed by sending to it."""
-        self._probed = now
-        for peer in self.mesh.callers():
-            if self._links[peer].up and not self._queues[peer].messages and self._pings[peer] < _UNANSWERED:
-                self._pings[peer] += self._post(Message(Type.PING, self.brain.me, peer))
+    def _flush(self, peer: int) -> None:
+        self._channels[peer].flush(lambda parts: self.mesh.send(peer, parts))
 
     # ----------------------------------------------------------------------------------------------- receiving
 
-    def _reached(self, peer: int) -> None:
-        self._gone(peer, "lost its connection")
-        self._to_greet.add(peer)
+    def _transport(self, happening: Reached | Gone | Packet, *, heed: bool = True) -> None:
+        channel = self._channels[happening.peer]
+        match happening:
+            case Reached():
+                channel.connected()
+            case Gone():
+                channel.disconnected()
+            case Packet(_, parts, fresh):
+                if fresh:
+                    channel.connected()
+                channel.receive(parts, time.monotonic())
+        if heed:
+            self._digest(happening.peer)
+        if channel.ready:
+            self._flush(happening.peer)
 
-    def _gone(self, peer: int, reason: str) -> None:
-        link, was_up = self._links[peer], self._links[peer].up
-        link.reset()
-        self._pings[peer] = 0
-        if was_up:
-            self._queues[peer].clear()
-            self.perform(self.brain.handle(Down(peer, reason)))
+    def _digest(self, peer: int) -> None:
+        """What a channel has to say, in order."""
+        channel = self._channels[peer]
+        while channel.events:
+            match channel.events.popleft():
+                case Delivered(message):
+                    self.perform(self.brain.handle(Arrived(message)))
+                case Joined(port):
+                    self.watch.joined(peer, port)
+                    self._there(peer, joined=True)
+                case Restarted():
+                    self._lost(peer, "restarted")
+                case Broken(reason):
+                    self._lost(peer, reason)
+                case Left():
+                    self._lost(peer, "stopped")
 
-    def _packet(self, peer: int, parts: list[Any], fresh: bool) -> None:
-        link = self._links[peer]
-        if fresh:
-            self._gone(peer, "restarted or reconnected")
-        try:
-            message = decode(parts)
-            whole = link.accept(message)
-        except BadMessage as error:
-            self._gone(peer, f"sent a malformed message ({error})")
-            return
-        if whole is None:
-            return
-        if whole.type is Type.HELLO:
-            self._post(Message(Type.WELCOME, self.brain.me, peer, meta=self._hello))
-            self._up(peer)
-        elif whole.type is Type.WELCOME:
-            self._up(peer)
-        elif whole.type is Type.PING:
-            self._send(Send(peer, Type.PONG))
-        elif whole.type is Type.PONG:
-            self._pings[peer] = 0
-        else:
-            self.perform(self.brain.handle(Arrived(whole)))
+    def _heard(self, news: Alive | Lost | Alarm) -> None:
+        match news:
+            case Alive(peer):
+                self._there(peer, alive=True)
+            case Lost(peer, reason):
+                self._alive.discard(peer)
+                self._down(peer, reason)
+            case Alarm(message):
+                self.perform(self.brain.handle(Arrived(message)))
 
-    def _up(self, peer: int) -> None:
-        self._links[peer].up = True
-        self.perform(self.brain.handle(Up(peer)))
-        self._flush()
+    def _there(self, peer: int, *, joined: bool = False, alive: bool = False) -> None:
+        """An actor is up when both planes have heard it."""
+        was = self.present(peer)
+        if joined:
+            self._joined.add(peer)
+        if alive:
+            self._alive.add(peer)
+        if not was and self.present(peer):
+            self.perform(self.brain.handle(Up(peer)))
+
+    def present(self, peer: int) -> bool:
+        """Whether an actor is up."""
+        return peer in self._joined and peer in self._alive
+
+    def _lost(self, peer: int, reason: str) -> None:
+        self._joined.discard(peer)
+        self._down(peer, reason)
+
+    def _down(self, peer: int, reason: str) -> None:
+        self.perform(self.brain.handle(Down(peer, reason)))
+
+    def trouble(self, peer: int) -> str:
+        """Why an actor is not up, in words; empty if it is."""
+        if self.present(peer):
+            return ""
+        if peer in self._joined:
+            return self.watch.trouble(peer)
+        return self.mesh.trouble(peer) or "no greeting came back"

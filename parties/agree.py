@@ -19,14 +19,19 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from mpc.prg import SEED_BYTES
 from parties.wire import BadMessage
 
-__all__ = ["PURPOSES", "Terms", "Verdict", "pair_seed", "short"]
+__all__ = ["PURPOSES", "RESUMABLE", "Terms", "Verdict", "pair_seed", "sentence", "short", "short_run"]
 
 PURPOSES = ("input", "zero")
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Everything that must be the same at every actor of a session."""
+    """Everything that must be the same at every actor of a session.
+
+    mode: `run`, or `deal` (material for later). run, attempt: the same run may be attempted again, each attempt in a
+    session of its own. epoch: the checkpoint that it goes on from, 0 for the beginning. material: the id of what was
+    dealt beforehand, empty if the dealer takes part.
+    """
 
     version: str
     format: int
@@ -37,6 +42,11 @@ class Terms:
     cluster: str
     session: str
     insecure: str
+    mode: str = "run"
+    run: str = ""
+    attempt: int = 1
+    epoch: int = 0
+    material: str = ""
 
     def digest(self) -> str:
         """SHA-256 of the canonical text."""
@@ -45,13 +55,38 @@ class Terms:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why a run ended: the actor at fault, the kind of fault, and the one sentence that everybody prints."""
+    """Why a run ended: the actor at fault, the kind of fault, and the one sentence that everybody prints.
+
+    While evidence is collected `sentence` is the reason alone; `reporter` is who gave it.
+    """
 
     origin: int
     kind: str
     sentence: str
     round: int = 0
     where: str = ""
+    reporter: int = -1
+
+
+RESUMABLE = frozenset({"dead", "stall", "stopped", "peer", "internal"})  # what may be otherwise at the next attempt
+
+
+def sentence(verdict: Verdict, reporter: str, run: str) -> str:
+    """The one line about a run that ended: who, in which round, at which line, who says so, and how to go on.
+
+    reporter: its name if it speaks of somebody else, else empty. run: the id to resume it by, empty if it cannot be.
+    """
+    text = f"run stopped: {verdict.sentence}"
+    if verdict.round and verdict.kind in RESUMABLE:
+        text += f" in round {verdict.round}"
+        text += f" ({verdict.where})" if verdict.where else ""
+    text += f"; reported by {reporter}" if reporter else ""
+    return text + (f"; resume with: privity resume {short_run(run)}" if run and verdict.kind in RESUMABLE else "")
+
+
+def short_run(run: str) -> str:
+    """The first digits of a run's id: enough to name it."""
+    return run[:10]
 
 
 def pair_seed(mine: X25519PrivateKey, theirs: bytes, agreed: str, names: tuple[str, str], purpose: str) -> bytes:

@@ -15,26 +15,30 @@ from mpc.errors import UsageError
 from mpc.memory import names_of
 from parties import keys as keyfiles
 from parties.cluster import COORDINATOR, load
+from parties.home import Home, actor_directory
 from parties.keys import NAME
 from parties.launch.local import LocalLauncher
 from parties.limits import Limits
 from parties.machinery import Machinery, insecure_label, real
 from parties.mesh import Tap
-from parties.session import OnProgress, Run, Session
+from parties.session import OnProgress, Pending, Run, Session
 
-__all__ = ["OnProgress", "Run", "Session", "connect", "local", "real_machinery"]
+__all__ = ["OnProgress", "Pending", "Run", "Session", "connect", "local", "real_machinery"]
 
 
 def local(
     parties: int | Sequence[str] = 3,
     *,
+    state: str | Path | None = None,
     entropy: int | None = None,
     limits: Limits | None = None,
     on_send: Tap | None = None,
 ) -> Session:
     """Start parties and a dealer on this machine, each a process of its own: `with parties.local(3) as ps:`.
 
-    parties: how many (alice, bob, carol ...), or their names. entropy: a seed for the deterministic entropy of
+    parties: how many (alice, bob, carol ...), or their names. state: a directory where each of them keeps what outlives
+    its process: checkpoints, kept secrets, stored material, its ledger and journal; without one it is gone with the
+    session, and so is what could be resumed. entropy: a seed for the deterministic entropy of
     `mpc.testing`, which makes the session insecure and is part of every digest; leave it out. Raises UsageError for
     fewer than two parties or bad names, PeerError if a process does not start.
     """
@@ -43,13 +47,14 @@ def local(
     names = _checked(names_of(parties))
     insecure = insecure_label(entropy)
     coordinator = keyfiles.fresh()
-    launcher = LocalLauncher(names, insecure, limits)
+    launcher = LocalLauncher(names, insecure, limits, Path(state) if state is not None else None)
     try:
         cluster = launcher.start(coordinator.public)
         return Session(
             cluster,
             coordinator,
             real_machinery(),
+            home=Home.open(actor_directory("coordinator", None, launcher.state), "coordinator"),
             catalog=catalog,
             launcher=launcher,
             insecure=insecure,
@@ -84,12 +89,14 @@ def connect(
     *,
     name: str = "coordinator",
     key: str | Path | None = None,
+    state: str | Path | None = None,
     limits: Limits | None = None,
     on_send: Tap | None = None,
 ) -> Session:
     """Coordinate parties that were started on their own hosts (`privity party`, `privity dealer`).
 
     cluster: the cluster TOML. key: the coordinator's secret key, `NAME.secret` beside the cluster file unless given.
+    state: the directory for what outlives this process (default: $PRIVITY_STATE, or privity under $XDG_STATE_HOME).
     Raises UsageError for a bad file or a key that the cluster does not name; unreachable parties are named by `run`.
     """
     from protocols import catalog
@@ -99,4 +106,7 @@ def connect(
     pair = keyfiles.load_secret(Path(key) if key is not None else path.parent / f"{name}.secret")
     if pair.public != members.member(COORDINATOR).public:
         raise UsageError(f"{path}: the coordinator's public key is another one than that of the key given")
-    return Session(members, pair, real_machinery(), catalog=catalog, limits=limits, on_send=on_send)
+    root = Path(state) if state is not None else None
+    me = members.coordinator.name
+    home = Home.open(actor_directory(me, members.digest(), root), me)
+    return Session(members, pair, real_machinery(), home=home, catalog=catalog, limits=limits, on_send=on_send)

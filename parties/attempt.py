@@ -10,9 +10,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from mpc.exchange import Array, Draw, Exchange, Frame
+from mpc.exchange import Array, Draw, Exchange, Frame, Save
 from mpc.prg import SEED_BYTES, PartyEntropy, fresh_entropy, party_entropy
-from parties.agree import PURPOSES, Terms, pair_seed
+from parties.agree import PURPOSES, Terms, Verdict, pair_seed
 from parties.cluster import DEALER
 from parties.machinery import Engine, randomness
 from parties.wire import BadMessage, Buffer, Message, unpack_arrays
@@ -25,6 +25,7 @@ class Stage(Enum):
 
     READY = auto()
     STOCKING = auto()
+    STARTING = auto()
     RUNNING = auto()
     DONE = auto()
     STOPPED = auto()
@@ -41,6 +42,8 @@ class Attempt:
         program: Any,
         lowered: Any,
         inputs: dict[str, Any],
+        fingerprints: dict[str, str],
+        kept: dict[str, Array | None],
         names: list[str],
     ) -> None:
         cost = lowered.cost()
@@ -50,13 +53,20 @@ class Attempt:
         self.program = program
         self.lowered = lowered
         self.inputs = inputs
+        self.fingerprints = fingerprints
+        self.kept = kept
         self.stage = Stage.READY
         self.deadline: float | None = None
-        self.sentence = ""
+        self.verdict: Verdict | None = None
         self.engine: Engine | None = None
-        self.request: Exchange | Draw | None = None
+        self.request: Exchange | Draw | Save | None = None
+        self.answered = 0
         self.peers = [i for i in range(len(names)) if i != me]
-        self.go = self.stocked = self.dealt = False
+        self.go = self.stocked = self.dealt = self.reserving = self.reserved = False
+        self.seen = 0
+        self.epoch = terms.attempt << 32  # of the last checkpoint; later attempts have later epochs
+        self.held: dict[str, Array | None] = {}
+        self.held_site = -1
         self.began: float | None = None
         self.told = 0.0
         self.rounds = 0
@@ -71,6 +81,7 @@ class Attempt:
         self._pairs: dict[str, dict[int, bytes]] = {purpose: {} for purpose in PURPOSES}
         self._seeds: list[bytes] = []
         self._stock: deque[tuple[Buffer, ...]] = deque()
+        self._materials: dict[int, bytes] = {}
         self._uncredited = [0, 0]
         self._dealer_room = int(cost.dealt_bytes[names[me]])
         self._parked: dict[int, dict[int, tuple[Buffer, ...]]] = {i: {} for i in self.peers}
@@ -105,9 +116,31 @@ class Attempt:
         self._seeds = [raw[i : i + SEED_BYTES] for i in range(0, len(raw), SEED_BYTES)]
 
     @property
+    def seeds(self) -> list[bytes]:
+        """Every key that this attempt draws from and that is here already."""
+        return [*self._seeds, *(seed for by_peer in self._pairs.values() for seed in by_peer.values())]
+
+    @property
     def keyed(self) -> bool:
         """Whether every seed is there."""
-        return bool(self._seeds) and len(self._pairs["input"]) == len(self.peers)
+        return bool(self._seeds) and self.paired
+
+    @property
+    def paired(self) -> bool:
+        """Whether every peer has sent its key."""
+        return len(self._pairs["input"]) == len(self.peers)
+
+    def keyed_with(self, material: bytes) -> bool:
+        """Whether every seed is there, or will come from stored material."""
+        return self.paired if material else self.keyed
+
+    def add_material(self, peer: int, record: bytes) -> None:
+        """What a peer is about to use: (id, hash) of its material must be this party's own."""
+        self._materials[peer] = record
+
+    def disagreeing(self, mine: bytes) -> list[int]:
+        """The peers whose material is not the other half of this party's."""
+        return [peer for peer, theirs in sorted(self._materials.items()) if theirs != mine]
 
     def missing_key(self) -> int:
         """An actor that owes a key or material."""
@@ -126,11 +159,19 @@ class Attempt:
         """The next correction, in the dealer's order."""
         if m.step != (self.corrections + 1) & 0xFFFFFFFF or self.dealt:
             raise BadMessage("a correction out of order")
+        self.put_in_stock(m.frames)
+
+    def put_in_stock(self, frames: tuple[Buffer, ...]) -> None:
+        """A correction, from the dealer or from this party's store."""
         self.corrections += 1
-        self.dealt_bytes += m.payload
+        self.dealt_bytes += sum(len(f) for f in frames)
         if self.dealt_bytes > self._dealer_room:
             raise BadMessage("more material than the program draws")
-        self._stock.append(m.frames)
+        self._stock.append(frames)
+
+    def material(self) -> tuple[bytes, list[tuple[Buffer, ...]]]:
+        """All that the dealer gave for later: seeds and corrections in order."""
+        return b"".join(self._seeds), list(self._stock)
 
     def park(self, m: Message) -> None:
         """A peer's arrays for an exchange that this party may not have reached yet."""
@@ -219,6 +260,8 @@ class Attempt:
         self.engine = None
         self.request = None
         self.inputs = {}
+        self.kept = {}
+        self.held = {}
         self._seeds = []
         self._pairs = {purpose: {} for purpose in PURPOSES}
         self._stock.clear()

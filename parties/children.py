@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     port = mesh.listen("tcp://127.0.0.1:*", {})
     launcher.tell("listening", port=port, public=pair.public)
     serve = _party if argv[0] == "party" else _dealer
-    serve(launcher, mesh, config, *argv[1:])
+    serve(launcher, mesh, pair, config, *argv[1:])
     return 0
 
 
@@ -73,9 +73,11 @@ def _machinery() -> Any:
     return real(suites)
 
 
-def _party(launcher: _Launcher, mesh: Any, config: dict[str, Any], name: str) -> None:
+def _party(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str, Any], name: str) -> None:
     from parties import cluster as clusters
+    from parties.body import Body
     from parties.data import read_csv
+    from parties.home import Home, actor_directory
     from parties.limits import Limits
     from parties.party import PartyBrain
     from parties.store import Store
@@ -84,6 +86,8 @@ def _party(launcher: _Launcher, mesh: Any, config: dict[str, Any], name: str) ->
     store = Store(name, read_csv)
     cluster = clusters.parse(launcher.next()[0]["cluster"])
     me = cluster.index(name)
+    limits = Limits(**config["limits"])
+    body = Body(mesh, pair, cluster, me, limits)
     brain = PartyBrain(
         me,
         cluster,
@@ -91,40 +95,38 @@ def _party(launcher: _Launcher, mesh: Any, config: dict[str, Any], name: str) ->
         machinery,
         time.monotonic,
         insecure=config["insecure"],
-        limits=Limits(**config["limits"]),
-        trouble=mesh.trouble,
+        limits=limits,
+        trouble=body.trouble,
+        heard=body.heard,
         memory=harden.peak_rss,
     )
-    _join(launcher, mesh, brain, cluster, store)
+    home = Home.open(actor_directory(name, None, Path(config["state"])), name)
+    _join(launcher, body, brain, store, home)
 
 
-def _dealer(launcher: _Launcher, mesh: Any, config: dict[str, Any]) -> None:
+def _dealer(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str, Any]) -> None:
     from parties import cluster as clusters
+    from parties.body import Body
     from parties.dealer import DealerBrain
     from parties.limits import Limits
 
     machinery = _machinery()
     cluster = clusters.parse(launcher.next()[0]["cluster"])
     limits = Limits(**config["limits"])
+    body = Body(mesh, pair, cluster, clusters.DEALER, limits)
     brain = DealerBrain(cluster, machinery, time.monotonic, insecure=config["insecure"], limits=limits)
-    _join(launcher, mesh, brain, cluster, None)
+    _join(launcher, body, brain, None, None)
 
 
-def _join(launcher: _Launcher, mesh: Any, brain: Any, cluster: Any, store: Any) -> None:
-    from parties.actor import Actor
-    from parties.network import allowed, dial
-
-    mesh.allow(allowed(cluster, brain.me))
+def _join(launcher: _Launcher, body: Any, brain: Any, store: Any, home: Any) -> None:
     launcher.tell("ready")
     launcher.next()
-    actor = Actor(
-        mesh,
+    actor = body.inhabit(
         brain,
-        cluster,
+        home=home,
         say=lambda text: launcher.tell("say", text=text),
         tell=lambda text: launcher.tell("owner", text=text),
     )
-    dial(mesh, cluster, brain.me)
     threading.Thread(target=_offers, args=(launcher, store), name="offers", daemon=True).start()
     while True:
         actor.step(0.25)

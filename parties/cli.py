@@ -1,4 +1,4 @@
-"""The command `privity`: run, plan, check, show, catalog, keygen, party, dealer.
+"""The command `privity`: run, plan, check, show, catalog, keygen, party, dealer, journal.
 
 Standard output has the answer, and under --json one JSON object and nothing else; progress and errors go to standard
 error, an error as one line. Heavy imports stand inside the commands, so that `privity --help` answers at once.
@@ -289,6 +289,29 @@ def dealer(cluster: Path, key: Path | None) -> int:
     from parties.launch.hosts import serve_dealer
 
     return serve_dealer(cluster, key or cluster.parent / "dealer.secret")
+
+
+@cli.command()
+@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Instead of $PRIVITY_STATE.")
+@click.option("--party", metavar="NAME", help="Whose journal; every actor's of this world if left out.")
+@click.option("--cluster", type=click.Path(path_type=Path), metavar="FILE", help="Of this cluster; else of local runs.")
+@click.option("--run", metavar="PREFIX", help="Entries of one run only: the beginning of its id.")
+@click.option("--head", metavar="N:HASH", help="A head kept from earlier, which must still be there.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def journal(
+    state: Path | None, party: str | None, cluster: Path | None, run: str | None, head: str | None, as_json: bool
+) -> int:
+    """Print what was revealed to whom, and verify the chain.
+
+    Exit 1 names the first entry that does not fit.
+    """
+    from parties.cluster import load
+    from parties.home.reading import journal_report, journals
+
+    found = journals(state, load(cluster).digest() if cluster else None, party, run, head)
+    ok = all(one["ok"] for one in found)
+    _say(as_json, {"command": "journal", "ok": ok, "journals": found}, lambda: journal_report(found))
+    return 0 if ok else 1
 
 
 # --- the boundary: every error becomes one line and an exit code -----------------------------------------------------

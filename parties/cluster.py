@@ -12,6 +12,7 @@
     [[party]]
     name = "alice"
     address = "alice.example.org:7001"
+    control = "alice.example.org:7101"  # for signs of life; without it a free port, which a firewall has to let through
     public = "..."
 
 There is no insecure option. The hash of the content is part of every session, so two different files never talk.
@@ -40,16 +41,21 @@ COORDINATOR = 0xFFFF
 _RESERVED = ("coordinator", "dealer", "everyone")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _MOST_PARTIES = 64
+_PLACE = {"address", "public", "bind", "control"}
 
 
 @dataclass(frozen=True)
 class Member:
-    """One actor: name, `host:port` where it listens (the coordinator listens nowhere), public key, own bind address."""
+    """One actor: name, `host:port` where it listens (the coordinator listens nowhere), public key, own bind address.
+
+    control: where it listens for signs of life and verdicts; empty: a port of the system's choice, told in greetings.
+    """
 
     name: str
     address: str
     public: str
     bind: str = ""
+    control: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,9 @@ class Cluster:
         content = {
             "format": FORMAT,
             "receives": self.receives,
-            "members": [[m.name, m.address, m.public, m.bind] for m in (*self.parties, self.dealer, self.coordinator)],
+            "members": [
+                [m.name, m.address, m.public, m.bind, m.control] for m in (*self.parties, self.dealer, self.coordinator)
+            ],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -131,7 +139,7 @@ def parse(text: str, source: str = "cluster file") -> Cluster:
     if len(tables) > _MOST_PARTIES:
         raise UsageError(f"{source}: at most {_MOST_PARTIES} parties")
     parties = tuple(_party(source, f"[[party]] {i + 1}", t) for i, t in enumerate(tables))
-    dealer = _table(source, "[dealer]", content.get("dealer"), {"address", "public", "bind"})
+    dealer = _table(source, "[dealer]", content.get("dealer"), _PLACE)
     coordinator = _table(source, "[coordinator]", content.get("coordinator"), {"name", "public", "receives"})
     receives = coordinator.get("receives", True)
     if not isinstance(receives, bool):
@@ -157,8 +165,9 @@ def write(cluster: Cluster) -> str:
 
 
 def _lines(member: Member) -> list[str]:
-    bind = [f'bind = "{member.bind}"'] if member.bind else []
-    return [f'address = "{member.address}"', f'public = "{member.public}"', *bind]
+    more = {"bind": member.bind, "control": member.control}
+    lines = [f'{key} = "{value}"' for key, value in more.items() if value]
+    return [f'address = "{member.address}"', f'public = "{member.public}"', *lines]
 
 
 def _coordinator_name(source: str, fields: dict[str, Any]) -> str:
@@ -182,7 +191,7 @@ def _table(source: str, where: str, table: object, known: set[str]) -> dict[str,
 
 
 def _party(source: str, where: str, table: object) -> Member:
-    fields = _table(source, where, table, {"name", "address", "public", "bind"})
+    fields = _table(source, where, table, {"name", *_PLACE})
     name = fields.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name) or name in _RESERVED:
         raise UsageError(
@@ -199,12 +208,12 @@ def _key(source: str, where: str, fields: dict[str, Any]) -> str:
     return str(public)
 
 
-def _place(source: str, where: str, fields: dict[str, Any]) -> tuple[str, str, str]:
-    address, bind = fields.get("address"), fields.get("bind", "")
-    for key, value in (("address", address), ("bind", bind)):
-        if (key, value) != ("bind", "") and not is_address(value):
+def _place(source: str, where: str, fields: dict[str, Any]) -> tuple[str, str, str, str]:
+    given = {"address": fields.get("address"), "bind": fields.get("bind", ""), "control": fields.get("control", "")}
+    for key, value in given.items():
+        if (key == "address" or value != "") and not is_address(value):
             raise UsageError(f"{source}: {where} {key} must be host:port, as alice.example.org:7001 or [::1]:7001")
-    return str(address), _key(source, where, fields), str(bind)
+    return str(given["address"]), _key(source, where, fields), str(given["bind"]), str(given["control"])
 
 
 def is_address(value: object) -> bool:
@@ -225,7 +234,7 @@ def is_address(value: object) -> bool:
 
 def _distinct(source: str, cluster: Cluster) -> None:
     members = [*cluster.parties, cluster.dealer, cluster.coordinator]
-    for what in ("name", "address", "public"):
+    for what in ("name", "address", "control", "public"):
         seen: dict[str, str] = {}
         for member in members:
             value = getattr(member, what)

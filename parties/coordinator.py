@@ -1,26 +1,29 @@
 """The brain of the coordinator: asks for schemas, has a program prepared, starts it, collects results, gives verdicts.
 
 It ships program text, never code, and sees public schemas, digests, round numbers, and the results revealed to it.
-Evidence is ranked: what an actor says of itself, what the coordinator saw itself, hearsay; the verdict goes to all.
+Several runs may be on at once. Evidence is ranked: what an actor says of itself, what the coordinator saw itself,
+hearsay; the verdict goes to all, in one sentence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parties.agree import Terms, Verdict, short
+from parties.agree import Terms, Verdict, sentence, short
 from parties.cluster import COORDINATOR, DEALER, Cluster
 from parties.events import Arrived, Down, Event, Instruction, Send, Tick, Up
 from parties.limits import Limits
+from parties.liveness import Sign
 from parties.values import pack_values, unpack_values
 from parties.version import FORMAT
 from parties.wire import BadMessage, Message, Type, pack, unpack
 
-__all__ = ["Answer", "CoordinatorBrain", "Outcome", "columns_of"]
+__all__ = ["Answer", "CoordinatorBrain", "Following", "Outcome", "columns_of"]
 
 Steps = Iterator[Instruction]
+_SELF, _SEEN, _HEARSAY, _STALL = range(4)  # how far evidence is believed: the lowest rank wins
 
 
 @dataclass(frozen=True)
@@ -35,53 +38,78 @@ class Answer:
 
 @dataclass
 class Outcome:
-    """What a finished run left at the coordinator."""
+    """What a finished run left at the coordinator. material: the id of what was dealt for later, if that was it."""
 
     results: dict[str, Any] = field(default_factory=dict)
     measures: dict[str, dict[str, Any]] = field(default_factory=dict)
     preprocessing_seconds: float = 0.0
+    material: str = ""
 
 
 @dataclass
-class _Session:
+class Following:
+    """One attempt, as the coordinator sees it. It ends with an outcome or a verdict.
+
+    committed: epoch and step of the last checkpoint that every party has written. troubles: about checkpoints that some
+    party could not write.
+    """
+
     id: bytes
     terms: Terms
+    actors: list[int]
+    outcome: Outcome | None = None
+    verdict: Verdict | None = None
+    committed: tuple[int, int] | None = None
+    troubles: list[str] = field(default_factory=list)
     ready: set[int] = field(default_factory=set)
     stocked: dict[int, bool] = field(default_factory=dict)
     done: dict[int, dict[str, Any]] = field(default_factory=dict)
-    rounds: dict[int, int] = field(default_factory=dict)
+    rounds: dict[int, tuple[int, str]] = field(default_factory=dict)
+    saved: dict[int, set[int]] = field(default_factory=dict)
     started: float = 0.0
     went: float | None = None
     dealing: float | None = None
+    material: str = ""
     evidence: list[tuple[int, Verdict]] = field(default_factory=list)
+    deadline: float | None = None
+
+    @property
+    def parties(self) -> list[int]:
+        """The computing parties among its actors."""
+        return [a for a in self.actors if a != DEALER]
+
+    @property
+    def furthest(self) -> tuple[int, str]:
+        """The latest round that a party has told of, and its line."""
+        return max(self.rounds.values(), default=(0, ""))
 
 
 class CoordinatorBrain:
-    """The coordinator of one cluster; one run at a time."""
+    """The coordinator of one cluster. `heard`: an actor's last sign of life."""
 
-    def __init__(self, cluster: Cluster, clock: Callable[[], float], limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Callable[[], float],
+        limits: Limits | None = None,
+        heard: Callable[[int], Sign] = lambda _: Sign(),
+    ) -> None:
         self.me = COORDINATOR
         self.pumping = False
-        self.deadline: float | None = None
+        self.sign = Sign()
         self.connected: set[int] = set()
         self.answers: dict[int, Answer] = {}
-        self.outcome: Outcome | None = None
-        self.verdict: Verdict | None = None
+        self.sessions: dict[bytes, Following] = {}
         self._asked = 0
         self._cluster = cluster
         self._clock = clock
         self._limits = limits or Limits()
-        self._session: _Session | None = None
+        self._heard = heard
 
     @property
-    def actors(self) -> list[int]:
-        """Everybody but the coordinator."""
-        return [*range(len(self._cluster.parties)), DEALER]
-
-    @property
-    def round(self) -> int:
-        """The latest round that a party has told of."""
-        return max(self._session.rounds.values(), default=0) if self._session else 0
+    def deadline(self) -> float | None:
+        """When evidence has to become a verdict."""
+        return min((s.deadline for s in self.sessions.values() if s.deadline is not None), default=None)
 
     # --------------------------------------------------------------------------------------------- what is asked
 
@@ -90,28 +118,31 @@ class CoordinatorBrain:
         self._asked += 1
         return self._asked, Send(peer, kind, meta={"ask": self._asked, **meta})
 
-    def begin(self, session: bytes, terms: Terms, text: str, bound: dict[int, dict[str, str]]) -> Steps:
+    def follow(self, session: bytes, terms: Terms) -> Following:
+        """A new attempt; `begin` starts it. Without a dealer if its material was dealt before."""
+        parties = range(len(self._cluster.parties))
+        actors = [*parties] if terms.material else [*parties, DEALER]
+        self.sessions[session] = Following(session, terms, actors)
+        return self.sessions[session]
+
+    def begin(self, s: Following, text: str, bound: dict[int, dict[str, str]]) -> Steps:
         """Have every actor prepare a program. `bound`: for each party, which of its data is which input."""
-        self.outcome = self.verdict = None
-        self._session = _Session(session, terms)
+        t = s.terms
         meta = {
-            "version": terms.version,
-            "format": FORMAT,
-            "suite": terms.suite,
-            "cluster": terms.cluster,
-            "insecure": terms.insecure,
-        }
-        for peer in self.actors:
+            "version": t.version, "format": FORMAT, "suite": t.suite, "cluster": t.cluster, "insecure": t.insecure,
+            "mode": t.mode, "run": t.run, "attempt": t.attempt, "epoch": t.epoch, "material": t.material,
+        }  # fmt: skip
+        for peer in s.actors:
             frames = (pack(bound.get(peer, {})), text.encode())
-            yield Send(peer, Type.PREPARE, session, meta=meta, frames=frames)
-        for peer in self.actors:
+            yield Send(peer, Type.PREPARE, s.id, meta=meta, frames=frames)
+        for peer in s.actors:
             if peer not in self.connected:
-                self._accuse(peer, f"{self._cluster.call(peer)} is not connected")
+                self._accuse(s, peer, "is not connected")
 
     def stop(self, reason: str) -> Steps:
-        """The person at the coordinator ends the run."""
-        if self._session is not None:
-            yield from self._judge(Verdict(COORDINATOR, "stopped", f"run stopped: {reason}"))
+        """The person at the coordinator ends every run."""
+        for s in list(self.sessions.values()):
+            yield from self._judge(s, Verdict(COORDINATOR, "stopped", reason))
 
     # --------------------------------------------------------------------------------------------- what happens
 
@@ -122,22 +153,24 @@ class CoordinatorBrain:
                 self.connected.add(peer)
             case Down(peer, reason):
                 self.connected.discard(peer)
-                if self._session is not None and not (peer == DEALER and self._session.dealing is not None):
-                    self._accuse(peer, f"{self._cluster.call(peer)} {reason}")
+                for s in self.sessions.values():
+                    if peer in s.actors and not (peer == DEALER and s.dealing is not None):
+                        self._accuse(s, peer, reason)
             case Arrived(message):
                 yield from self._arrived(message)
             case Tick():
-                yield from self._tick()
+                for s in list(self.sessions.values()):
+                    yield from self._tick(s)
             case _:
                 return
 
     def _arrived(self, m: Message) -> Steps:
-        if m.type in {Type.SCHEMA, Type.LABELS} or (m.type is Type.REFUSED and m.meta["ask"] >= 0):
+        if m.type in {Type.SCHEMA, Type.LABELS, Type.HOLDS} or (m.type is Type.REFUSED and m.meta["ask"] >= 0):
             refused, kind = (m.meta["reason"], m.meta["kind"]) if m.type is Type.REFUSED else ("", "")
             self.answers[m.meta["ask"]] = Answer(m.src, m, refused, kind)
             return
-        s = self._session
-        if s is None or m.session != s.id:
+        s = self.sessions.get(m.session)
+        if s is None or m.src not in s.actors:
             return
         handler = _CONVERSATION.get(m.type)
         try:
@@ -146,9 +179,9 @@ class CoordinatorBrain:
             yield from handler(self, s, m)
         except BadMessage as error:
             reason = f"{self._cluster.call(m.src)} sent a bad message ({error})"
-            yield from self._judge(Verdict(m.src, "peer", f"run stopped: {reason}"))
+            yield from self._judge(s, Verdict(m.src, "peer", reason))
 
-    def _ready(self, s: _Session, m: Message) -> Steps:
+    def _ready(self, s: Following, m: Message) -> Steps:
         mine = s.terms
         for what, theirs, ours in (
             ("version", m.meta["version"], mine.version),
@@ -158,50 +191,67 @@ class CoordinatorBrain:
         ):
             if theirs != ours:
                 who = self._cluster.name(m.src)
-                text = f"run refused: {who} has {what} {theirs}, the coordinator {ours}; nothing was shared"
-                yield from self._judge(Verdict(m.src, "peer", text))
+                text = f"{who} has {what} {theirs}, the coordinator {ours}; nothing was shared"
+                yield from self._refuse(s, Verdict(m.src, "peer", text))
                 return
         s.ready.add(m.src)
-        if len(s.ready) == len(self.actors):
+        if len(s.ready) == len(s.actors):
             s.started = self._clock()
-            for peer in self.actors:
+            for peer in s.actors:
                 yield Send(peer, Type.START, s.id, meta={"agreed": mine.digest()})
 
-    def _refused(self, _s: _Session, m: Message) -> Steps:
-        text = f"run refused: {self._cluster.name(m.src)}: {m.meta['reason']}"
-        yield from self._judge(Verdict(m.src, m.meta["kind"], text))
+    def _refused(self, s: Following, m: Message) -> Steps:
+        text = f"{self._cluster.name(m.src)}: {m.meta['reason']}"
+        yield from self._refuse(s, Verdict(m.src, m.meta["kind"], text))
 
-    def _dealt(self, s: _Session, m: Message) -> Steps:
+    def _dealt(self, s: Following, m: Message) -> Steps:
+        if m.src != DEALER:
+            raise BadMessage("the dealer's word from a party")
         s.dealing = m.meta["seconds"]
+        s.material = bytes(m.frames[0]).hex() if m.frames else ""
         yield from self._go(s)
 
-    def _stocked(self, s: _Session, m: Message) -> Steps:
+    def _stocked(self, s: Following, m: Message) -> Steps:
         s.stocked[m.src] = m.meta["complete"]
         yield from self._go(s)
 
-    def _go(self, s: _Session) -> Steps:
-        parties = sum(peer != DEALER for peer in s.stocked)
-        everything = parties == len(self._cluster.parties) and s.dealing is not None
-        if s.went is None and (everything or DEALER in s.stocked):
+    def _go(self, s: Following) -> Steps:
+        everything = all(p in s.stocked for p in s.parties) and (s.dealing is not None or DEALER not in s.actors)
+        if s.went is None and s.terms.mode == "run" and (everything or DEALER in s.stocked):
             s.went = self._clock()
-            for peer in range(len(self._cluster.parties)):
+            for peer in s.parties:
                 yield Send(peer, Type.GO, s.id)
 
-    def _progress(self, s: _Session, m: Message) -> Steps:
-        s.rounds[m.src] = max(m.step, s.rounds.get(m.src, 0))
+    def _progress(self, s: Following, m: Message) -> Steps:
+        s.rounds[m.src] = max((m.step, m.meta["where"]), s.rounds.get(m.src, (0, "")))
         return iter(())
 
-    def _done(self, s: _Session, m: Message) -> Steps:
+    def _saved(self, s: Following, m: Message) -> Steps:
+        """A checkpoint counts when every party has written it; only then may older ones go."""
+        epoch, step = m.meta["epoch"], m.meta["iteration"]
+        if m.meta["reason"]:
+            name = self._cluster.name(m.src)
+            s.troubles.append(f"the checkpoint before step {step} could not be written at {name}: {m.meta['reason']}")
+            return
+        there = s.saved.setdefault(epoch, set())
+        there.add(m.src)
+        if there == set(s.parties):
+            s.committed = (epoch, step)
+            del s.saved[epoch]
+            for peer in s.parties:
+                yield Send(peer, Type.COMMIT, s.id, meta={"epoch": epoch})
+
+    def _done(self, s: Following, m: Message) -> Steps:
         content = unpack_values(m.frames)
         results, measures = content.get("results"), content.get("measures")
         if not isinstance(results, dict) or not isinstance(measures, dict) or content.keys() != {"results", "measures"}:
             raise BadMessage("results of another form")
-        s.rounds[m.src] = m.step
+        s.rounds[m.src] = (m.step, "")
         s.done[m.src] = {"results": results, "measures": measures}
-        if len(s.done) == len(self._cluster.parties):
+        if len(s.done) == len(s.parties):
             yield from self._conclude(s)
 
-    def _conclude(self, s: _Session) -> Steps:
+    def _conclude(self, s: Following) -> Steps:
         results: dict[str, Any] = {}
         seen: dict[str, tuple[int, bytes]] = {}
         for peer in sorted(s.done):
@@ -210,66 +260,79 @@ class CoordinatorBrain:
                 first, expected = seen.setdefault(name, (peer, raw))
                 if raw != expected:
                     names = f"{self._cluster.name(first)} and {self._cluster.name(peer)}"
-                    text = f"run stopped: {names} report different values of {name!r}"
-                    yield from self._judge(Verdict(peer, "peer", text))
+                    text = f"{names} report different values of {name!r}"
+                    yield from self._judge(s, Verdict(peer, "peer", text))
                     return
                 results[name] = value
         measures = {self._cluster.name(p): s.done[p]["measures"] for p in sorted(s.done)}
         waited = (s.went or s.started) - s.started
-        self.outcome = Outcome(results, measures, max(waited, s.dealing or 0.0))
-        for peer in self.actors:
-            yield Send(peer, Type.BYE, s.id)
-        self._session, self.deadline = None, None
+        s.outcome = Outcome(results, measures, max(waited, s.dealing or 0.0), s.material)
+        yield from self._over(s, Type.END)
 
     # ------------------------------------------------------------------------------------------------ verdicts
 
-    def _abort(self, s: _Session, m: Message) -> Steps:
+    def _abort(self, s: Following, m: Message) -> Steps:
         meta = m.meta
-        if meta["origin"] not in (*self.actors, COORDINATOR):
+        if meta["origin"] not in (*s.actors, COORDINATOR):
             raise BadMessage("an accusation of nobody")
-        verdict = Verdict(meta["origin"], meta["kind"], f"run stopped: {meta['reason']}", meta["round"], meta["where"])
+        verdict = Verdict(meta["origin"], meta["kind"], meta["reason"], meta["round"], meta["where"], m.src)
         if meta["origin"] == m.src:
-            yield from self._judge(verdict)
+            yield from self._judge(s, verdict)
         else:
-            self._consider(s, 1, verdict)
+            self._consider(s, _STALL if meta["kind"] == "stall" else _HEARSAY, verdict)
 
-    def _accuse(self, origin: int, reason: str) -> None:
-        if self._session is not None:
-            self._consider(self._session, 0, Verdict(origin, "dead", f"run stopped: {reason}"))
+    def _accuse(self, s: Following, origin: int, reason: str) -> None:
+        verdict = Verdict(origin, "dead", f"{self._cluster.call(origin)} {reason}", reporter=COORDINATOR)
+        self._consider(s, _SEEN, verdict)
 
-    def _consider(self, s: _Session, rank: int, verdict: Verdict) -> None:
+    def _consider(self, s: Following, rank: int, verdict: Verdict) -> None:
         """Keep evidence for a moment: the first word about a death is not always the whole one."""
         s.evidence.append((rank, verdict))
-        if self.deadline is None:
-            self.deadline = self._clock() + self._limits.grace
+        if s.deadline is None:
+            s.deadline = self._clock() + self._limits.grace
 
-    def _tick(self) -> Steps:
-        s = self._session
-        if s is None or self.deadline is None or self._clock() < self.deadline:
+    def _tick(self, s: Following) -> Steps:
+        if s.deadline is None or self._clock() < s.deadline:
             return
-        _, chosen = min(s.evidence, key=lambda e: e[0])
-        told = [v for _, v in s.evidence if v.origin == chosen.origin and (v.round or v.where)]
-        if told and not (chosen.round or chosen.where):
-            chosen = min(told, key=lambda v: v.round)
-        elif chosen.kind == "dead" and not chosen.round and self.round:
-            chosen = Verdict(chosen.origin, "dead", f"{chosen.sentence} in round {self.round}", self.round)
-        yield from self._judge(chosen)
+        rank, chosen = min(s.evidence, key=lambda e: e[0])
+        if rank == _STALL:
+            chosen = self._culprit(s, [v for _, v in s.evidence], chosen)
+        told = [v for _, v in s.evidence if v.origin == chosen.origin and v.round]
+        if told and not chosen.round:
+            first = min(told, key=lambda v: v.round)
+            chosen = Verdict(chosen.origin, chosen.kind, chosen.sentence, first.round, first.where, first.reporter)
+        elif chosen.kind == "dead" and not chosen.round:
+            chosen = Verdict(chosen.origin, "dead", chosen.sentence, *s.furthest, chosen.reporter)
+        yield from self._judge(s, chosen)
 
-    def _judge(self, verdict: Verdict) -> Steps:
-        s = self._session
-        if s is None:
-            return
-        self._session, self.deadline, self.verdict = None, None, verdict
-        meta = {
-            "origin": verdict.origin,
-            "kind": verdict.kind,
-            "reason": verdict.sentence,
-            "round": verdict.round,
-            "where": verdict.where,
-            "final": True,
-        }
-        for peer in self.actors:
-            yield Send(peer, Type.ABORT, s.id, meta=meta)
+    def _culprit(self, s: Following, told: Sequence[Verdict], otherwise: Verdict) -> Verdict:
+        """In a row of parties that wait for one another, the one that is not waiting."""
+        waiting = {peer for peer in s.parties if self._heard(peer).waiting}
+        return next((v for v in told if v.origin not in waiting), otherwise)
+
+    def _refuse(self, s: Following, verdict: Verdict) -> Steps:
+        """Nothing has moved yet."""
+        s.verdict = Verdict(verdict.origin, verdict.kind, f"run refused: {verdict.sentence}")
+        yield from self._over(s, Type.ABORT)
+
+    def _judge(self, s: Following, verdict: Verdict) -> Steps:
+        reporter = "" if verdict.reporter in {-1, verdict.origin} else self._cluster.name(verdict.reporter)
+        line = sentence(verdict, reporter, s.terms.run if s.terms.mode == "run" else "")
+        s.verdict = Verdict(verdict.origin, verdict.kind, line, verdict.round, verdict.where, verdict.reporter)
+        yield from self._over(s, Type.ABORT)
+
+    def _over(self, s: Following, kind: Type) -> Steps:
+        """The last word to everybody: the verdict, or the end of a finished run."""
+        del self.sessions[s.id]
+        meta: dict[str, Any] = {}
+        if s.verdict is not None:
+            v = s.verdict
+            meta = {
+                "origin": v.origin, "kind": v.kind, "reason": v.sentence[:2000], "round": v.round,
+                "where": v.where[:200], "final": True,
+            }  # fmt: skip
+        for peer in s.actors:
+            yield Send(peer, kind, s.id, meta=meta)
 
 
 def columns_of(message: Message) -> tuple[str, ...] | None:
@@ -282,12 +345,13 @@ def columns_of(message: Message) -> tuple[str, ...] | None:
     return tuple(columns)
 
 
-_CONVERSATION: dict[Type, Callable[[CoordinatorBrain, _Session, Message], Steps]] = {
+_CONVERSATION: dict[Type, Callable[[CoordinatorBrain, Following, Message], Steps]] = {
     Type.READY: CoordinatorBrain._ready,
     Type.REFUSED: CoordinatorBrain._refused,
     Type.DEALT: CoordinatorBrain._dealt,
     Type.STOCKED: CoordinatorBrain._stocked,
     Type.PROGRESS: CoordinatorBrain._progress,
+    Type.SAVED: CoordinatorBrain._saved,
     Type.DONE: CoordinatorBrain._done,
     Type.ABORT: CoordinatorBrain._abort,
 }

@@ -2,22 +2,26 @@
 
 It sends each party its seeds once and then corrections, in program order, a bounded window ahead of that party's draws.
 Nothing that depends on data reaches it (page 7, rule 5): a party acknowledges at draws that the program fixes, and all
-that can be read from it is the pace. It never sees an opening.
+that can be read from it is the pace. It never sees an opening. Material for later is the same stream, which a party
+puts into its store instead of drawing from it; at its end come a fresh nonce, the id, and a hash for each party.
 """
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from mpc.prg import DealerEntropy
-from parties.agree import Terms
+from parties.agree import Terms, Verdict, sentence
 from parties.cluster import COORDINATOR, DEALER, Cluster
 from parties.events import Arrived, Down, Event, Instruction, Pump, Say, Send
 from parties.limits import Limits
+from parties.liveness import Sign
 from parties.machinery import Machinery, randomness
-from parties.party import _place
+from parties.participation import place
 from parties.prepare import Refused, read_terms
 from parties.version import VERSION
 from parties.wire import Buffer, Message, Type, pack_arrays
@@ -26,6 +30,8 @@ __all__ = ["DealerBrain"]
 
 Steps = Iterator[Instruction]
 _AT_ONCE = 1 << 20  # bytes dealt before the body may look at its sockets again
+_NONCE_BYTES = 16
+_MOST_AT_ONCE = 64
 
 
 class _Deal:
@@ -42,21 +48,33 @@ class _Deal:
         self.payload = [0] * n
         self.unacknowledged: list[deque[int]] = [deque() for _ in range(n)]
         self.outstanding = [0] * n
+        self.hashes = [hashlib.sha256() for _ in range(n)]
         self.seconds = 0.0
         self.finished = False
         self.ahead = False
 
+    @property
+    def storing(self) -> bool:
+        """Whether this is material for later, which nobody draws now and for which there is no window."""
+        return self.terms.mode == "deal"
+
     def has_room(self, party: int, limits: Limits) -> bool:
         """Whether one more correction, however large, may go to a party."""
         few = len(self.unacknowledged[party]) < limits.window_messages
-        return few and self.outstanding[party] < limits.window
+        return self.storing or (few and self.outstanding[party] < limits.window)
 
-    def sent(self, party: int, size: int) -> None:
-        """Count a correction."""
+    def sent(self, party: int, frames: tuple[Buffer, ...]) -> int:
+        """Count a correction; its size."""
+        size = sum(len(f) for f in frames)
         self.counts[party] += 1
         self.payload[party] += size
-        self.outstanding[party] += size
-        self.unacknowledged[party].append(size)
+        if self.storing:
+            for frame in frames:
+                self.hashes[party].update(frame)
+        else:
+            self.outstanding[party] += size
+            self.unacknowledged[party].append(size)
+        return size
 
     def credit(self, party: int, drawn: int) -> None:
         """A party has drawn so many of its corrections; anything else than progress is ignored."""
@@ -80,24 +98,31 @@ class DealerBrain:
     ) -> None:
         self.me = DEALER
         self.deadline: float | None = None
+        self.sessions: dict[bytes, _Deal] = {}
         self._cluster = cluster
         self._machinery = machinery
         self._clock = clock
         self._insecure = insecure
         self._version = version
         self._limits = limits or Limits()
-        self._deal: _Deal | None = None
 
     @property
     def busy(self) -> bool:
         """Whether a run is on."""
-        return self._deal is not None
+        return bool(self.sessions)
+
+    @property
+    def sign(self) -> Sign:
+        """The dealer only says that it lives."""
+        return Sign()
 
     @property
     def pumping(self) -> bool:
         """Whether there is more to deal."""
-        deal = self._deal
-        if deal is None or deal.corrections is None or deal.finished:
+        return any(self._can_go_on(deal) for deal in self.sessions.values())
+
+    def _can_go_on(self, deal: _Deal) -> bool:
+        if deal.corrections is None or deal.finished:
             return False
         return deal.waiting is None or deal.has_room(deal.waiting[0], self._limits)
 
@@ -106,45 +131,48 @@ class DealerBrain:
         match event:
             case Arrived(m) if m.src == COORDINATOR:
                 yield from self._asked(m)
-            case Arrived(m) if m.type is Type.ACK and self._deal is not None and m.session == self._deal.session:
-                self._deal.credit(m.src, m.step)
-            case Pump() if self.pumping:
-                yield from self._pump()
-            case Down(peer, reason) if self._deal is not None:
-                yield from self._down(self._deal, peer, reason)
+            case Arrived(m) if m.type is Type.CREDIT and m.session in self.sessions:
+                self.sessions[m.session].credit(m.src, m.step)
+            case Pump():
+                for deal in list(self.sessions.values()):
+                    if self._can_go_on(deal):
+                        yield from self._pump(deal)
+            case Down(peer, reason):
+                for deal in list(self.sessions.values()):
+                    yield from self._down(deal, peer, reason)
             case _:
                 return
 
     def stop(self, reason: str) -> Steps:
         """The dealer's operator ends its part."""
-        if self._deal is not None:
-            yield from self._fail(self._deal, "stopped", f"dealer: {reason}", DEALER)
+        for deal in list(self.sessions.values()):
+            yield from self._fail(deal, "stopped", f"dealer: {reason}", DEALER)
 
     def _asked(self, m: Message) -> Steps:
-        deal = self._deal
+        deal = self.sessions.get(m.session)
         if m.type is Type.PREPARE:
             yield from self._prepare(m)
-        elif deal is None or m.session != deal.session:
+        elif deal is None:
             return
         elif m.type is Type.START and m.meta["agreed"] == deal.terms.digest() and deal.corrections is None:
             yield from self._start(deal)
-        elif m.type is Type.BYE:
+        elif m.type is Type.END:
             yield Say(f"run {deal.terms.source[:12]} done: {sum(deal.payload)} bytes dealt")
-            self._deal = None
+            del self.sessions[m.session]
         elif m.type is Type.ABORT:
             yield Say(m.meta["reason"])
-            self._deal = None
+            del self.sessions[m.session]
 
     def _prepare(self, m: Message) -> Steps:
         try:
-            if self._deal is not None:
-                raise Refused("peer", "busy with another run")  # noqa: TRY301
+            if len(self.sessions) >= _MOST_AT_ONCE or m.session in self.sessions:
+                raise Refused("peer", f"deals for {len(self.sessions)} runs already")  # noqa: TRY301
             terms, _, lowered, _ = read_terms(m, self._cluster, self._machinery, self._insecure, self._version)
         except Refused as refusal:
             meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
             yield Send(COORDINATOR, Type.REFUSED, m.session, meta=meta)
             return
-        self._deal = _Deal(m.session, terms, lowered)
+        self.sessions[m.session] = _Deal(m.session, terms, lowered)
         ready = {
             "version": terms.version,
             "source": terms.source,
@@ -157,19 +185,19 @@ class DealerBrain:
         n = len(deal.terms.parties)
         entropy = DealerEntropy.fresh(n, randomness(self._insecure))
         for party in range(n):
-            yield Send(party, Type.SEEDS, deal.session, frames=(b"".join(entropy.seeds_for(party)),))
+            seeds = b"".join(entropy.seeds_for(party))
+            deal.hashes[party].update(seeds)
+            yield Send(party, Type.SEEDS, deal.session, frames=(seeds,))
         deal.corrections = self._machinery.run_dealer(deal.lowered, entropy)
 
-    def _pump(self) -> Steps:
-        deal = self._deal
-        assert deal is not None
+    def _pump(self, deal: _Deal) -> Steps:
         assert deal.corrections is not None
         began, room = self._clock(), _AT_ONCE
         while room > 0 and not deal.finished:
             try:
                 item = deal.waiting or self._next(deal)
             except Exception as error:  # noqa: BLE001 - a failure of the dealing program becomes a report
-                yield from self._fail(deal, "internal", f"dealer: {type(error).__name__} at {_place(error)}", DEALER)
+                yield from self._fail(deal, "internal", f"dealer: {type(error).__name__} at {place(error)}", DEALER)
                 return
             if item is None:
                 yield from self._finish(deal, began)
@@ -179,9 +207,7 @@ class DealerBrain:
                 yield from self._pause(deal)
                 break
             deal.waiting = None
-            size = sum(len(f) for f in frames)
-            deal.sent(party, size)
-            room -= size + 256
+            room -= deal.sent(party, frames) + 256
             yield Send(party, Type.CORRECTION, deal.session, deal.counts[party] & 0xFFFFFFFF, frames=frames)
         deal.seconds += self._clock() - began
 
@@ -199,18 +225,21 @@ class DealerBrain:
     def _finish(self, deal: _Deal, began: float) -> Steps:
         deal.finished = True
         deal.seconds += self._clock() - began
+        record = (secrets.token_bytes(_NONCE_BYTES), b"".join(h.digest() for h in deal.hashes)) if deal.storing else ()
         for party, (count, payload) in enumerate(zip(deal.counts, deal.payload, strict=True)):
             meta = {"count": count, "payload": payload, "seconds": deal.seconds}
-            yield Send(party, Type.DEALT, deal.session, meta=meta)
+            yield Send(party, Type.DEALT, deal.session, meta=meta, frames=record)
         meta = {"count": sum(deal.counts), "payload": sum(deal.payload), "seconds": deal.seconds}
-        yield Send(COORDINATOR, Type.DEALT, deal.session, meta=meta)
+        yield Send(COORDINATOR, Type.DEALT, deal.session, meta=meta, frames=record[:1])
 
     def _down(self, deal: _Deal, peer: int, reason: str) -> Steps:
+        what = f"{self._cluster.call(peer)} {reason}"
         if peer == COORDINATOR:
-            yield Say(f"run stopped: the coordinator {reason}")
-            self._deal = None
+            run = "" if deal.storing else deal.terms.run
+            yield Say(sentence(Verdict(peer, "dead", what), "", run))
+            del self.sessions[deal.session]
         elif deal.corrections is not None and not deal.finished:
-            yield from self._fail(deal, "dead", f"{self._cluster.call(peer)} {reason}", peer)
+            yield from self._fail(deal, "dead", what, peer)
 
     def _fail(self, deal: _Deal, kind: str, reason: str, origin: int) -> Steps:
         deal.finished = True

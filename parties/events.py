@@ -8,19 +8,33 @@ from typing import Any
 
 from parties.wire import NO_SESSION, Buffer, Message, Type
 
-__all__ = ["Arrived", "Down", "Event", "Instruction", "Keep", "Pump", "Say", "Send", "Tell", "Tick", "Up"]
+__all__ = [
+    "Arrived",
+    "Down",
+    "Event",
+    "Instruction",
+    "Keep",
+    "Pump",
+    "Say",
+    "Send",
+    "Tell",
+    "Tick",
+    "Up",
+    "Write",
+    "Written",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """The link to an actor stands, HELLO and WELCOME exchanged."""
+    """An actor is there: it has greeted, and it gives signs of life."""
 
     peer: int
 
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """The link to an actor is lost: `reason` continues the sentence "party bob ..."."""
+    """An actor is lost, not merely its connection: `reason` continues the sentence "party bob ..."."""
 
     peer: int
     reason: str
@@ -43,7 +57,16 @@ class Pump:
     """The body has room to send more."""
 
 
-Event = Up | Down | Arrived | Tick | Pump
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A Write is done and durable, or refused: `error` says why, in words that are public."""
+
+    token: int
+    result: Any = field(repr=False)
+    error: str = ""
+
+
+Event = Up | Down | Arrived | Tick | Pump | Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +103,12 @@ class Keep:
     value: Any = field(repr=False)
 
 
-Instruction = Send | Say | Tell | Keep
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Do something with this actor's durable state (`parties.records`); the answer is a Written with the token."""
+
+    token: int
+    record: Any = field(repr=False)
+
+
+Instruction = Send | Say | Tell | Keep | Write

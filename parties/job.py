@@ -88,13 +88,13 @@ class Job:
         """Run it with every party a process of its own. `total_seconds` counts from here: processes are started too."""
         began = time.monotonic()
         with self._session() as session, blaming(self.function.function.__code__.co_filename):
+            given: dict[str, Any] = {**self.settings, **self.inputs}
             done = session.run(
                 self.function,
                 suite=self.suite_name,
                 on_progress=on_progress,
                 verify_ranges=self.verify_ranges,
-                **self.settings,
-                **self.inputs,
+                **given,
             )
         return replace(done, total_seconds=time.monotonic() - began)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from mpc.exchange import Draw, Exchange
+from mpc.exchange import Array, Draw, Exchange, Save
 from mpc.prg import DealerEntropy, Entropy, PartyEntropy
 
 __all__ = ["Engine", "Machinery", "insecure_label", "randomness", "real"]
 
 _LABEL = "deterministic entropy "
-Engine = Generator[Exchange | Draw, Any, dict[str, Any]]
+Engine = Generator[Exchange | Draw | Save, Any, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Machinery:
 
     suites: Mapping[str, Any]
     parse: Callable[[str], Any]
-    run_party: Callable[[Any, int, dict[str, Any], PartyEntropy], Engine]
+    run_party: Callable[[Any, int, dict[str, Any], PartyEntropy, dict[str, Array | None]], Engine]
     run_dealer: Callable[[Any, DealerEntropy], Iterator[Any]]
 
 
@@ -32,7 +32,7 @@ def real(suites: Mapping[str, Any]) -> Machinery:
     from mpc.engine import run_party
     from mpc.programs import Program as Parsed
 
-    return Machinery(suites, Parsed.parse, run_party, run_dealer)
+    return Machinery(suites, Parsed.parse, cast("Any", run_party), run_dealer)
 
 
 def randomness(insecure: str) -> Entropy:

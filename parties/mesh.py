@@ -2,23 +2,26 @@
 
 A party and the dealer listen with a ROUTER; the higher index dials the lower with a DEALER, parties dial the dealer,
 the coordinator dials everybody. Who a message comes from is the CURVE key that ZAP vouched for, never a routing id or a
-field of the message. Traps of libzmq that this file exists to avoid: CURVE without ZAP, or ZAP without an enforced
-domain, accepts any key; a forgotten CURVE_SERVER makes the mechanism NULL and everybody "anonymous"; a monitor closed
-without `disable_monitor()`, or one that nobody reads until its queue is full, freezes the whole context; LINGER 0 loses
-the last words and the default one hangs at exit; a peer refused once never dials again by itself; a connection whose
-queues stay full longer than HEARTBEAT_TIMEOUT is cut, because a full socket does not read heartbeats either, so what is
-above keeps its windows below the high-water marks.
+field of the message. What is under way when a connection breaks is lost here; `parties.channel` sends it again. Traps
+of libzmq that this file exists to avoid: CURVE without ZAP, or ZAP without an enforced domain, accepts any key; a
+forgotten CURVE_SERVER makes the mechanism NULL and everybody "anonymous"; a monitor closed without `disable_monitor()`,
+or one that nobody reads until its queue is full, freezes the whole context; LINGER 0 loses the last words and the
+default one hangs at exit; a peer refused once never dials again by itself; what an old connection left in the queue may
+be read after the first message of the new one; a connection whose queues stay full longer than HEARTBEAT_TIMEOUT is
+cut, because a full socket does not read heartbeats either, so what is above keeps its windows below the high-water
+marks.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import zmq
 
@@ -56,7 +59,7 @@ _EVENT = struct.Struct("=H")  # a monitor's message begins with the event; zmq.u
 _BATCH = 64
 _REDIAL_SECONDS = 2.0
 _UNANSWERED = "no answer yet"
-_SUSPICION_SECONDS = 0.6
+_RETIRED = 16  # routes of broken connections that are remembered
 
 Tap = Callable[[int, Sequence[Buffer]], None]
 
@@ -70,7 +73,7 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The connection to an actor broke."""
+    """The connection to an actor broke; libzmq makes a new one by itself."""
 
     peer: int
 
@@ -112,10 +115,12 @@ class Mesh:
         self._monitors: dict[zmq.Socket[bytes], int] = {}
         self._sockets: dict[zmq.Socket[bytes], int] = {}
         self._routes: dict[int, bytes] = {}
+        self._retired: dict[int, deque[bytes]] = {}
         self._callers: dict[str, int] = {}
-        self._leaving: dict[int, bytes] = {}
-        self._departures: zmq.Socket[bytes] | None = None
-        self._suspicious_until = 0.0
+        self._calls = 0
+        self._vanished: list[int] = []
+        self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poller.register(self._wake_in, zmq.POLLIN)
 
     # ------------------------------------------------------------------------------------------------ opening
 
@@ -136,7 +141,6 @@ class Mesh:
         except zmq.ZMQError as error:
             raise _not_bound(endpoint, error) from None
         self._poller.register(socket, zmq.POLLIN)
-        self._departures = self._monitor(socket, "inproc://departures", zmq.EVENT_DISCONNECTED)
         return int(bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).decode().rstrip("\0").rpartition(":")[2])
 
     def allow(self, allowed: dict[str, int]) -> None:
@@ -146,7 +150,8 @@ class Mesh:
             self._zap.allowed = frozenset(allowed)
 
     def dial(self, peer: int, address: str, public: str) -> None:
-        """Call an actor at `host:port`, which must own this public key. Connecting goes on in the background."""
+        """Call an actor at `host:port`, which must own this public key, in the background; an earlier call ends."""
+        self._hang_up(peer)
         socket = self._context.socket(zmq.DEALER)
         _set(socket, _COMMON | _DIALLER)
         socket.curve_publickey = self._keys.public.encode()
@@ -154,16 +159,28 @@ class Mesh:
         socket.curve_serverkey = public.encode()
         if socket.getsockopt(zmq.MECHANISM) != zmq.CURVE:
             raise PeerError("the connection is not protected by CURVE")
-        monitor = self._monitor(socket, f"inproc://monitor-{peer}", _EVENTS)
+        self._calls += 1
+        monitor = self._monitor(socket, f"inproc://monitor-{self._calls}")
         self._dialled[peer] = _Dialled(socket, monitor, f"tcp://{address}")
         self._sockets[socket] = peer
         self._monitors[monitor] = peer
         self._poller.register(socket, zmq.POLLIN)
         socket.connect(f"tcp://{address}")
 
-    def _monitor(self, socket: zmq.Socket[bytes], endpoint: str, events: int) -> zmq.Socket[bytes]:
+    def _hang_up(self, peer: int) -> None:
+        dialled = self._dialled.pop(peer, None)
+        if dialled is None:
+            return
+        for socket, known in ((dialled.socket, self._sockets), (dialled.monitor, self._monitors)):
+            self._poller.unregister(socket)
+            known.pop(socket)
+        dialled.socket.disable_monitor()
+        dialled.monitor.close(0)
+        dialled.socket.close(0)
+
+    def _monitor(self, socket: zmq.Socket[bytes], endpoint: str) -> zmq.Socket[bytes]:
         """A socket's events; the queue has no limit, since a full one would freeze the context."""
-        socket.monitor(endpoint, events)
+        socket.monitor(endpoint, _EVENTS)
         monitor = self._context.socket(zmq.PAIR)
         monitor.setsockopt(zmq.RCVHWM, 0)
         monitor.setsockopt(zmq.LINGER, 0)
@@ -178,7 +195,7 @@ class Mesh:
         dialled = self._dialled.get(peer)
         if dialled is not None:
             sent = self._try(peer, dialled.socket, list(parts))
-        elif peer in self._routes and peer not in self._leaving and self._listener is not None:
+        elif peer in self._routes and self._listener is not None:
             sent = self._try(peer, self._listener, [self._routes[peer], *parts])
         else:
             return False
@@ -194,51 +211,42 @@ class Mesh:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._leaving[peer] = self._routes[peer]
+            self._retire(peer, self._routes.pop(peer))
+            self._vanished.append(peer)
             return False
         return True
 
-    def callers(self) -> Collection[int]:
-        """The actors that are connected to the listener; sending to one that vanished is how its death is noticed."""
-        return [peer for peer in self._routes if peer not in self._leaving]
+    def _retire(self, peer: int, route: bytes) -> None:
+        """A route that is not written to any more; what it still brings is read."""
+        self._retired.setdefault(peer, deque(maxlen=_RETIRED)).append(route)
 
-    @property
-    def suspicious(self) -> bool:
-        """Whether a connection to the listener has just ended; libzmq does not say whose."""
-        return time.monotonic() < self._suspicious_until
+    def wake(self) -> None:
+        """End a `poll` early. The only method that another thread may call."""
+        try:
+            os.write(self._wake_out, b"x")
+        except BlockingIOError:
+            return  # it is awake already
 
     # ---------------------------------------------------------------------------------------------- receiving
 
     def poll(self, seconds: float) -> list[Happening]:
         """Wait for something to happen, at most `seconds`."""
         self._redial()
-        ready = self._poller.poll(0 if self._leaving else max(0, int(seconds * 1000)))
+        ready = self._poller.poll(0 if self._vanished else max(0, int(seconds * 1000)))
+        before: list[Happening] = [Gone(peer) for peer in self._vanished]
+        self._vanished.clear()
         found: list[Happening] = []
-        broken: list[Happening] = []
+        after: list[Happening] = []
         for socket, _ in ready:
             if socket in self._monitors:
-                reached, gone = self._watch(self._monitors[socket])
-                found[0:0] = reached
-                broken += gone
-            elif socket is self._departures:
-                self._departed()
+                self._watch(self._monitors[socket], before, after)
+            elif socket == self._wake_in:
+                os.read(self._wake_in, 4096)
             elif socket in self._sockets:
                 found += self._receive(self._sockets[socket], socket)
             else:
                 found += self._receive_calls(socket)
-        return found + broken + self._left(ready)
-
-    def _left(self, ready: list[tuple[Any, int]]) -> list[Happening]:
-        """Callers that are gone, once everything that they had sent before is read."""
-        if not self._leaving or any(socket is self._listener for socket, _ in ready):
-            return []
-        gone: list[Happening] = []
-        for peer, route in self._leaving.items():
-            if self._routes.get(peer) == route:
-                del self._routes[peer]
-                gone.append(Gone(peer))
-        self._leaving.clear()
-        return gone
+        return before + found + after
 
     def _receive(self, peer: int, socket: zmq.Socket[bytes]) -> list[Happening]:
         out: list[Happening] = []
@@ -260,26 +268,30 @@ class Mesh:
             peer = self._callers.get(_user(route))
             if peer is None:
                 continue
-            fresh = self._routes.get(peer) != route.bytes
-            if fresh:
-                self._leaving.pop(peer, None)
-            self._routes[peer] = route.bytes
-            out.append(Packet(peer, [p.buffer for p in parts], fresh))
+            out.append(Packet(peer, [p.buffer for p in parts], self._route(peer, route.bytes)))
         return out
 
-    def _watch(self, peer: int) -> tuple[list[Happening], list[Happening]]:
+    def _route(self, peer: int, route: bytes) -> bool:
+        """Whether this is a new connection of a caller, the one to answer from now on."""
+        current = self._routes.get(peer)
+        if route == current or route in self._retired.get(peer, ()):
+            return False
+        if current is not None:
+            self._retire(peer, current)
+        self._routes[peer] = route
+        return True
+
+    def _watch(self, peer: int, before: list[Happening], after: list[Happening]) -> None:
+        """A dialled connection that stands is told before what it brought, one that broke afterwards."""
         dialled = self._dialled[peer]
-        reached: list[Happening] = []
-        gone: list[Happening] = []
+        state: bool | None = None
         while dialled.monitor.poll(0):
             (event,) = _EVENT.unpack(dialled.monitor.recv_multipart()[0][: _EVENT.size])
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                dialled.trouble = ""
-                reached.append(Reached(peer))
+                dialled.trouble, state = "", True
             elif event == zmq.EVENT_DISCONNECTED:
                 if not dialled.trouble:
-                    gone.append(Gone(peer))
-                    dialled.trouble = "connection lost"
+                    dialled.trouble, state = "connection lost", False
             elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
                 dialled.trouble = "it does not know our key: its cluster file is another one"
                 dialled.redial_at = time.monotonic() + _REDIAL_SECONDS
@@ -288,12 +300,8 @@ class Mesh:
                     dialled.trouble = "nothing answers at this address"
             else:
                 dialled.trouble = "it has another key than the cluster file says, or is no privity process"
-        return reached, gone
-
-    def _departed(self) -> None:
-        while self._departures is not None and self._departures.poll(0):
-            self._departures.recv_multipart()
-        self._suspicious_until = time.monotonic() + _SUSPICION_SECONDS
+        if state is not None:
+            (before if state else after).append(Reached(peer) if state else Gone(peer))
 
     def _redial(self) -> None:
         for dialled in self._dialled.values():
@@ -322,15 +330,14 @@ class Mesh:
             dialled.monitor.close(0)
             dialled.socket.close(int(linger * 1000))
         if self._listener is not None:
-            if self._departures is not None:
-                self._listener.disable_monitor()
-                self._departures.close(0)
             self._listener.close(int(linger * 1000))
         if self._zap is not None:
             self._zap.close()
         self._dialled.clear()
         self._listener = None
         self._context.term()
+        os.close(self._wake_in)
+        os.close(self._wake_out)
 
 
 class _Gatekeeper:

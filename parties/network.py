@@ -7,34 +7,54 @@ import ipaddress
 from parties.cluster import COORDINATOR, DEALER, Cluster, Member
 from parties.mesh import Mesh
 
-__all__ = ["allowed", "dial", "endpoint"]
+__all__ = ["allowed", "control_address", "control_endpoint", "dial", "dials", "endpoint"]
+
+
+def called(cluster: Cluster, me: int) -> list[int]:
+    """Whom an actor calls."""
+    return [actor for actor in cluster.actors() if actor != me and dials(me, actor)]
+
+
+def dials(me: int, peer: int) -> bool:
+    """Whether the first of two actors calls the second."""
+    if DEALER in {me, peer} or COORDINATOR in {me, peer}:
+        return me == COORDINATOR or (peer == DEALER and me != COORDINATOR)
+    return me > peer
 
 
 def allowed(cluster: Cluster, me: int) -> dict[str, int]:
     """The keys that may call an actor, and whose they are."""
-    n = len(cluster.parties)
-    callers = [COORDINATOR, *(range(n) if me == DEALER else range(me + 1, n))]
+    callers = [actor for actor in cluster.actors() if actor != me and dials(actor, me)]
     return {cluster.member(actor).public: actor for actor in callers}
 
 
 def dial(mesh: Mesh, cluster: Cluster, me: int) -> None:
     """Call everybody that this actor calls."""
-    n = len(cluster.parties)
-    if me == DEALER:
-        return
-    called = [*range(n), DEALER] if me == COORDINATOR else [*range(me), DEALER]
-    for actor in called:
+    for actor in called(cluster, me):
         member = cluster.member(actor)
         mesh.dial(actor, member.address, member.public)
 
 
 def endpoint(member: Member) -> str:
     """Where an actor listens: its `bind`, or its address if that is a number, or its port on every interface."""
-    if member.bind:
-        return f"tcp://{member.bind}"
-    host, _, port = member.address.rpartition(":")
+    return f"tcp://{member.bind}" if member.bind else _bound(member.address)
+
+
+def control_endpoint(member: Member) -> str:
+    """Where its control plane listens: as the cluster file says, else any free port of the same interface."""
+    host = endpoint(member).rpartition(":")[0]
+    return f"{host}:{member.control.rpartition(':')[2]}" if member.control else f"{host}:*"
+
+
+def control_address(member: Member, port: int) -> str:
+    """Where to call its control plane, which says that it listens on `port`."""
+    return member.control or f"{member.address.rpartition(':')[0]}:{port}"
+
+
+def _bound(address: str) -> str:
+    host, _, port = address.rpartition(":")
     try:
         ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return f"tcp://127.0.0.1:{port}" if host == "localhost" else f"tcp://*:{port}"
-    return f"tcp://{member.address}"
+    return f"tcp://{address}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from mpc.errors import MpcError
@@ -11,7 +12,12 @@ from parties.machinery import Machinery
 from parties.version import FORMAT
 from parties.wire import BadMessage, Message, unpack
 
-__all__ = ["Refused", "lower", "read_terms"]
+__all__ = ["MODES", "Refused", "lower", "read_terms"]
+
+
+MODES = frozenset({"run", "deal"})
+_RUN = re.compile(r"[0-9a-f]{32}")
+_MATERIAL = re.compile(r"([0-9a-f]{32})?")
 
 
 class Refused(Exception):
@@ -52,6 +58,8 @@ def read_terms(
         raise Refused("peer", "got a PREPARE message that it cannot read") from None
     if not isinstance(bound, dict) or not all(isinstance(v, str) for v in bound.values()):
         raise Refused("peer", "got a PREPARE message that it cannot read")
+    if meta["mode"] not in MODES or not _RUN.fullmatch(meta["run"]) or not _MATERIAL.fullmatch(meta["material"]):
+        raise Refused("peer", "got a PREPARE message that it cannot read")
     program, lowered = lower(text, meta["suite"], machinery)
     if list(program.parties) != cluster.names:
         raise Refused("program", "the program was made for other parties than the cluster's")
@@ -65,6 +73,11 @@ def read_terms(
         meta["cluster"],
         m.session.hex(),
         insecure,
+        meta["mode"],
+        meta["run"],
+        meta["attempt"],
+        meta["epoch"],
+        meta["material"],
     )
     return terms, program, lowered, bound
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from parties.coordinator import Outcome
+from parties.coordinator import Following
 
 __all__ = ["Run", "report"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run gave and what it cost. Bytes and memory by party; seconds of the slowest party."""
+    """What a run gave and what it cost. Bytes and memory by party; seconds of the slowest party.
 
+    checkpoint: the step before which the last checkpoint was taken, 0 if none was. warnings: what a person should know.
+    """
+
+    id: str
     digest: str
     parties: list[str]
     results: dict[str, Any]
@@ -26,6 +30,8 @@ class Run:
     dealt_bytes: dict[str, int]
     peak_rss_bytes: dict[str, int]
     reveals: list[dict[str, Any]]
+    checkpoint: int = 0
+    warnings: list[str] = field(default_factory=list)
     transcripts: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -34,8 +40,10 @@ class Run:
         return self.total_seconds
 
 
-def report(program: Any, plan: Any, outcome: Outcome, seconds: float) -> Run:
+def report(run: str, program: Any, plan: Any, following: Following, seconds: float) -> Run:
     """Results in the program's order, measures by party, and what only the plan says."""
+    outcome = following.outcome
+    assert outcome is not None
 
     def each(what: str) -> dict[str, Any]:
         return {party: measured.get(what, 0) for party, measured in outcome.measures.items()}
@@ -43,6 +51,7 @@ def report(program: Any, plan: Any, outcome: Outcome, seconds: float) -> Run:
     order = list(getattr(program, "order", outcome.results))
     results = {name: outcome.results[name] for name in order if name in outcome.results}
     return Run(
+        run,
         program.digest,
         list(program.parties),
         results | outcome.results,
@@ -55,5 +64,7 @@ def report(program: Any, plan: Any, outcome: Outcome, seconds: float) -> Run:
         each("dealt_bytes"),
         each("peak_rss_bytes"),
         list(plan.reveals),
+        following.committed[1] if following.committed else 0,
+        list(following.troubles),
         {party: text for party, text in each("transcript").items() if text},
     )

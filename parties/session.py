@@ -1,4 +1,4 @@
-"""A session: parties that stand ready, and runs one after another. The person's side of the coordinator."""
+"""A session: parties that stand ready, and runs one after another or several at once, for whoever coordinates."""
 
 from __future__ import annotations
 
@@ -6,68 +6,51 @@ import contextlib
 import difflib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from mpc.define import ProgramFunction
-from mpc.errors import InputError, MpcError, PeerError, PolicyError, UsageError
+from mpc.errors import UsageError
 from mpc.table import Schema
-from parties.actor import Actor
-from parties.agree import Terms, Verdict
-from parties.cluster import COORDINATOR, Cluster
-from parties.coordinator import Answer, CoordinatorBrain, Outcome, columns_of
-from parties.events import Down
+from parties.agree import Terms
+from parties.cluster import DEALER, Cluster
+from parties.coordinator import Following
+from parties.home import Home, HomeError, StoredRun
+from parties.inputs import Inputs
 from parties.keys import KeyPair
+from parties.liaison import Launcher, Liaison, OnProgress
 from parties.limits import Limits
 from parties.machinery import Machinery
-from parties.mesh import Mesh, Tap
-from parties.network import dial
+from parties.mesh import Tap
 from parties.run import Run, report
 from parties.version import FORMAT, VERSION
-from parties.wire import BadMessage, Type, unpack
 
-__all__ = ["Launcher", "OnProgress", "Run", "Session"]
-
-OnProgress = Callable[[str, int, int], None]
-_TURN = 0.05
-_KINDS: dict[str, type[MpcError]] = {
-    "input": InputError,
-    "policy": PolicyError,
-    "program": MpcError,
-    "internal": MpcError,
-}
+__all__ = ["Launcher", "OnProgress", "Pending", "Run", "Session"]
 
 
-class Launcher(Protocol):
-    """Local processes, as a session needs them; see `parties.launch.local`."""
+@dataclass
+class Pending:
+    """A run that has been started: `result()` waits for it. Others go on meanwhile."""
 
-    def offer(self, party: int, name: str, value: Any) -> None:
-        """Give a party its own data."""
+    id: str
+    _session: Session
+    _program: Any
+    _plan: Any
+    _following: Following
+    _began: float
 
-    def owner_text(self, party: int, seconds: float = 0.5) -> str:
-        """What a party has to say to the owner of its data."""
-
-    def forget_owner_texts(self) -> None:
-        """Drop what belongs to an earlier run."""
-
-    def dead(self) -> list[tuple[int, str]]:
-        """Processes that ended, and how."""
-
-    def pids(self) -> dict[str, int]:
-        """Process ids by name."""
-
-    def notes(self, actor: int | None = None) -> list[str]:
-        """What processes wrote to standard error."""
-
-    def close(self) -> None:
-        """Stop them all."""
+    def result(self, on_progress: OnProgress | None = None) -> Run:
+        """What the run gave. Raises what ended it, as `Session.run` does."""
+        return self._session._finish(self, on_progress)
 
 
 class Session:
     """Use as a context manager, from a script, a notebook cell or a test.
 
-    catalog: programs that `run` and `plan` know by name. launcher: the processes of a local session.
+    catalog: programs that `run` and `plan` know by name. launcher: the processes of a local session. home: where runs
+    are remembered, so that they can be resumed.
     """
 
     def __init__(
@@ -76,6 +59,7 @@ class Session:
         keys: KeyPair,
         machinery: Machinery,
         *,
+        home: Home,
         catalog: Mapping[str, ProgramFunction] | None = None,
         launcher: Launcher | None = None,
         insecure: str = "",
@@ -86,13 +70,11 @@ class Session:
         self._machinery = machinery
         self._catalog = catalog or {}
         self._launcher = launcher
+        self._home = home
         self._insecure = insecure
-        self._limits = limits or Limits()
-        self._mesh = Mesh(keys, on_send)
-        self._brain = CoordinatorBrain(cluster, time.monotonic, self._limits)
-        self._actor = Actor(self._mesh, self._brain, cluster)
         self._closed = False
-        dial(self._mesh, cluster, COORDINATOR)
+        self._liaison = Liaison(cluster, keys, limits or Limits(), launcher, on_send)
+        self._inputs = Inputs(self._liaison, launcher)
 
     def __repr__(self) -> str:
         return f"<Session with {', '.join(self.parties)}{' (closed)' if self._closed else ''}>"
@@ -119,11 +101,8 @@ class Session:
         if self._closed:
             return
         self._closed = True
-        if self._launcher is not None:
-            self._launcher.close()
-        else:
-            self._actor.drain(0.5)
-        self._mesh.close(0.0 if self._launcher is not None else 1.0)
+        self._home.close()
+        self._liaison.close()
 
     # ------------------------------------------------------------------------------------------------- running
 
@@ -135,6 +114,8 @@ class Session:
         suite: Any = "masked",
         on_progress: OnProgress | None = None,
         verify_ranges: bool = False,
+        checkpoint_every: int = 0,
+        material: str | bool = False,
         **given: Any,
     ) -> Run:
         """Run a program on what the parties have, and return what is revealed to this coordinator.
@@ -142,34 +123,151 @@ class Session:
         target: a function under `@mpc.program`, a traced `mpc.Program`, or a name of the catalogue. suite: `masked` or
         `beaver`. given: the program's settings, and for each input `{party: data}`: locally a CSV path, an array, a
         `Table` or a data frame; on separate hosts the name under which the party offers it (left out: the input's own
-        name at every party that offers it). on_progress(stage, done, total) is told of rounds. verify_ranges: every
-        `assume_range` is checked, and one bit revealed that says whether all held; if not, the run fails (MpcError).
+        name at every party that offers it). A parameter that takes a kept secret is given its name. on_progress(stage,
+        done, total) is told of rounds. verify_ranges: every `assume_range` is checked, and one bit revealed that says
+        whether all held; if not, the run fails (MpcError). checkpoint_every: steps of a loop between two checkpoints,
+        from which `resume` goes on; 0: none. material: use what `deal` has stored at the parties, and no dealer (True,
+        or its id).
 
         Raises UsageError, InputError (row and column if the data's owner is this terminal), ProgramError and its kinds,
         PolicyError, PeerError (a party, the dealer or the network failed; its notes have what processes wrote).
         """
+        options = {"suite": suite, "verify_ranges": verify_ranges, "checkpoint_every": checkpoint_every}
+        return self.start(target, **options, material=material, **given).result(on_progress)
+
+    def start(
+        self,
+        target: Any,
+        /,
+        *,
+        suite: Any = "masked",
+        verify_ranges: bool = False,
+        checkpoint_every: int = 0,
+        material: str | bool = False,
+        **given: Any,
+    ) -> Pending:
+        """Begin a run, as `run` does, without waiting for its end; several may be on at once."""
         began = time.monotonic()
         self._usable()
-        try:
-            program, bound = self._program(self._named(target), given)
-            program = program.verified() if verify_ranges else program
-            lowered = program.lower(self._suite(suite))
-            lowered.check()
-            plan = lowered.cost()
-            terms, session = self._terms(program, lowered, self._suite_name(suite))
-            self._actor.perform(self._brain.begin(session, terms, program.text, bound))
-            outcome = self._conclude(plan.rounds, on_progress)
-        except KeyboardInterrupt:
-            self._interrupted()
-            raise
-        return report(program, plan, outcome, time.monotonic() - began)
+        with self._unless_interrupted():
+            without = frozenset({DEALER}) if material else frozenset[int]()
+            program, bound = self._inputs.program(self._named(target), given, without)
+            program = _with(program, verify_ranges, checkpoint_every)
+            run = secrets.token_hex(16)
+            name = self._suite_name(suite)
+            self._home.runs.add(
+                StoredRun(
+                    run, program.name, program.text, program.digest, name,
+                    self._inputs.remembered(given), {}, checkpoint_every, {"parties": self.parties},
+                )
+            )  # fmt: skip
+            return self._attempt(run, 1, 0, program, name, bound, began, self._material(material, program, name))
 
-    def plan(self, target: Any, /, *, suite: Any = "masked", verify_ranges: bool = False, **given: Any) -> Any:
+    def resume(self, run: str, /, *, on_progress: OnProgress | None = None, **given: Any) -> Run:
+        """Go on with a run that was stopped, from the last checkpoint that every party has, else from its beginning.
+
+        run: its id or the first digits of it. given: inputs that were arrays and not files, again. The result is the
+        uninterrupted run's, up to units of truncation. Raises UsageError for a run that is unknown or done, and what
+        `run` raises.
+        """
+        began = time.monotonic()
+        self._usable()
+        stored = self._home.runs.find(run)
+        if stored.status == "done":
+            raise UsageError(f"run {stored.run[:10]} ({stored.program}) is done; there is nothing to resume")
+        if stored.more["parties"] != self.parties:
+            raise UsageError(f"run {stored.run[:10]} is one of {', '.join(stored.more['parties'])}")
+        with self._unless_interrupted():
+            original = self._machinery.parse(stored.text)
+            held = self._liaison.holdings(run=stored.run)
+            epoch, site, iteration = _latest([h["checkpoints"] for h in held.values()])
+            program = original.continued(site, iteration) if epoch else original
+            bound = self._inputs.again(program, stored, given)
+            attempt = 1 + max(h["attempts"] for h in held.values())
+            pending = self._attempt(stored.run, attempt, epoch, program, stored.suite, bound, began, "")
+        self._home.runs.set_status(stored.run, "running")
+        return pending.result(on_progress)
+
+    def deal(self, target: Any, /, *, suite: Any = "masked", verify_ranges: bool = False, **given: Any) -> str:
+        """Have the dealer make the material for one run of a program ahead of time, into each party's store; its id.
+
+        given: as for `run`; only the shapes of inputs matter. The material serves every run of the same program on
+        inputs of the same shapes, once.
+        """
+        began = time.monotonic()
+        self._usable()
+        with self._unless_interrupted():
+            program, _ = self._inputs.program(self._named(target), given)
+            program = _with(program, verify_ranges, 0)
+            name = self._suite_name(suite)
+            pending = self._attempt(secrets.token_hex(16), 1, 0, program, name, {}, began, "", mode="deal")
+        self._liaison.conclude(pending._following, 0, None)
+        assert pending._following.outcome is not None
+        return pending._following.outcome.material
+
+    def stock(self) -> dict[str, list[str]]:
+        """The ids of unused material, by party."""
+        self._usable()
+        return {name: list(h["materials"]) for name, h in self._liaison.holdings().items()}
+
+    def _attempt(
+        self,
+        run: str,
+        attempt: int,
+        epoch: int,
+        program: Any,
+        suite: str,
+        bound: dict[int, dict[str, str]],
+        began: float,
+        material: str,
+        mode: str = "run",
+    ) -> Pending:
+        lowered = program.lower(self._machinery.suites[suite])
+        lowered.check()
+        session = secrets.token_bytes(16)
+        terms = Terms(
+            VERSION, FORMAT, program.digest, lowered.digest, suite, tuple(self.parties), self._cluster.digest(),
+            session.hex(), self._insecure, mode, run, attempt, epoch, material,
+        )  # fmt: skip
+        following = self._liaison.brain.follow(session, terms)
+        self._liaison.begin(following, program.text, bound)
+        return Pending(run, self, program, lowered.cost(), following, began)
+
+    def _finish(self, pending: Pending, on_progress: OnProgress | None) -> Run:
+        following = pending._following
+        try:
+            self._liaison.conclude(following, pending._plan.rounds, on_progress)
+        except BaseException as error:
+            verdict = following.verdict
+            self._remember(pending.id, "stopped", verdict.sentence if verdict is not None else "")
+            if isinstance(error, KeyboardInterrupt):
+                self.close()
+            raise
+        assert following.outcome is not None
+        self._remember(pending.id, "done", "")
+        seconds = time.monotonic() - pending._began
+        return report(pending.id, pending._program, pending._plan, following, seconds)
+
+    def _remember(self, run: str, status: str, sentence: str) -> None:
+        with contextlib.suppress(UsageError, HomeError):  # the run's own end matters more than the note of it
+            self._home.runs.set_status(run, status, sentence)
+
+    # ----------------------------------------------------------------------------------------------- nothing runs
+
+    def plan(
+        self,
+        target: Any,
+        /,
+        *,
+        suite: Any = "masked",
+        verify_ranges: bool = False,
+        checkpoint_every: int = 0,
+        **given: Any,
+    ) -> Any:
         """What a run would cost, exactly: `mpc.Plan`. Nothing is run; parties are asked for schemas only."""
         self._usable()
-        program, _ = self._program(self._named(target), given)
-        program = program.verified() if verify_ranges else program
-        lowered = program.lower(self._suite(suite))
+        program, _ = self._inputs.program(self._named(target), given)
+        lowered = _with(program, verify_ranges, checkpoint_every).lower(self._machinery.suites[self._suite_name(suite)])
         lowered.check()
         return lowered.cost()
 
@@ -177,17 +275,12 @@ class Session:
         """The public schema of what each party offers under a name; parties that offer nothing are left out."""
         self._usable()
         wanted = dict.fromkeys(self.parties if parties is None else parties, name)
-        return self._schemas(wanted, required=parties is not None)
+        return self._liaison.schemas(wanted, required=parties is not None)
 
     def schemas(self, target: Any, inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Schema]]:
         """The schemas of a program's inputs, for tracing it here: {input: {party: Schema}}."""
         self._usable()
-        function = self._named(target)
-        names = [p.name for p in function.parameters.values() if p.kind != "setting"]
-        offered = self._offers(function, {name: inputs[name] for name in inputs}, names)
-        return {name: self._schemas(wanted) for name, wanted in offered.items()}
-
-    # ------------------------------------------------------------------------------------- programs and inputs
+        return self._inputs.schemas(self._named(target), inputs)
 
     def _named(self, target: Any) -> Any:
         if not isinstance(target, str):
@@ -204,202 +297,47 @@ class Session:
             raise UsageError(f"there is no suite {name!r}{_nearest(name, known)} (there: {', '.join(known)})")
         return name
 
-    def _suite(self, suite: Any) -> Any:
-        return self._machinery.suites[self._suite_name(suite)]
-
-    def _program(self, target: Any, given: Mapping[str, Any]) -> tuple[Any, dict[int, dict[str, str]]]:
-        """The traced program, and for each party which of its data is which input."""
-        function = hasattr(target, "parameters")
-        if function:
-            names = [p.name for p in target.parameters.values() if p.kind != "setting"]
-        else:
-            names = list(dict.fromkeys(spec.name for spec in target.inputs))
-        settings = {key: value for key, value in given.items() if key not in names}
-        if settings and not function:
-            raise UsageError(f"a traced program takes inputs only, not {', '.join(settings)}; its settings are fixed")
-        self._connect()
-        offered = self._offers(target, {key: given[key] for key in given if key in names}, names)
-        bound: dict[int, dict[str, str]] = {}
-        for name, wanted in offered.items():
-            for party, offer in wanted.items():
-                bound.setdefault(self._cluster.index(party), {})[name] = offer
-        if not function:
-            return target, bound
-        schemas = {name: self._schemas(wanted) for name, wanted in offered.items()}
-        return target.trace(schemas, self.parties, settings), bound
-
-    def _offers(self, target: Any, given: Mapping[str, Any], names: list[str]) -> dict[str, dict[str, str]]:
-        """{input: {party: the name of its offer}}; local data goes to its owner here."""
-        self._check_owners(target, given)
-        if self._launcher is None:
-            self._connect()
-            return {name: self._offered(name, given.get(name)) for name in names}
-        self._launcher.forget_owner_texts()
-        for name in names:
-            if not given.get(name):
-                raise UsageError(f"input {name} is missing: {name}={{{self.parties[0]!r}: data, ...}}")
-            for party, value in given[name].items():
-                self._launcher.offer(self._cluster.index(party), name, value)
-        return {name: dict.fromkeys(given[name], name) for name in names}
-
-    def _check_owners(self, target: Any, given: Mapping[str, Any]) -> None:
-        for name, by_party in given.items():
-            if not isinstance(by_party, Mapping):
-                raise UsageError(f"input {name} says who owns what: {name}={{{self.parties[0]!r}: data, ...}}")
-            for party in by_party:
-                if party not in self.parties:
-                    near = _nearest(str(party), self.parties)
-                    raise UsageError(f"unknown party {party!r}{near} (the parties are {', '.join(self.parties)})")
-        for p in getattr(target, "parameters", {}).values():
-            if p.kind == "private" and len(given.get(p.name, {})) > 1:
-                owners = ", ".join(given[p.name])
-                raise UsageError(f"input {p.name} has one owner, and {len(given[p.name])} are given: {owners}")
-
-    def _offered(self, name: str, given: Mapping[str, Any] | None) -> dict[str, str]:
-        """On separate hosts: the offers meant, or whoever offers the input's own name."""
-        if given:
-            for party, offer in given.items():
-                if not isinstance(offer, str):
-                    raise UsageError(
-                        f"input {name} of {party}: on separate hosts data is named, as the party offers it"
-                    )
-            return dict(given)
-        found = self._schemas(dict.fromkeys(self.parties, name), required=False)
-        if not found:
-            raise UsageError(f"no party offers {name!r}: start one with --data {name}=FILE.csv, or name another offer")
-        return dict.fromkeys(found, name)
-
-    def _schemas(self, wanted: Mapping[str, str], required: bool = True) -> dict[str, Schema]:
-        self._connect()
-        numbers = {}
-        for party, offer in wanted.items():
-            numbers[party], question = self._brain.ask(self._cluster.index(party), Type.DESCRIBE, name=offer)
-            self._actor.perform(iter([question]))
-        schemas = {}
-        for party, number in numbers.items():
-            message = self._answer(number, self._cluster.index(party)).message
-            if message.meta["offered"]:
-                try:
-                    columns = columns_of(message)
-                except BadMessage as error:
-                    raise PeerError(f"party {party} sent a bad message ({error})") from None
-                schemas[party] = Schema(tuple(message.meta["shape"]), columns, self._classes(party, wanted[party]))
-            elif required:
-                raise PolicyError(f"{party} offers no data named {wanted[party]!r}")
-        return schemas
-
-    def _classes(self, party: str, offer: str) -> Callable[[str], list[str]]:
-        def ask(column: str) -> list[str]:
-            actor = self._cluster.index(party)
-            number, question = self._brain.ask(actor, Type.CLASSES, name=offer, column=column)
-            self._actor.perform(iter([question]))
-            answer = self._answer(number, actor)
-            if answer.refused:
-                raise self._input_error(actor, f"{party}: {answer.refused}")
-            labels = unpack(answer.message.frames)
-            return [str(label) for label in labels]
-
-        return ask
-
-    def _answer(self, number: int, actor: int) -> Answer:
-        end = time.monotonic() + self._limits.stall
-        while number not in self._brain.answers:
-            self._look_between_runs()
-            self._actor.step(_TURN)
-            if actor not in self._brain.connected:
-                raise PeerError(f"{self._cluster.call(actor)} lost its connection")
-            if time.monotonic() > end:
-                raise PeerError(f"{self._cluster.call(actor)} did not answer for {self._limits.stall:g} s")
-        return self._brain.answers.pop(number)
-
-    # ------------------------------------------------------------------------------------------ the conversation
+    def _material(self, wanted: str | bool, program: Any, suite: str) -> str:
+        """The id of material that every party has and none has used."""
+        if not wanted:
+            return ""
+        digest = program.lower(self._machinery.suites[suite]).digest
+        held = [set(h["materials"]) for h in self._liaison.holdings(lowered=digest).values()]
+        common = sorted(set.intersection(*held))
+        if isinstance(wanted, str):
+            common = [m for m in common if m.startswith(wanted)]
+        if not common:
+            which = f" with an id that begins with {wanted!r}" if isinstance(wanted, str) else ""
+            raise UsageError(
+                f"no unused material for {program.name} on inputs of these shapes{which} is stored at every party; "
+                "make some with: privity deal, with the same arguments"
+            )
+        return str(common[0])
 
     def _usable(self) -> None:
         if self._closed:
             raise UsageError("this session is closed")
 
-    def _connect(self) -> None:
-        """Wait until everybody is there."""
-        began = time.monotonic()
-        while missing := sorted(set(self._brain.actors) - self._brain.connected):
-            self._look_between_runs()
-            self._actor.step(_TURN)
-            plain = all(self._mesh.refused(actor) for actor in missing)
-            patience = min(self._limits.refusal, self._limits.startup) if plain else self._limits.startup
-            if time.monotonic() - began > patience:
-                raise PeerError("; ".join(self._unreachable(actor) for actor in missing))
+    @contextlib.contextmanager
+    def _unless_interrupted(self) -> Any:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.close()
+            raise
 
-    def _unreachable(self, actor: int) -> str:
-        member = self._cluster.member(actor)
-        trouble = self._mesh.trouble(actor) or "no greeting came back"
-        return f"{self._cluster.call(actor)} cannot be reached at {member.address}: {trouble}"
 
-    def _look(self) -> None:
-        """Local processes that ended are noticed here, before their sockets say so."""
-        for actor, how in self._launcher.dead() if self._launcher is not None else []:
-            self._actor.perform(self._brain.handle(Down(actor, how)))
+def _with(program: Any, verify_ranges: bool, checkpoint_every: int) -> Any:
+    if checkpoint_every < 0:
+        raise UsageError(f"checkpoints come every 1 or more steps (0: none), not {checkpoint_every}")
+    program = program.verified() if verify_ranges else program
+    return program.with_checkpoints(checkpoint_every) if checkpoint_every else program
 
-    def _look_between_runs(self) -> None:
-        for actor, how in self._launcher.dead() if self._launcher is not None else []:
-            raise self._noted(PeerError(f"{self._cluster.call(actor)} {how}; start a new session"))
 
-    def _terms(self, program: Any, lowered: Any, suite: str) -> tuple[Terms, bytes]:
-        session = secrets.token_bytes(16)
-        terms = Terms(
-            VERSION,
-            FORMAT,
-            program.digest,
-            lowered.digest,
-            suite,
-            tuple(self.parties),
-            self._cluster.digest(),
-            session.hex(),
-            self._insecure,
-        )
-        return terms, session
-
-    def _conclude(self, rounds: int, on_progress: OnProgress | None) -> Outcome:
-        told = -1
-        while self._brain.outcome is None and self._brain.verdict is None:
-            self._look()
-            self._actor.step(_TURN)
-            if on_progress is not None and self._brain.round > told:
-                told = self._brain.round
-                on_progress("round", told, rounds)
-        if self._brain.verdict is not None:
-            raise self._failure(self._brain.verdict)
-        if on_progress is not None and told < rounds:
-            on_progress("round", rounds, rounds)
-        assert self._brain.outcome is not None
-        return self._brain.outcome
-
-    def _failure(self, verdict: Verdict) -> MpcError:
-        self._settle()
-        if verdict.kind == "input" and verdict.origin < len(self.parties):
-            return self._input_error(verdict.origin, verdict.sentence)
-        error = _KINDS.get(verdict.kind, PeerError)(verdict.sentence)
-        return self._noted(error)
-
-    def _settle(self) -> None:
-        """Let the verdict leave."""
-        with contextlib.suppress(KeyboardInterrupt):
-            self._actor.step(0.01)
-            self._actor.drain(0.2)
-
-    def _input_error(self, actor: int, public: str) -> InputError:
-        name = self._cluster.name(actor)
-        text = self._launcher.owner_text(actor) if self._launcher is not None else ""
-        return InputError(text.removeprefix(f"{name}: "), name) if text else InputError(public)
-
-    def _noted(self, error: MpcError) -> MpcError:
-        for note in self._launcher.notes() if self._launcher is not None else []:
-            error.add_note(note)
-        return error
-
-    def _interrupted(self) -> None:
-        self._actor.perform(self._brain.stop("stopped by the coordinator"))
-        self._settle()
-        self.close()
+def _latest(held: list[list[list[int]]]) -> tuple[int, int, int]:
+    """Epoch, site and step of the last checkpoint that is in every list; zeros if there is none."""
+    common = set.intersection(*({tuple(c) for c in by_party} for by_party in held))
+    return max(common, default=(0, -1, 0))  # type: ignore[return-value] # three numbers each, as `records` makes them
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,17 @@ class Store:
     def get(self, name: str) -> Value:
         """The data itself, for this party's engine only."""
         return self._values[name]
+
+    def fingerprint(self, name: str) -> str:
+        """SHA-256 of the data, for this party's own ledger only: whether it is still the same."""
+        value = self._values[name]
+        digest = hashlib.sha256()
+        columns = [value.column(c) for c in value.columns] if isinstance(value, Table) else [value]
+        for column in columns:
+            array = np.ascontiguousarray(column)
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes())
+        return digest.hexdigest()
 
     def schema(self, name: str) -> Schema:
         """The public face of it."""

@@ -71,7 +71,6 @@ class Type(IntEnum):
     DATA = 3
     ACK = 4
     PING = 5
-    PONG = 6
     ABORT = 7
     BYE = 8
     DESCRIBE = 16
@@ -90,22 +89,38 @@ class Type(IntEnum):
     GO = 29
     PROGRESS = 30
     DONE = 31
+    END = 32
+    CREDIT = 33
+    HELD = 34
+    HOLDS = 35
+    SAVED = 36
+    COMMIT = 37
 
 
 META: dict[Type, dict[str, type]] = {
-    Type.HELLO: {"name": str, "version": str, "cluster": str},
-    Type.WELCOME: {"name": str, "version": str, "cluster": str},
+    Type.HELLO: {"name": str, "version": str, "cluster": str, "control": int, "knows": int},
+    Type.WELCOME: {"name": str, "version": str, "cluster": str, "control": int, "knows": int},
     Type.DATA: {},
     Type.ACK: {},
-    Type.PING: {},
-    Type.PONG: {},
+    Type.PING: {"progress": int, "waiting": bool},
     Type.ABORT: {"origin": int, "kind": str, "reason": str, "round": int, "where": str, "final": bool},
     Type.BYE: {},
     Type.DESCRIBE: {"ask": int, "name": str},
     Type.SCHEMA: {"ask": int, "offered": bool, "table": bool, "shape": list},
     Type.CLASSES: {"ask": int, "name": str, "column": str},
     Type.LABELS: {"ask": int},
-    Type.PREPARE: {"version": str, "format": int, "suite": str, "cluster": str, "insecure": str},
+    Type.PREPARE: {
+        "version": str,
+        "format": int,
+        "suite": str,
+        "cluster": str,
+        "insecure": str,
+        "mode": str,
+        "run": str,
+        "attempt": int,
+        "epoch": int,
+        "material": str,
+    },
     Type.READY: {"version": str, "source": str, "lowered": str, "agreed": str},
     Type.REFUSED: {"ask": int, "kind": str, "reason": str},
     Type.START: {"agreed": str},
@@ -115,8 +130,14 @@ META: dict[Type, dict[str, type]] = {
     Type.DEALT: {"count": int, "payload": int, "seconds": float},
     Type.STOCKED: {"complete": bool},
     Type.GO: {},
-    Type.PROGRESS: {},
+    Type.PROGRESS: {"where": str},
     Type.DONE: {},
+    Type.END: {},
+    Type.CREDIT: {},
+    Type.HELD: {"ask": int, "run": str, "lowered": str},
+    Type.HOLDS: {"ask": int},
+    Type.SAVED: {"epoch": int, "iteration": int, "reason": str},
+    Type.COMMIT: {"epoch": int},
 }
 
 

@@ -14,14 +14,15 @@ from typing import Any
 from mpc.errors import UsageError
 from parties import harden
 from parties.actor import Actor
+from parties.body import Body
 from parties.cluster import DEALER, Cluster, load
 from parties.data import read_csv
 from parties.dealer import DealerBrain
+from parties.home import Home, actor_directory
 from parties.keys import KeyPair, fingerprint, load_secret
 from parties.limits import Limits
 from parties.machinery import Machinery
 from parties.mesh import Mesh
-from parties.network import allowed, dial, endpoint
 from parties.party import PartyBrain
 from parties.store import Store
 
@@ -53,8 +54,11 @@ def serve_party(
     data: dict[str, Path],
     machinery: Machinery | None = None,
     limits: Limits | None = None,
+    state: Path | None = None,
 ) -> int:
     """Be a party until stopped. `data`: what it offers, by name; every file is read before the port opens.
+
+    state: the directory for what outlives this process (default: $PRIVITY_STATE, or privity under $XDG_STATE_HOME).
 
     Returns an exit code. Raises UsageError, InputError (full text: the owner starts this process), PeerError.
     """
@@ -66,19 +70,21 @@ def serve_party(
     store = Store(name, read_csv)
     for offered, path in data.items():
         store.offer_file(offered, path)
-    mesh = Mesh(pair)
-    brain = PartyBrain(
-        me,
-        cluster,
-        store,
-        machinery or _machinery(),
-        time.monotonic,
-        limits=limits,
-        trouble=mesh.trouble,
-        memory=harden.peak_rss,
-    )
-    what = f"party {name}, offering {', '.join(data) or 'no data'}"
-    return _serve(cluster, mesh, brain, what, pair)
+    with Home.open(actor_directory(name, cluster.digest(), state), name) as home:
+        body = Body(Mesh(pair), pair, cluster, me, limits or Limits())
+        brain = PartyBrain(
+            me,
+            cluster,
+            store,
+            machinery or _machinery(),
+            time.monotonic,
+            limits=limits,
+            trouble=body.trouble,
+            heard=body.heard,
+            memory=harden.peak_rss,
+        )
+        what = f"party {name}, offering {', '.join(data) or 'no data'}"
+        return _serve(cluster, body, brain, what, pair, home)
 
 
 def serve_dealer(cluster_path: Path, key_path: Path, machinery: Machinery | None = None) -> int:
@@ -86,8 +92,9 @@ def serve_dealer(cluster_path: Path, key_path: Path, machinery: Machinery | None
     harden.harden()
     cluster, pair = load(cluster_path), load_secret(key_path)
     _own(cluster, DEALER, pair, key_path)
+    body = Body(Mesh(pair), pair, cluster, DEALER, Limits())
     brain = DealerBrain(cluster, machinery or _machinery(), time.monotonic)
-    return _serve(cluster, Mesh(pair), brain, "dealer", pair)
+    return _serve(cluster, body, brain, "dealer", pair, None)
 
 
 def _machinery() -> Machinery:
@@ -105,28 +112,28 @@ def _own(cluster: Cluster, me: int, pair: KeyPair, key_path: Path) -> None:
         )
 
 
-def _serve(cluster: Cluster, mesh: Mesh, brain: Any, what: str, pair: KeyPair) -> int:
-    me = brain.me
-    label = cluster.name(me)
-    actor = Actor(
-        mesh,
-        brain,
-        cluster,
-        say=_line(label, sys.stdout),
-        tell=_line(label, sys.stderr),
-        keep=_keep(label),
-    )
+def _serve(cluster: Cluster, body: Body, brain: Any, what: str, pair: KeyPair, home: Home | None) -> int:
+    label = cluster.name(brain.me)
     operator = _Operator()
     before = {number: signal.signal(number, operator) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        port = mesh.listen(endpoint(cluster.member(me)), allowed(cluster, me))
-        dial(mesh, cluster, me)
-        _line(label, sys.stdout)(f"{what}: listening on port {port}, key {fingerprint(pair.public)} ({PROMISE})")
+        port = body.listen()
+        actor = body.inhabit(
+            brain,
+            home=home,
+            say=_line(label, sys.stdout),
+            tell=_line(label, sys.stderr),
+            keep=_keep(label),
+        )
+        _line(label, sys.stdout)(
+            f"{what}: listening on port {port}, key {fingerprint(pair.public)} (control port {body.control_port}; "
+            f"{PROMISE})"
+        )
         actor.run(lambda: operator.signal != 0)
         actor.perform(brain.stop("stopped by its operator"))
         _last_words(actor, brain)
     finally:
-        mesh.close(0.3)
+        body.close(0.5)
         for number, handler in before.items():
             signal.signal(number, handler)
     return 130 if operator.signal == signal.SIGINT else 0

@@ -13,6 +13,7 @@ import queue
 import selectors
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -67,9 +68,16 @@ class _Child:
 
 
 class LocalLauncher:
-    """Starts, feeds and stops the children. `insecure`: the label of test entropy, part of the agreed digest."""
+    """Starts, feeds and stops the children. `insecure`: the label of test entropy, part of the agreed digest.
 
-    def __init__(self, names: Sequence[str], insecure: str = "", limits: Limits | None = None) -> None:
+    state: where they keep what outlives them; without one in a temporary directory, which goes with this launcher.
+    """
+
+    def __init__(
+        self, names: Sequence[str], insecure: str = "", limits: Limits | None = None, state: Path | None = None
+    ) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="privity-") if state is None else None
+        self.state = Path(self._temporary.name) if self._temporary is not None else cast("Path", state)
         self._names = list(names)
         self._insecure = insecure
         self._limits = limits or Limits()
@@ -92,6 +100,7 @@ class LocalLauncher:
             "insecure": self._insecure,
             "die_with_parent": threading.current_thread() is threading.main_thread(),
             "limits": asdict(self._limits),
+            "state": str(self.state),
         }
         for child in self._children:
             self._write(child, config)
@@ -215,6 +224,8 @@ class LocalLauncher:
             for pipe in (child.process.stdout, child.process.stderr):
                 cast("IO[bytes]", pipe).close()
         self._selector.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
 
 def _stop(processes: list[subprocess.Popen[bytes]], patience: float) -> None:

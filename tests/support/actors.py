@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
+from mpc.errors import MpcError
 from mpc.exchange import Draw, Exchange, Frame
 from parties import keys
-from parties.actor import Actor
 from parties.agree import Terms
+from parties.body import Body
 from parties.cluster import COORDINATOR, DEALER, Cluster, Member
 from parties.coordinator import CoordinatorBrain
 from parties.data import read_csv
 from parties.dealer import DealerBrain
-from parties.events import Arrived, Down, Keep, Pump, Say, Send, Tell, Tick, Up
+from parties.events import Arrived, Down, Keep, Pump, Say, Send, Tell, Tick, Up, Write, Written
+from parties.home import Home
 from parties.limits import Limits
 from parties.machinery import Machinery, real
 from parties.mesh import Mesh
-from parties.network import allowed, dial
 from parties.party import PartyBrain
 from parties.session import Session
+from parties.simulation.disk import MemoryHome
 from parties.store import Store
 from parties.version import FORMAT, VERSION
 from parties.wire import Message, decode, encode
@@ -72,8 +76,9 @@ class Script:
 
     def lower(self, suite):
         return SimpleNamespace(
-            digest=f"lowered by {suite} {self.text}", check=lambda: None, cost=self.cost, program=self
-        )
+            digest=f"lowered by {suite} {self.text}", check=lambda: None, cost=self.cost, program=self, reveals=[],
+            name=self.name,
+        )  # fmt: skip
 
     def cost(self):
         n = len(self.parties)
@@ -91,7 +96,7 @@ def script_text(rounds=3, n=3):
     return f"script {rounds} " + " ".join(NAMES[:n])
 
 
-def scripted_party(lowered, me, inputs, entropy):
+def scripted_party(lowered, me, inputs, entropy, kept=()):
     """Sums what everybody sends, plus the corrections."""
     program = lowered.program
     peers = [i for i in range(len(program.parties)) if i != me]
@@ -129,6 +134,7 @@ class Net:
         self.said, self.told, self.kept = {}, {}, {}
         self.dead = set()
         self.log = []
+        self.homes = {i: MemoryHome() for i in range(n)}
         limits = limits or Limits()
         versions = versions or {}
         machinery = machinery or scripted()
@@ -159,6 +165,7 @@ class Net:
             self.perform(actor, self.brains[actor].handle(event))
 
     def perform(self, actor, instructions):
+        written = []
         for instruction in instructions:
             match instruction:
                 case Send():
@@ -174,6 +181,13 @@ class Net:
                     self.told.setdefault(actor, []).append(text)
                 case Keep(name, value):
                     self.kept.setdefault(actor, {})[name] = value
+                case Write(token, record):
+                    try:
+                        written.append(Written(token, record.apply(self.homes[actor])))
+                    except MpcError as error:
+                        written.append(Written(token, None, str(error)))
+        for event in written:
+            self.event(actor, event)
 
     def inject(self, message):
         """A message as if its `src` had sent it."""
@@ -222,9 +236,23 @@ class Net:
         text = text or script_text(n=len(self.cluster.parties))
         terms = Terms(
             VERSION, FORMAT, f"source {text}", f"lowered by M {text}", "masked", tuple(self.cluster.names),
-            self.cluster.digest(), session.hex(), "",
+            self.cluster.digest(), session.hex(), "", run=session.hex(),
         )  # fmt: skip
-        self.perform(COORDINATOR, self.coordinator.begin(session, replace(terms, **changes), text, {}))
+        self.following = self.coordinator.follow(session, replace(terms, **changes))
+        self.perform(COORDINATOR, self.coordinator.begin(self.following, text, {}))
+
+    @property
+    def outcome(self):
+        return self.following.outcome
+
+    @property
+    def verdict(self):
+        return self.following.verdict
+
+    def attempt(self, party):
+        """The only attempt at a party, if there is one."""
+        live = list(self.brains[party].sessions.values())
+        return live[0].attempt if live else None
 
     def types(self, dst=None):
         return [m.type.name for m in self.log if dst in (None, m.dst)]
@@ -241,32 +269,33 @@ class Threads:
         self.seen = []
         self.lines = []
         machinery = machinery or real(suites)
+        limits = limits or Limits()
         self._stop = threading.Event()
+        self._folder = tempfile.TemporaryDirectory()
         meshes = {a: Mesh(pairs[a], self._tap(a, tap)) for a in (*range(n), DEALER)}
         ports = {a: meshes[a].listen("tcp://127.0.0.1:*", {}) for a in meshes}
         parties = tuple(replace(p, address=f"127.0.0.1:{ports[i]}") for i, p in enumerate(cluster.parties))
         dealer = replace(cluster.dealer, address=f"127.0.0.1:{ports[DEALER]}")
         self.cluster = replace(cluster, parties=parties, dealer=dealer)
-        self.actors = {}
-        for a, mesh in meshes.items():
-            mesh.allow(allowed(self.cluster, a))
+        self.bodies = {a: Body(mesh, pairs[a], self.cluster, a, limits) for a, mesh in meshes.items()}
+        self._threads = []
+        for a, body in self.bodies.items():
             if a == DEALER:
                 brain = DealerBrain(self.cluster, machinery, time.monotonic, limits=limits)
             else:
                 store = Store(NAMES[a], read_csv)
                 for name, value in (offers or {}).get(NAMES[a], {}).items():
                     store.offer(name, value)
-                brain = PartyBrain(a, self.cluster, store, machinery, time.monotonic, limits=limits)
-            self.actors[a] = Actor(mesh, brain, self.cluster, say=self.lines.append, tell=self.lines.append)
-        for a, mesh in meshes.items():
-            dial(mesh, self.cluster, a)
-        self._threads = [threading.Thread(target=self._serve, args=(actor,)) for actor in self.actors.values()]
+                how = {"limits": limits, "trouble": body.trouble, "heard": body.heard}
+                brain = PartyBrain(a, self.cluster, store, machinery, time.monotonic, **how)
+            self._threads.append(threading.Thread(target=self._serve, args=(a, body, brain)))
         for thread in self._threads:
             thread.start()
         self.session = Session(
             self.cluster,
             pairs[COORDINATOR],
             machinery,
+            home=Home.open(Path(self._folder.name) / "coordinator", "coordinator"),
             catalog=catalog,
             on_send=self._tap(COORDINATOR, tap),
             limits=limits,
@@ -280,8 +309,14 @@ class Threads:
 
         return taken
 
-    def _serve(self, actor):
+    def _serve(self, a, body, brain):
+        name = self.cluster.name(a)
+        home = None if a == DEALER else Home.open(Path(self._folder.name) / name, name)
+        actor = body.inhabit(brain, home=home, say=self.lines.append, tell=self.lines.append)
         actor.run(self._stop.is_set, 0.02)
+        body.close(0.0)
+        if home is not None:
+            home.close()
 
     def __enter__(self):
         return self
@@ -291,5 +326,4 @@ class Threads:
         self._stop.set()
         for thread in self._threads:
             thread.join()
-        for actor in self.actors.values():
-            actor.mesh.close(0.0)
+        self._folder.cleanup()

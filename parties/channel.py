@@ -1,0 +1,309 @@
+"""A reliable channel between two actors above a transport that loses messages. Sans-IO: no socket, no clock, no thread.
+
+ZeroMQ alone drops what was under way when a connection breaks, and says nothing. Here every message of one pair of
+actors is numbered, kept until the other end has acknowledged it, and after a reconnection sent again *as the stored
+bytes*; the receiver takes the next number and no other. So between two incarnations (processes) each message arrives
+exactly once and in order, however often the connection breaks, or the channel says what is wrong:
+
+    down --connected--> greeting --HELLO/WELCOME--> up --disconnected--> down ...
+    any --another incarnation--> Restarted, and all numbers begin again
+    any --malformed, a lasting gap--> Broken, and nothing more is heard of this incarnation
+
+HELLO (from the end that dialled), WELCOME, ACK and PING carry no number. A greeting says which incarnation of the
+other end it knows and how much it has received of it; what is stored beyond that goes out again. A message that arrives
+twice is dropped, and so is one that leaves a gap: on a fresh connection it can overtake the greeting, and it will come
+again. A gap that lasts is a fault of the peer.
+
+Frames are kept by reference until they are acknowledged: whoever sends an array may not write to it afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from parties.wire import BadMessage, Buffer, Joiner, Message, Type, decode, encode, split
+
+__all__ = ["Broken", "Channel", "Delivered", "Joined", "Left", "Restarted"]
+
+WINDOW_MESSAGES = 64  # as many as a socket's high-water mark, so that a full window never fills a socket
+WINDOW_BYTES = 256 << 20
+ACK_MESSAGES = 16
+ACK_BYTES = 8 << 20
+ACK_SECONDS = 0.05
+GAP_SECONDS = 2.0
+_GREETINGS = frozenset({Type.HELLO, Type.WELCOME})
+_UNNUMBERED = _GREETINGS | {Type.ACK, Type.PING}
+
+Post = Callable[[Sequence[Buffer]], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The first greeting of an incarnation of the peer; `control`: the port of its control plane, 0 if it has none."""
+
+    control: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The peer is another process than before; what was under way in either direction is gone. Joined follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The peer sent what no peer may send; `reason` continues the sentence "party bob ..."."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The peer said goodbye and will send nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The next whole message."""
+
+    message: Message = field(repr=False)
+
+
+Happening = Joined | Restarted | Broken | Left | Delivered
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    seq: int
+    size: int
+    parts: list[Buffer] = field(repr=False)
+
+
+class Channel:
+    """One end. `greeting`: meta of HELLO and WELCOME. `prompt`: whether time alone may send an acknowledgement.
+
+    The dealer's channels are not prompt: acknowledgements to it follow from what it sent, and nothing else.
+    """
+
+    def __init__(
+        self, me: int, peer: int, incarnation: int, greeting: dict[str, Any], *, dials: bool, prompt: bool = True
+    ) -> None:
+        self.me = me
+        self.peer = peer
+        self.dials = dials
+        self.up = False
+        self.events: deque[Happening] = deque()
+        self._incarnation = incarnation
+        self._greeting = greeting
+        self._prompt = prompt
+        self._theirs: int | None = None
+        self._shut: int | None = None  # the incarnation that is not listened to any more; -1: whoever it was
+        self._unnumbered: deque[list[Buffer]] = deque()
+        self._reset()
+
+    def _reset(self) -> None:
+        """Numbers from one in both directions."""
+        self._sent = self._received = 0
+        self._queue: deque[_Stored] = deque()  # not on the wire, or not on this connection
+        self._flying: deque[_Stored] = deque()  # on the wire, not acknowledged
+        self._flying_bytes = 0
+        self._joiner = Joiner()
+        self._owed = self._owed_bytes = 0  # received since the last acknowledgement
+        self._owed_since = 0.0
+        self._gap_since: float | None = None
+
+    def __repr__(self) -> str:
+        state = "up" if self.up else "down"
+        return f"<Channel {self.me}-{self.peer} {state}, {len(self._flying)} flying, {len(self._queue)} waiting>"
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the wire or for the window."""
+        return sum(s.size for s in self._queue)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages that the peer has not acknowledged."""
+        return len(self._queue) + len(self._flying)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `flush` has something that may go."""
+        return bool(self._unnumbered) or (self.up and bool(self._queue) and self._fits(self._queue[0]))
+
+    @property
+    def deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        times = []
+        if self._owed and self._prompt and self.up:
+            times.append(self._owed_since + ACK_SECONDS)
+        if self._gap_since is not None:
+            times.append(self._gap_since + GAP_SECONDS)
+        return min(times, default=None)
+
+    # ------------------------------------------------------------------------------------------------ transport
+
+    def connected(self) -> None:
+        """The transport has a fresh connection; the end that dialled greets."""
+        self._down()
+        if self.dials:
+            self._greet(Type.HELLO)
+
+    def disconnected(self) -> None:
+        """The transport has lost its connection. Nothing is lost here."""
+        self._down()
+
+    def _down(self) -> None:
+        self.up = False
+        self._unnumbered.clear()
+        self._gap_since = None
+        self._requeue()
+
+    def _requeue(self) -> None:
+        self._queue.extendleft(reversed(self._flying))
+        self._flying.clear()
+        self._flying_bytes = 0
+
+    def flush(self, post: Post) -> None:
+        """Put on the wire what may go now; `post` returns False for "not yet"."""
+        while self._unnumbered:
+            if not post(self._unnumbered[0]):
+                return
+            self._unnumbered.popleft()
+        while self.up and self._queue and self._fits(self._queue[0]):
+            if not post(self._queue[0].parts):
+                return
+            stored = self._queue.popleft()
+            self._flying.append(stored)
+            self._flying_bytes += stored.size
+
+    def _fits(self, stored: _Stored) -> bool:
+        if not self._flying:
+            return True
+        return len(self._flying) < WINDOW_MESSAGES and self._flying_bytes + stored.size <= WINDOW_BYTES
+
+    # ------------------------------------------------------------------------------------------------- sending
+
+    def send(self, message: Message) -> None:
+        """Number a message and keep it until the peer has it; long ones go in pieces. Raises BadMessage (meta)."""
+        if self._shut is not None:
+            return
+        for piece in split(message):
+            seq = self._sent + 1
+            parts = self._stamped(piece, seq)
+            self._sent = seq
+            self._queue.append(_Stored(seq, sum(len(p) for p in parts), parts))
+        self._paid()
+
+    def _stamped(self, m: Message, seq: int) -> list[Buffer]:
+        stamp = (self._incarnation, seq, self._received)
+        return encode(Message(m.type, self.me, self.peer, m.session, m.step, m.meta, m.frames, m.flags, *stamp))
+
+    def _greet(self, kind: Type) -> None:
+        meta = {**self._greeting, "knows": self._theirs or 0}
+        self._unnumbered.append(self._stamped(Message(kind, self.me, self.peer, meta=meta), 0))
+        self._paid()
+
+    def _paid(self) -> None:
+        self._owed = self._owed_bytes = 0
+
+    # ----------------------------------------------------------------------------------------------- receiving
+
+    def receive(self, parts: Sequence[Buffer], now: float) -> None:
+        """What an authenticated peer sent. What there is to say about it is in `events`."""
+        try:
+            self._accept(decode(parts), now)
+        except BadMessage as error:
+            self._break(f"sent a malformed message ({error})")
+
+    def _accept(self, m: Message, now: float) -> None:
+        if m.incarnation == self._shut:
+            return
+        if m.src != self.peer or m.dst != self.me:
+            raise BadMessage("a message under another actor's name")
+        if (m.seq == 0) != (m.type in _UNNUMBERED):
+            raise BadMessage("a number where none belongs, or none where one does")
+        if m.type in _GREETINGS:
+            self._greeted(m)
+        elif m.incarnation == self._theirs:  # else: somebody's last words, or the first before the greeting
+            self._acknowledged(m.ack)
+            if m.seq:
+                self._numbered(m, now)
+
+    def _greeted(self, m: Message) -> None:
+        if (m.type is Type.HELLO) == self.dials:
+            raise BadMessage("a greeting from the wrong side")
+        if m.incarnation == 0:
+            raise BadMessage("a greeting without an incarnation")
+        new = m.incarnation != self._theirs
+        if new and self._theirs is not None:
+            self._reset()
+            self.events.append(Restarted())
+        self._theirs, self._shut = m.incarnation, None
+        self._requeue()
+        if m.meta["knows"] == self._incarnation:
+            self._acknowledged(m.ack)
+        if m.type is Type.HELLO:
+            self._unnumbered.clear()
+            self._greet(Type.WELCOME)
+        self.up = True
+        self._gap_since = None
+        if new:
+            self.events.append(Joined(m.meta["control"]))
+
+    def _acknowledged(self, ack: int) -> None:
+        if ack > self._sent:
+            raise BadMessage("an acknowledgement of something never sent")
+        while self._flying and self._flying[0].seq <= ack:
+            self._flying_bytes -= self._flying.popleft().size
+        while self._queue and self._queue[0].seq <= ack:
+            self._queue.popleft()
+
+    def _numbered(self, m: Message, now: float) -> None:
+        if m.seq > self._received + 1:
+            if self._gap_since is None:
+                self._gap_since = now
+            return
+        self._owe(m.payload, now)
+        if m.seq <= self._received:
+            return
+        self._received, self._gap_since = m.seq, None
+        whole = self._joiner.add(m)
+        if whole is None:
+            return
+        if whole.type is Type.BYE:
+            self._acknowledge()
+            self._shut = self._theirs
+            self.events.append(Left())
+        else:
+            self.events.append(Delivered(whole))
+
+    def _owe(self, size: int, now: float) -> None:
+        if not self._owed:
+            self._owed_since = now
+        self._owed += 1
+        self._owed_bytes += size
+        if self._owed >= ACK_MESSAGES or self._owed_bytes >= ACK_BYTES:
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        if self.up:
+            self._unnumbered.append(self._stamped(Message(Type.ACK, self.me, self.peer), 0))
+            self._paid()
+
+    def tick(self, now: float) -> None:
+        """Time has passed: late acknowledgements, gaps that last."""
+        if self._owed and self._prompt and now - self._owed_since >= ACK_SECONDS:
+            self._acknowledge()
+        if self._gap_since is not None and now - self._gap_since >= GAP_SECONDS:
+            self._break("left out a message")
+
+    def _break(self, reason: str) -> None:
+        if self._shut is not None:
+            return
+        self._shut = self._theirs if self._theirs is not None else -1
+        self._down()
+        self._queue.clear()
+        self.events.append(Broken(reason))

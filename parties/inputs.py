@@ -1,0 +1,133 @@
+"""From what a person gives to what each party is asked for: owners, offers, kept secrets, and the traced program."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mpc.errors import UsageError
+from mpc.table import Schema
+from parties.home import StoredRun
+from parties.liaison import Launcher, Liaison
+
+__all__ = ["Inputs"]
+
+_NOTHING: frozenset[int] = frozenset()
+
+
+class Inputs:
+    """The inputs of one session. Local data goes to its owner here; on separate hosts offers are named."""
+
+    def __init__(self, liaison: Liaison, launcher: Launcher | None) -> None:
+        self._liaison = liaison
+        self._launcher = launcher
+        self._cluster = liaison.cluster
+
+    def program(
+        self, target: Any, given: Mapping[str, Any], without: frozenset[int] = _NOTHING
+    ) -> tuple[Any, dict[int, dict[str, str]]]:
+        """The traced program, and for each party which of its data is which input. without: actors not waited for."""
+        function = hasattr(target, "parameters")
+        names = _inputs_of(target)
+        settings = {key: value for key, value in given.items() if key not in names}
+        if settings and not function:
+            raise UsageError(f"a traced program takes inputs only, not {', '.join(settings)}; its settings are fixed")
+        self._liaison.connect(without)
+        offered = self._offers(target, {key: given[key] for key in given if key in names}, names)
+        bound = self._bound(offered)
+        if not function:
+            return target, bound
+        schemas = {name: self._liaison.schemas(wanted) for name, wanted in offered.items()}
+        return target.trace(schemas, self._cluster.names, settings), bound
+
+    def again(self, program: Any, stored: StoredRun, given: Mapping[str, Any]) -> dict[int, dict[str, str]]:
+        """The inputs of a run that is resumed: those that the rest of it still needs, as they were given."""
+        needed: dict[str, dict[str, Any]] = {}
+        for spec in program.inputs:
+            source = given.get(spec.name, stored.inputs.get(spec.name, {})).get(spec.owner)
+            if source is None:
+                raise UsageError(
+                    f"input {spec.name} of {spec.owner} was not a file, so it is not kept: give it to resume again"
+                )
+            needed.setdefault(spec.name, {})[spec.owner] = source
+        return self._bound(self._offers(program, needed, list(needed)))
+
+    def remembered(self, given: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
+        """What of the inputs may be written down: paths and names of offers, no data."""
+        found: dict[str, dict[str, str | None]] = {}
+        for name, by_party in given.items():
+            if isinstance(by_party, Mapping):
+                found[name] = {
+                    party: str(Path(value).absolute() if self._launcher is not None else value)
+                    if isinstance(value, str | Path)
+                    else None
+                    for party, value in by_party.items()
+                }
+        return found
+
+    def schemas(self, target: Any, inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Schema]]:
+        """The schemas of a program's inputs: {input: {party: Schema}}."""
+        offered = self._offers(target, dict(inputs), _inputs_of(target))
+        return {name: self._liaison.schemas(wanted) for name, wanted in offered.items()}
+
+    def _bound(self, offered: Mapping[str, Mapping[str, str]]) -> dict[int, dict[str, str]]:
+        bound: dict[int, dict[str, str]] = {}
+        for name, wanted in offered.items():
+            for party, offer in wanted.items():
+                bound.setdefault(self._cluster.index(party), {})[name] = offer
+        return bound
+
+    def _offers(self, target: Any, given: Mapping[str, Any], names: list[str]) -> dict[str, dict[str, str]]:
+        """{input: {party: the name of its offer}}; local data goes to its owner here."""
+        self._check_owners(target, given)
+        if self._launcher is None:
+            self._liaison.connect()
+            return {name: self._offered(name, given.get(name)) for name in names}
+        self._launcher.forget_owner_texts()
+        for name in names:
+            if not given.get(name):
+                raise UsageError(f"input {name} is missing: {name}={{{self._cluster.names[0]!r}: data, ...}}")
+            for party, value in given[name].items():
+                self._launcher.offer(self._cluster.index(party), name, value)
+        return {name: dict.fromkeys(given[name], name) for name in names}
+
+    def _check_owners(self, target: Any, given: Mapping[str, Any]) -> None:
+        parties = self._cluster.names
+        for name, by_party in given.items():
+            if not isinstance(by_party, Mapping):
+                raise UsageError(f"input {name} says who owns what: {name}={{{parties[0]!r}: data, ...}}")
+            for party in by_party:
+                if party not in parties:
+                    near = _nearest(str(party), parties)
+                    raise UsageError(f"unknown party {party!r}{near} (the parties are {', '.join(parties)})")
+        for p in getattr(target, "parameters", {}).values():
+            if p.kind == "private" and len(given.get(p.name, {})) > 1:
+                owners = ", ".join(given[p.name])
+                raise UsageError(f"input {p.name} has one owner, and {len(given[p.name])} are given: {owners}")
+
+    def _offered(self, name: str, given: Mapping[str, Any] | None) -> dict[str, str]:
+        """On separate hosts: the offers meant, or whoever offers the input's own name."""
+        if given:
+            for party, offer in given.items():
+                if not isinstance(offer, str):
+                    raise UsageError(
+                        f"input {name} of {party}: on separate hosts data is named, as the party offers it"
+                    )
+            return dict(given)
+        found = self._liaison.schemas(dict.fromkeys(self._cluster.names, name), required=False)
+        if not found:
+            raise UsageError(f"no party offers {name!r}: start one with --data {name}=FILE.csv, or name another offer")
+        return dict.fromkeys(found, name)
+
+
+def _inputs_of(target: Any) -> list[str]:
+    if hasattr(target, "parameters"):
+        return [p.name for p in target.parameters.values() if p.kind != "setting"]
+    return list(dict.fromkeys(spec.name for spec in target.inputs))
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

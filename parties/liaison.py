@@ -1,0 +1,221 @@
+"""The coordinator's body and the person's patience: who is there, what they answer, how a run ends."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from mpc.errors import InputError, MpcError, PeerError, PolicyError
+from mpc.table import Schema
+from parties.actor import Actor
+from parties.agree import Verdict
+from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.coordinator import Answer, CoordinatorBrain, Following, columns_of
+from parties.events import Down
+from parties.interrupt import Interrupt
+from parties.keys import KeyPair
+from parties.limits import Limits
+from parties.mesh import Mesh, Tap
+from parties.network import dial
+from parties.watch import Watch
+from parties.wire import BadMessage, Type, unpack
+
+__all__ = ["Launcher", "Liaison"]
+
+OnProgress = Callable[[str, int, int], None]
+_TURN = 0.05
+_KINDS: dict[str, type[MpcError]] = {
+    "input": InputError,
+    "policy": PolicyError,
+    "program": MpcError,
+    "internal": MpcError,
+}
+
+
+class Launcher(Protocol):
+    """Local processes, as a session needs them; see `parties.launch.local`."""
+
+    def offer(self, party: int, name: str, value: Any) -> None:
+        """Give a party its own data."""
+
+    def owner_text(self, party: int, seconds: float = 0.5) -> str:
+        """What a party has to say to the owner of its data."""
+
+    def forget_owner_texts(self) -> None:
+        """Drop what belongs to an earlier run."""
+
+    def dead(self) -> list[tuple[int, str]]:
+        """Processes that ended, and how."""
+
+    def pids(self) -> dict[str, int]:
+        """Process ids by name."""
+
+    def notes(self, actor: int | None = None) -> list[str]:
+        """What processes wrote to standard error."""
+
+    def close(self) -> None:
+        """Stop them all."""
+
+
+class Liaison:
+    """What a session needs of the other actors. launcher: the processes of a local session."""
+
+    def __init__(
+        self, cluster: Cluster, keys: KeyPair, limits: Limits, launcher: Launcher | None, on_send: Tap | None
+    ) -> None:
+        self.cluster = cluster
+        self.limits = limits
+        self.launcher = launcher
+        incarnation = secrets.randbits(63) + 1
+        mesh = Mesh(keys, on_send)
+        watch = Watch(Mesh(keys), 0, COORDINATOR, cluster, incarnation, mesh.wake, limits)
+        self.brain = CoordinatorBrain(cluster, time.monotonic, limits, watch.heard)
+        self._actor = Actor(mesh, self.brain, cluster, incarnation, watch)
+        dial(mesh, cluster, COORDINATOR)
+        watch.start()
+
+    def close(self) -> None:
+        """Say goodbye. A local session's processes are gone afterwards."""
+        if self.launcher is not None:
+            self.launcher.close()
+        self._actor.close(0.0 if self.launcher is not None else 1.0)
+
+    # ------------------------------------------------------------------------------------------------ being there
+
+    def connect(self, without: frozenset[int] = frozenset()) -> None:
+        """Wait until everybody is there. PeerError that names whoever is not, and why."""
+        began = time.monotonic()
+        wanted = {*range(len(self.cluster.parties)), DEALER} - without
+        while missing := sorted(wanted - self.brain.connected):
+            self._look_between_runs()
+            self._actor.step(_TURN)
+            plain = all(self._actor.mesh.refused(actor) for actor in missing)
+            patience = min(self.limits.refusal, self.limits.startup) if plain else self.limits.startup
+            if time.monotonic() - began > patience:
+                raise PeerError("; ".join(self._unreachable(actor) for actor in missing))
+
+    def _unreachable(self, actor: int) -> str:
+        member = self.cluster.member(actor)
+        return f"{self.cluster.call(actor)} cannot be reached at {member.address}: {self._actor.trouble(actor)}"
+
+    def _look(self) -> None:
+        """Local processes that ended are noticed here, before their silence is."""
+        for actor, how in self.launcher.dead() if self.launcher is not None else []:
+            self._actor.perform(self.brain.handle(Down(actor, how)))
+
+    def _look_between_runs(self) -> None:
+        for actor, how in self.launcher.dead() if self.launcher is not None else []:
+            raise self.noted(PeerError(f"{self.cluster.call(actor)} {how}; start a new session"))
+
+    # -------------------------------------------------------------------------------------------------- questions
+
+    def schemas(self, wanted: Mapping[str, str], required: bool = True) -> dict[str, Schema]:
+        """The schema of what each party offers under a name; {party: offer}."""
+        self.connect()
+        numbers = {party: self._ask(party, Type.DESCRIBE, name=offer) for party, offer in wanted.items()}
+        schemas = {}
+        for party, number in numbers.items():
+            message = self._answer(number, self.cluster.index(party)).message
+            if message.meta["offered"]:
+                try:
+                    columns = columns_of(message)
+                except BadMessage as error:
+                    raise PeerError(f"party {party} sent a bad message ({error})") from None
+                schemas[party] = Schema(tuple(message.meta["shape"]), columns, self._classes(party, wanted[party]))
+            elif required:
+                raise PolicyError(f"{party} offers no data named {wanted[party]!r}")
+        return schemas
+
+    def _classes(self, party: str, offer: str) -> Callable[[str], list[str]]:
+        def ask(column: str) -> list[str]:
+            answer = self._answer(self._ask(party, Type.CLASSES, name=offer, column=column), self.cluster.index(party))
+            if answer.refused:
+                raise self.input_error(self.cluster.index(party), f"{party}: {answer.refused}")
+            return [str(label) for label in unpack(answer.message.frames)]
+
+        return ask
+
+    def holdings(self, run: str = "", lowered: str = "") -> dict[str, dict[str, Any]]:
+        """What each party keeps of a run, for a lowered program, and under names."""
+        self.connect(frozenset({DEALER}))
+        numbers = {name: self._ask(name, Type.HELD, run=run, lowered=lowered) for name in self.cluster.names}
+        found = {}
+        for name, number in numbers.items():
+            answer = self._answer(number, self.cluster.index(name))
+            if answer.refused:
+                raise PeerError(f"{name}: {answer.refused}")
+            content = unpack(answer.message.frames)
+            if not isinstance(content, dict) or content.keys() != _HOLDINGS:
+                raise PeerError(f"party {name} sent a bad message (holdings of another form)")
+            found[name] = content
+        return found
+
+    def _ask(self, party: str, kind: Type, **meta: Any) -> int:
+        number, question = self.brain.ask(self.cluster.index(party), kind, **meta)
+        self._actor.perform(iter([question]))
+        return number
+
+    def _answer(self, number: int, actor: int) -> Answer:
+        end = time.monotonic() + self.limits.stall
+        while number not in self.brain.answers:
+            self._look_between_runs()
+            self._actor.step(_TURN)
+            if actor not in self.brain.connected:
+                raise PeerError(f"{self.cluster.call(actor)} lost its connection")
+            if time.monotonic() > end:
+                raise PeerError(f"{self.cluster.call(actor)} did not answer for {self.limits.stall:g} s")
+        return self.brain.answers.pop(number)
+
+    # ------------------------------------------------------------------------------------------------------- runs
+
+    def begin(self, following: Following, text: str, bound: dict[int, dict[str, str]]) -> None:
+        """Have a program prepared by everybody."""
+        self._actor.perform(self.brain.begin(following, text, bound))
+
+    def conclude(self, following: Following, rounds: int, on_progress: OnProgress | None) -> None:
+        """Wait for the end of an attempt; other attempts go on meanwhile. Raises what ended it."""
+        told = -1
+        with Interrupt() as interrupt:
+            while following.outcome is None and following.verdict is None:
+                self._look()
+                self._actor.step(_TURN)
+                if interrupt.caught and following.verdict is None:
+                    self._actor.perform(self.brain.stop("the coordinator was stopped"))
+                if on_progress is not None and following.furthest[0] > told:
+                    told = following.furthest[0]
+                    on_progress("round", told, rounds)
+            if interrupt.caught and following.outcome is None:
+                self._settle()
+                interrupt.go_on()
+        if following.verdict is not None:
+            raise self._failure(following.verdict)
+        if on_progress is not None and told < rounds:
+            on_progress("round", rounds, rounds)
+
+    def _failure(self, verdict: Verdict) -> MpcError:
+        self._settle()
+        if verdict.kind == "input" and verdict.origin < len(self.cluster.parties):
+            return self.input_error(verdict.origin, verdict.sentence)
+        return self.noted(_KINDS.get(verdict.kind, PeerError)(verdict.sentence))
+
+    def _settle(self) -> None:
+        """Let the verdict leave."""
+        self._actor.step(0.01)
+        self._actor.drain(0.2)
+
+    def input_error(self, actor: int, public: str) -> InputError:
+        """A refusal of data: with row and column if its owner sits at this terminal."""
+        name = self.cluster.name(actor)
+        text = self.launcher.owner_text(actor) if self.launcher is not None else ""
+        return InputError(text.removeprefix(f"{name}: "), name) if text else InputError(public)
+
+    def noted(self, error: MpcError) -> MpcError:
+        """With what local processes wrote."""
+        for note in self.launcher.notes() if self.launcher is not None else []:
+            error.add_note(note)
+        return error
+
+
+_HOLDINGS = {"attempts", "checkpoints", "materials", "handles"}

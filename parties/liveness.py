@@ -1,0 +1,114 @@
+"""Who is alive, told from their signs of life. Sans-IO: the control plane (`parties.watch`) brings signs and time.
+
+A connection that breaks is no death, and one that stands is no life: a process that hangs keeps its sockets. So every
+actor says every half second, from a thread of its own, that it lives, and how far its computing thread has come. Silent
+for two seconds: suspect; for five: dead. Only a peer that has been heard once can die; before that the limit for
+starting applies, which is longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["Liveness", "Sign", "Silent", "Suspect", "Well"]
+
+PING_SECONDS = 0.5
+SUSPECT_SECONDS = 2.0
+DEAD_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What a sign of life says: a count of what the computing thread has done, and whether it waits for others."""
+
+    progress: int = 0
+    waiting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """Nothing heard for two seconds."""
+
+    peer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Well:
+    """A suspect that was heard again."""
+
+    peer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """Nothing heard for so long that the peer counts as dead."""
+
+    peer: int
+    seconds: float
+
+
+class _Peer:
+    def __init__(self) -> None:
+        self.heard: float | None = None
+        self.sign = Sign()
+        self.suspect = False
+
+
+class Liveness:
+    """The signs of life of some peers. `dead`: seconds of silence that count as death."""
+
+    def __init__(self, peers: Iterable[int], dead: float = DEAD_SECONDS) -> None:
+        self._peers = {peer: _Peer() for peer in peers}
+        self._dead = dead
+        self._suspect = min(SUSPECT_SECONDS, dead)
+        self._pinged: float | None = None
+        self._looked: float | None = None
+
+    def heard(self, peer: int, now: float, sign: Sign) -> list[Well]:
+        """A sign of life."""
+        p = self._peers[peer]
+        was, p.heard, p.sign, p.suspect = p.suspect, now, sign, False
+        return [Well(peer)] if was else []
+
+    def forget(self, peer: int) -> None:
+        """It left, or is another process now: it has to be heard anew."""
+        self._peers[peer] = _Peer()
+
+    def alive(self, peer: int) -> bool:
+        """Whether it has been heard and is not silent."""
+        return self._peers[peer].heard is not None
+
+    def sign(self, peer: int) -> Sign:
+        """The latest that it said."""
+        return self._peers[peer].sign
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to give a sign of life; asking makes the next one due half a second later."""
+        if self._pinged is not None and now - self._pinged < PING_SECONDS:
+            return False
+        self._pinged = now
+        return True
+
+    def tick(self, now: float) -> list[Suspect | Silent]:
+        """Who has been silent for too long.
+
+        If nobody looked for seconds, this very process was stopped: the silence is its own, and everybody gets the time
+        again.
+        """
+        slept = self._looked is not None and now - self._looked >= SUSPECT_SECONDS
+        self._looked = now
+        found: list[Suspect | Silent] = []
+        for peer, p in self._peers.items():
+            if p.heard is None:
+                continue
+            if slept:
+                p.heard = now
+            silence = now - p.heard
+            if silence >= self._dead:
+                self.forget(peer)
+                found.append(Silent(peer, self._dead))
+            elif silence >= self._suspect and not p.suspect:
+                p.suspect = True
+                found.append(Suspect(peer))
+        return found

@@ -1,0 +1,445 @@
+"""One attempt at one party, from READY to its end: keys, material, the engine's requests, checkpoints, trouble.
+
+    ready --START--> stocking --GO--> starting --reserved--> running --engine's end--> done --END--> over
+                         any of them --trouble--> stopped --ABORT from the coordinator--> over
+
+Nothing is drawn from a stream before the ledger says durably that this attempt uses it, and nothing is revealed before
+the journal says so. The brain (`parties.party`) owns the table of participations and routes messages to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mpc.errors import InputError, MpcError, PeerError
+from mpc.exchange import Array, Draw, Exchange, Save
+from parties import records
+from parties.agree import Verdict, sentence
+from parties.attempt import Attempt, Stage
+from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.events import Instruction, Keep, Say, Send, Tell, Write, Written
+from parties.limits import Limits
+from parties.liveness import Sign
+from parties.machinery import Machinery
+from parties.values import pack_values
+from parties.wire import BadMessage, Message, Type, pack_arrays
+
+__all__ = ["Participation", "Surroundings", "place"]
+
+Steps = Iterator[Instruction]
+Then = Callable[[Written], Steps]
+_KEYING = (Stage.READY, Stage.STOCKING)
+_LIVE = (*_KEYING, Stage.STARTING, Stage.RUNNING)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every participation of a party has in common. token: remembers who waits for a Written."""
+
+    me: int
+    name: str
+    cluster: Cluster
+    machinery: Machinery
+    clock: Callable[[], float]
+    insecure: str
+    limits: Limits
+    trouble: Callable[[int], str]
+    heard: Callable[[int], Sign]
+    memory: Callable[[], int]
+    token: Callable[[Then], int]
+
+
+class Participation:
+    """This party's part of one attempt. `over`: nothing of it is left, and the brain may drop it."""
+
+    def __init__(self, around: Surroundings, attempt: Attempt, material: bytes) -> None:
+        self.around = around
+        self.attempt = attempt
+        self.over = False
+        self._material = material
+
+    def _write(self, record: Any, then: Then) -> Write:
+        return Write(self.around.token(then), record)
+
+    @property
+    def dealing(self) -> bool:
+        """Whether this attempt makes material for later and runs nothing."""
+        return self.attempt.terms.mode == "deal"
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it is somebody else's turn."""
+        return self.attempt.stage is not Stage.RUNNING or self.attempt.request is not None
+
+    def arrived(self, m: Message) -> Steps:
+        """A message of this session from a party, the dealer or the coordinator."""
+        a = self.attempt
+        stages, handler = _CONVERSATION.get((_role(m.src), m.type), ((), None))
+        if handler is None or a.stage not in stages:
+            if a.stage is not Stage.STOPPED:
+                yield from self._broken(m.src, f"sent {m.type.name} where it does not belong")
+            return
+        try:
+            yield from handler(self, m)
+        except BadMessage as error:
+            yield from self._broken(m.src if error.peer is None else error.peer, f"sent a bad message ({error})")
+
+    # ------------------------------------------------------------------------------------------ keys and material
+
+    def _start(self, m: Message) -> Steps:
+        a = self.attempt
+        if m.meta["agreed"] != a.agreed:
+            raise BadMessage("another agreement")
+        a.stage = Stage.STOCKING
+        self._breathe(self.around.limits.startup)
+        for peer in a.peers:
+            yield Send(peer, Type.PAIR, a.session, frames=(a.public, self._material))
+        if a.terms.material:
+            a.dealt = True
+        yield from self._stock()
+
+    def _begun(self, w: Written) -> Steps:
+        if self.attempt.stage is Stage.STOPPED:
+            return
+        if w.error:
+            yield from self._fail("internal", f"{self.around.name} cannot write its ledger ({w.error})")
+            return
+        self.attempt.reserved = True
+        yield from self._stock()
+
+    def _pair(self, m: Message) -> Steps:
+        a = self.attempt
+        if len(m.frames) != 2:
+            raise BadMessage("not a key")
+        a.add_pair(m.src, m.frames[:1])
+        a.add_material(m.src, bytes(m.frames[1]))
+        yield from self._stock()
+
+    def _seeds(self, m: Message) -> Steps:
+        self.attempt.add_seeds(m.frames)
+        yield from self._stock()
+
+    def _correction(self, m: Message) -> Steps:
+        a = self.attempt
+        a.add_correction(m)
+        if a.keyed and not self.dealing:
+            self._breathe(self.around.limits.stall)
+        yield from self._stock()
+        if isinstance(a.request, Draw):
+            yield from self._go_on()
+
+    def _dealt(self, m: Message) -> Steps:
+        a = self.attempt
+        if m.meta["count"] != a.corrections:
+            raise BadMessage("a wrong count of corrections")
+        a.dealt = True
+        if self.dealing:
+            yield self._write(records.Stock.of(a.terms, self.around.me, *a.material(), m.frames), self._laid_up)
+        yield from self._stock()
+
+    def _laid_up(self, w: Written) -> Steps:
+        """Material for later is on disk."""
+        if self.attempt.stage is Stage.STOPPED:
+            return
+        if w.error:
+            yield from self._fail("internal", f"{self.around.name} cannot store material ({w.error})")
+            return
+        self.attempt.stage = Stage.DONE
+        self.attempt.deadline = None
+        yield Send(COORDINATOR, Type.DONE, self.attempt.session, frames=self._report({}))
+
+    def _stock(self) -> Steps:
+        """Tell the coordinator when this party has all keys and material, and start when it says so."""
+        a = self.attempt
+        if a.stage is not Stage.STOCKING or not a.keyed_with(self._material):
+            return
+        if disagreeing := a.disagreeing(self._material):
+            text = f"{self.around.cluster.call(disagreeing[0])} holds other material than {self.around.name}"
+            yield from self._fail("peer", text, disagreeing[0])
+            return
+        self._breathe(self.around.limits.stall)
+        if not a.reserving and not self.dealing:
+            a.reserving = True
+            text = a.program.text if a.terms.attempt == 1 else ""
+            yield self._write(records.Begin(a.terms, a.program.name, text, a.fingerprints, a.seeds), self._begun)
+        if not a.stocked and a.dealt and not self.dealing:
+            a.stocked = True
+            yield Send(COORDINATOR, Type.STOCKED, a.session, meta={"complete": True})
+        if a.go and a.reserved:
+            a.stage = Stage.STARTING
+            if a.terms.material:
+                yield self._write(records.Take(a.terms), self._taken)
+            else:
+                yield from self._run()
+
+    def _taken(self, w: Written) -> Steps:
+        a = self.attempt
+        if a.stage is not Stage.STARTING:
+            return
+        if w.error:
+            yield from self._fail("peer", f"{self.around.name}: {w.error}")
+            return
+        seeds, corrections = w.result
+        a.add_seeds([seeds])
+        for frames in corrections:
+            a.put_in_stock(frames)
+        yield from self._run()
+
+    def _go(self, _m: Message) -> Steps:
+        self.attempt.go = True
+        yield from self._stock()
+
+    # ------------------------------------------------------------------------------------------------ the engine
+
+    def _run(self) -> Steps:
+        a, around = self.attempt, self.around
+        a.stage = Stage.RUNNING
+        a.engine = around.machinery.run_party(a.lowered, around.me, a.inputs, a.entropy(around.insecure), a.kept)
+        yield from self._advance(None)
+
+    def _data(self, m: Message) -> Steps:
+        self.attempt.park(m)
+        if isinstance(self.attempt.request, Exchange):
+            yield from self._go_on()
+
+    def _go_on(self) -> Steps:
+        answer = self.attempt.answer()
+        if answer is not None:
+            yield from self._credit()
+            yield from self._advance(answer)
+
+    def _credit(self) -> Steps:
+        """Let the dealer go further ahead, at points that the program fixes (page 7, rule 5)."""
+        a, limits = self.attempt, self.around.limits
+        if not a.terms.material and a.credit(limits.window_messages // 3, limits.window // 4):
+            yield Send(DEALER, Type.CREDIT, a.session, a.drawn & 0xFFFFFFFF)
+
+    def _advance(self, answer: dict[int, list[Array]] | list[Array] | None) -> Steps:
+        """Drive the engine until it has to wait."""
+        a = self.attempt
+        while a.engine is not None:
+            try:
+                request = a.engine.send(answer)
+            except StopIteration as end:
+                yield from self._finish(end.value)
+                return
+            except Exception as error:  # noqa: BLE001 - the one place where an engine's failure becomes a report
+                yield from self._engine_failed(error)
+                return
+            a.request = request
+            a.answered += 1
+            self._breathe(self.around.limits.stall)
+            if isinstance(request, Save):
+                yield self._write(self._shares(request), self._saved)
+                return
+            if isinstance(request, Exchange) and request.reveals:
+                yield self._write(records.Disclose(a.terms, a.lowered, request.reveals), self._disclosed)
+                return
+            if isinstance(request, Exchange):
+                yield from self._share(request)
+            answer = a.answer()
+            if answer is None:
+                return
+            yield from self._credit()
+
+    def _shares(self, request: Save) -> Any:
+        """A checkpoint, under the next epoch, with what the first one of its loop held and no later one changes."""
+        a = self.attempt
+        if request.site < 0:
+            return records.Hold(a.terms, a.program, request)
+        a.epoch += 1
+        a.held = (a.held if a.held_site == request.site else {}) | request.arrays
+        a.held_site = request.site
+        return records.Checkpoint(a.terms, a.epoch, request.site, request.iteration, a.held)
+
+    def _saved(self, w: Written) -> Steps:
+        """Shares are on disk, or not: then the older checkpoint stays, and the run goes on."""
+        a = self.attempt
+        request = a.request
+        if a.stage is not Stage.RUNNING or not isinstance(request, Save):
+            return
+        if request.site >= 0:
+            meta = {"epoch": a.epoch, "iteration": request.iteration, "reason": w.error[:200]}
+            yield Send(COORDINATOR, Type.SAVED, a.session, meta=meta)
+        elif w.error:
+            yield from self._fail("internal", f"{self.around.name} cannot keep {request.name!r} ({w.error})")
+            return
+        a.request = None
+        yield from self._advance(None)
+
+    def _commit(self, m: Message) -> Steps:
+        yield self._write(records.Commit(self.attempt.terms.run, m.meta["epoch"]), _nothing)
+
+    def _disclosed(self, w: Written) -> Steps:
+        a = self.attempt
+        request = a.request
+        if a.stage is not Stage.RUNNING or not isinstance(request, Exchange):
+            return
+        if w.error:
+            yield from self._fail("internal", f"{self.around.name} cannot write its journal ({w.error})")
+            return
+        yield from self._share(request)
+        yield from self._go_on()
+
+    def _share(self, request: Exchange) -> Steps:
+        a, now = self.attempt, self.around.clock()
+        if a.began is None:
+            a.began = now
+        a.rounds, a.where = request.number, _brief(request.where)
+        for peer, arrays in sorted(request.send.items()):
+            frames = pack_arrays(arrays)
+            a.count(frames)
+            yield Send(peer, Type.DATA, a.session, request.number, frames=frames)
+        if now - a.told >= self.around.limits.progress:
+            a.told = now
+            yield Send(COORDINATOR, Type.PROGRESS, a.session, request.number, meta={"where": a.where[:200]})
+
+    def _finish(self, results: dict[str, Any]) -> Steps:
+        a = self.attempt
+        a.stage, a.request, a.deadline = Stage.DONE, None, None
+        shown = a.for_coordinator(results, self.around.cluster.receives)
+        yield Send(COORDINATOR, Type.DONE, a.session, a.rounds, frames=self._report(shown))
+        for name, value in results.items():
+            if name not in shown:
+                yield Keep(name, value)
+
+    def _report(self, shown: dict[str, Any]) -> Any:
+        measures = self.attempt.measures(self.around.clock(), self.around.memory())
+        return pack_values({"results": shown, "measures": measures})
+
+    def _end(self, _m: Message) -> Steps:
+        a = self.attempt
+        if a.stage is Stage.DONE:
+            what = "material is stored" if self.dealing else f"done: {a.rounds} rounds"
+            yield Say(f"run {a.terms.source[:12]} {what}")
+        yield from self._close("done", "")
+
+    def _close(self, how: str, line: str) -> Steps:
+        a = self.attempt
+        self.over = True
+        if a.reserved:
+            yield self._write(records.Conclude(a.terms, how, line), _nothing)
+        a.forget()
+
+    # --------------------------------------------------------------------------------------------------- trouble
+
+    def _engine_failed(self, error: Exception) -> Steps:
+        name = self.around.name
+        if isinstance(error, InputError):
+            yield Tell(str(error))
+            yield from self._fail("input", f"{name}: input refused")
+        elif isinstance(error, PeerError):
+            yield from self._fail("peer", f"{name}: {error}")
+        elif isinstance(error, MpcError):
+            yield from self._fail("program", f"{name}: {error}")
+        else:
+            # The text of a foreign exception may hold a value; its type and place cannot.
+            yield from self._fail("internal", f"{name}: {type(error).__name__} at {place(error)}")
+
+    def _broken(self, peer: int, what: str) -> Steps:
+        if self.attempt.stage is not Stage.STOPPED:
+            yield from self._fail("peer", f"{self.around.cluster.call(peer)} {what}", peer)
+
+    def _fail(self, kind: str, reason: str, origin: int | None = None) -> Steps:
+        """End this party's part and tell the coordinator, whose verdict will come."""
+        a = self.attempt
+        origin = self.around.me if origin is None else origin
+        a.stage, a.engine, a.request = Stage.STOPPED, None, None
+        a.verdict = Verdict(origin, kind, reason[:1000], a.rounds, a.where[:200])
+        a.deadline = self.around.clock() + self.around.limits.verdict
+        meta = {"origin": origin, "kind": kind, "reason": reason[:1000], "round": a.rounds, "where": a.where[:200]}
+        yield Send(COORDINATOR, Type.ABORT, a.session, meta={**meta, "final": False})
+
+    def _verdict(self, m: Message) -> Steps:
+        yield Say(m.meta["reason"])
+        yield from self._close("stopped", m.meta["reason"])
+
+    def stop(self, reason: str) -> Steps:
+        """This party's operator ends its part."""
+        if self.attempt.stage is not Stage.STOPPED:
+            yield from self._fail("stopped", f"{self.around.name}: {reason}")
+
+    def down(self, peer: int, reason: str) -> Steps:
+        """An actor is lost."""
+        a = self.attempt
+        what = f"{self.around.cluster.call(peer)} {reason}"
+        if peer == COORDINATOR:
+            yield from self._alone(a.verdict or Verdict(peer, "dead", what))
+        elif a.stage in _LIVE and not (peer == DEALER and a.dealt) and (peer == DEALER or peer in a.peers):
+            yield from self._fail("dead", what, peer)
+
+    def _alone(self, verdict: Verdict) -> Steps:
+        """No verdict will come: say what this party knows."""
+        run = "" if self.dealing else self.attempt.terms.run
+        line = sentence(verdict, "", run)
+        yield Say(line)
+        yield from self._close("stopped", line)
+
+    def tick(self) -> Steps:
+        """A deadline has passed."""
+        a, around = self.attempt, self.around
+        if a.deadline is None or around.clock() < a.deadline:
+            return
+        a.deadline = None
+        if a.stage is Stage.STOPPED:
+            assert a.verdict is not None
+            yield from self._alone(a.verdict)
+        elif a.stage is Stage.STOCKING:
+            peer = a.missing_key()
+            trouble = around.trouble(peer)
+            why = f" ({trouble})" if trouble else ""
+            text = f"{around.name} has heard nothing from {around.cluster.call(peer)} since the start{why}"
+            yield from self._fail("stall", text, peer)
+        elif a.stage is Stage.RUNNING:
+            peer = a.waits_for()
+            sign = around.heard(peer)
+            if sign.progress != a.seen and not sign.waiting:
+                a.seen = sign.progress  # it computes on: another run, or a long way to where this party waits for it
+                self._breathe(around.limits.stall)
+                return
+            yield from self._fail(
+                "stall", f"{around.cluster.call(peer)} sent nothing for {around.limits.stall:g} s", peer
+            )
+
+    def _breathe(self, seconds: float) -> None:
+        self.attempt.deadline = self.around.clock() + seconds
+
+
+def _nothing(_w: Written) -> Steps:
+    return iter(())
+
+
+def _brief(where: str) -> str:
+    """The kind of round and the user's own line, without the rules that it went through."""
+    return where.partition(" via ")[0]
+
+
+def place(error: BaseException) -> str:
+    """File and line of a failure; its message may hold a value."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "an unknown place"
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+
+
+def _role(actor: int) -> str:
+    return {COORDINATOR: "coordinator", DEALER: "dealer"}.get(actor, "party")
+
+
+_DEALT = (*_LIVE, Stage.DONE)
+_CONVERSATION: dict[tuple[str, Type], tuple[tuple[Stage, ...], Callable[[Participation, Message], Steps]]] = {
+    ("coordinator", Type.START): ((Stage.READY,), Participation._start),
+    ("coordinator", Type.GO): ((Stage.STOCKING,), Participation._go),
+    ("coordinator", Type.COMMIT): ((*_LIVE, Stage.DONE, Stage.STOPPED), Participation._commit),
+    ("coordinator", Type.END): (tuple(Stage), Participation._end),
+    ("coordinator", Type.ABORT): (tuple(Stage), Participation._verdict),
+    ("party", Type.PAIR): (_KEYING, Participation._pair),
+    ("party", Type.DATA): ((Stage.STOCKING, Stage.STARTING, Stage.RUNNING), Participation._data),
+    ("dealer", Type.SEEDS): (_KEYING, Participation._seeds),
+    ("dealer", Type.CORRECTION): (_DEALT, Participation._correction),
+    ("dealer", Type.DEALT): (_DEALT, Participation._dealt),
+}

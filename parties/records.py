@@ -1,0 +1,293 @@
+"""What a party writes down, and asks of what it has written: one class a transaction with its durable state.
+
+Brains make them and bodies `apply` them, so that brains touch no file. Each returns when it is on the disk, or raises
+MpcError in words that may be shown to the other parties: names and numbers, never a path's content or a value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mpc.errors import UsageError
+from mpc.exchange import Array, Save
+from parties.agree import Terms
+from parties.home import Handle, Home, Material, StoredRun, Stream, key_id
+from parties.wire import BadMessage, Buffer
+
+__all__ = [
+    "Begin",
+    "Checkpoint",
+    "Commit",
+    "Conclude",
+    "Disclose",
+    "Hold",
+    "Holdings",
+    "Recall",
+    "Recalled",
+    "Stock",
+    "Take",
+]
+
+_ROLE = "party"
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What a party has for an attempt. material: id and content hash of what it is about to use, or empty."""
+
+    kept: dict[str, Array | None] = field(default_factory=dict, repr=False)
+    material: bytes = b""
+    text: str = field(default="", repr=False)
+    site: int = -1
+    iteration: int = 0
+    inputs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Before anything is agreed: the checkpoint to go on from, handles, stored material. Nothing is used up."""
+
+    terms: Terms
+    handles: list[str]
+    parties: list[str]
+
+    def apply(self, home: Home) -> Recalled:
+        """Look it up. Raises HomeError or UsageError for what is not held."""
+        t = self.terms
+        if t.mode == "run" and t.attempt <= _attempts(home, t.run):
+            raise UsageError(f"has begun attempt {t.attempt} of run {t.run[:10]} before")
+        kept: dict[str, Array | None] = {}
+        for name in self.handles:
+            handle, arrays = home.handles.load(name)
+            if list(handle.parties) != self.parties:
+                raise UsageError(f"keeps {name!r} with other parties: {', '.join(handle.parties)}")
+            kept[name] = next(iter(arrays.values()))
+        stored = home.runs.get(t.run)
+        text, inputs = (stored.text, dict(stored.inputs)) if stored is not None else ("", {})
+        site, iteration = -1, 0
+        if t.epoch:
+            if stored is None:
+                raise UsageError(f"knows nothing of run {t.run[:10]}")
+            checkpoint, _, arrays = home.checkpoints.load(t.run, t.epoch)
+            kept |= arrays
+            site, iteration = int(checkpoint.site), checkpoint.iteration
+        return Recalled(kept, self._material(home), text, site, iteration, inputs)
+
+    def _material(self, home: Home) -> bytes:
+        t = self.terms
+        if not t.material:
+            return b""
+        material = home.materials.get(t.material)
+        if material.state != "stocked":
+            raise UsageError(f"has material {t.material[:8]} as {material.state}; it is never used again")
+        if material.digest != t.lowered or material.parties != t.parties:
+            raise UsageError(f"has material {t.material[:8]} for another program")
+        return bytes.fromhex(t.material) + bytes.fromhex(material.content)
+
+
+def _attempts(home: Home, run: str) -> int:
+    return home.ledger.next_attempt(run) - 1
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Before the first draw from any stream: this attempt, and every key that it uses.
+
+    text: of a new run. inputs: fingerprints of this party's data, so that a later attempt uses the same.
+    """
+
+    terms: Terms
+    program: str
+    text: str = field(repr=False)
+    inputs: dict[str, str]
+    keys: Sequence[bytes] = field(repr=False)
+
+    def apply(self, home: Home) -> None:
+        """Reserve. Raises AlreadyUsed if the attempt, its session or one of its keys was there before."""
+        t = self.terms
+        if self.text and home.runs.get(t.run) is None:
+            home.runs.add(StoredRun(t.run, self.program, self.text, t.source, t.suite, self.inputs))
+        home.ledger.begin(t.run, t.attempt, t.session, program=self.program, digest=t.source, role=_ROLE)
+        if not t.insecure:  # test entropy repeats itself, and says so in every digest
+            home.ledger.reserve(t.session, _streams(self.keys))
+        if home.runs.get(t.run) is not None:
+            home.runs.set_status(t.run, "running")
+        if t.epoch:
+            home.checkpoints.restored(t.run, t.epoch, t.attempt)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """This party's part of a checkpoint: first phase."""
+
+    terms: Terms
+    epoch: int
+    site: int
+    iteration: int
+    arrays: dict[str, Array | None] = field(repr=False)
+
+    def apply(self, home: Home) -> None:
+        """Make it durable beside the older one. Raises HomeError (a full disk for one); the older one stays."""
+        home.checkpoints.prepare(self.terms.run, self.epoch, self.site, self.iteration, self.arrays)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Second phase: every party holds this epoch, older ones go."""
+
+    run: str
+    epoch: int
+
+    def apply(self, home: Home) -> None:
+        """Commit it."""
+        home.checkpoints.commit(self.run, self.epoch)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A secret result under a name, staged until the run is done everywhere."""
+
+    terms: Terms
+    program: Any
+    request: Save
+
+    def apply(self, home: Home) -> None:
+        """Stage it."""
+        spec = next(s for s in self.program.keeps if s.name == self.request.name)
+        handle = Handle(
+            spec.name, self.terms.run, tuple(spec.shape), spec.scale, spec.unit, spec.lo, spec.hi, spec.bits,
+            self.terms.parties,
+        )  # fmt: skip
+        home.handles.stage(handle, self.request.arrays)
+
+
+@dataclass(frozen=True)
+class Disclose:
+    """Before shares of results leave: what is revealed to whom."""
+
+    terms: Terms
+    lowered: Any
+    names: tuple[str, ...]
+
+    def apply(self, home: Home) -> None:
+        """Append it to the journal."""
+        t = self.terms
+        reveals = [r for r in self.lowered.reveals if r["name"] in self.names]
+        home.journal.revealed(t.run, t.attempt, self.lowered.name, t.source, reveals)
+
+
+@dataclass(frozen=True)
+class Conclude:
+    """An attempt is over. how: `done` or `stopped`."""
+
+    terms: Terms
+    how: str
+    sentence: str
+
+    def apply(self, home: Home) -> None:
+        """Write how it ended; a run that is done needs its checkpoints no longer, and its handles become usable."""
+        t = self.terms
+        home.ledger.end(t.session, self.how, self.sentence)
+        if t.material and self.how == "done":
+            home.materials.spent(t.session)
+        elif t.material:
+            home.materials.burn(t.material, "the attempt that took it stopped")
+        if home.runs.get(t.run) is not None:
+            home.runs.set_status(t.run, self.how, self.sentence)
+        if self.how == "done":
+            home.handles.commit(t.run)
+            home.checkpoints.drop(t.run)
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Material that the dealer gave for later."""
+
+    material: Material
+    arrays: dict[str, Array | None] = field(repr=False)
+
+    @classmethod
+    def of(
+        cls, terms: Terms, me: int, seeds: bytes, corrections: list[tuple[Buffer, ...]], record: Sequence[Buffer]
+    ) -> Stock:
+        """Check this party's part against the hash that the dealer told everybody. Raises BadMessage if it differs."""
+        nonce, hashes = (bytes(f) for f in record) if len(record) == 2 else (b"", b"")
+        digest = hashlib.sha256(seeds)
+        for frames in corrections:
+            for frame in frames:
+                digest.update(frame)
+        if len(nonce) != 16 or digest.digest() != hashes[32 * me : 32 * me + 32]:
+            raise BadMessage("material that is not what it says")
+        arrays: dict[str, Array | None] = {"seeds": np.frombuffer(seeds, dtype=np.uint8)}
+        size = len(seeds)
+        for number, frames in enumerate(corrections):
+            for part, frame in enumerate(frames):
+                arrays[f"{number}.{part}"] = np.frombuffer(frame, dtype=np.uint8)
+                size += len(frame)
+        content = hashlib.sha256(hashes).hexdigest()
+        return cls(Material(nonce.hex(), terms.lowered, content, terms.parties, size), arrays)
+
+    def apply(self, home: Home) -> None:
+        """Put it into the store. Raises AlreadyUsed for an id that was there before."""
+        home.materials.stock(self.material, self.arrays)
+
+
+@dataclass(frozen=True)
+class Take:
+    """Stored material becomes this attempt's, and nobody else's ever."""
+
+    terms: Terms
+
+    def apply(self, home: Home) -> tuple[bytes, list[tuple[Buffer, ...]]]:
+        """Mark it as used, then read it: seeds, and corrections in order. Raises AlreadyUsed."""
+        t = self.terms
+        home.materials.take(t.material, t.session)
+        _, _, arrays = home.materials.load(t.material, t.session)
+        seeds = _bytes(arrays.pop("seeds"))
+        size = len(seeds) // (2 * len(t.parties) + 1)
+        home.ledger.reserve(t.session, _streams(seeds[i : i + size] for i in range(0, len(seeds), size)))
+        corrections: dict[int, list[Buffer]] = {}
+        for name, array in sorted(arrays.items(), key=lambda item: tuple(map(int, item[0].split(".")))):
+            corrections.setdefault(int(name.partition(".")[0]), []).append(_bytes(array))
+        return seeds, [tuple(frames) for _, frames in sorted(corrections.items())]
+
+
+def _streams(keys: Iterable[bytes]) -> list[Stream]:
+    """The whole streams of some keys; a party has its own masks' seed from two lists."""
+    return [Stream(key) for key in dict.fromkeys(key_id(key) for key in keys)]
+
+
+def _bytes(array: Array | None) -> bytes:
+    return b"" if array is None else array.tobytes()
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What is kept here of a run, for a lowered program, and under names: public facts only."""
+
+    run: str
+    lowered: str
+
+    def apply(self, home: Home) -> dict[str, Any]:
+        """Look."""
+        checkpoints: list[list[int]] = []
+        with contextlib.suppress(UsageError):
+            if self.run:
+                checkpoints = [[c.epoch, int(c.site), c.iteration] for c in home.checkpoints.held(self.run)]
+        materials = [m.id for m in home.materials.all(digest=self.lowered or None, state="stocked")]
+        handles = [
+            [h.name, h.run, list(h.shape), h.scale, h.unit, h.lo, h.hi, h.bits, list(h.parties)]
+            for h in home.handles.all()
+        ]
+        return {
+            "attempts": _attempts(home, self.run) if self.run else 0,
+            "checkpoints": checkpoints,
+            "materials": materials,
+            "handles": handles,
+        }
