@@ -111,7 +111,7 @@ class Tree:
     """A copy of the tree in which one file at a time is broken."""
 
     def __init__(self, root: Path, copy: Path) -> None:
-        self.root, self.copy = root, copy
+        self.copy = copy
         self.clock = int(time.time())
         for name in COPIED:
             source = root / name
@@ -124,11 +124,12 @@ class Tree:
     def broken(self, mutant: Mutant) -> Iterator[None]:
         """The copy with the mutant in it."""
         path = self.copy / mutant.file
+        whole = path.read_text()
         try:
             self.put(path, mutant.text)
             yield
         finally:
-            self.put(path, (self.root / mutant.file).read_text())
+            self.put(path, whole)
             shutil.rmtree(self.copy / ".hypothesis", ignore_errors=True)
 
     def put(self, path: Path, text: str) -> None:
