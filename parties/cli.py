@@ -165,7 +165,7 @@ def plan(as_json: bool, with_values: bool, **arguments: Any) -> None:
         "opened": priced.opened,
         "by_line": priced.by_line,
         **_disclosure(priced),
-        **({"values": priced.values} if with_values else {}),
+        "values": priced.values,
     }
     shown = values_report(priced) if with_values else []
     say(as_json, answer, lambda: plan_report(done.program, job.suite_name, priced) + shown)

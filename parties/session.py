@@ -159,9 +159,18 @@ class Session:
             run = secrets.token_hex(16)
             name = self._suite_name(suite)
             kept = {key: value for key, value in given.items() if isinstance(value, str)}
-            about: tuple[Any, ...] = (program.name, program.text, program.digest, name, self._inputs.remembered(given), {})
-            more = {**self._origin, "parties": self.parties, "kept": kept}
-            self._home.runs.add(StoredRun(run, *about, checkpoint_every, more))
+            self._home.runs.add(
+                StoredRun(
+                    run,
+                    program.name,
+                    program.text,
+                    program.digest,
+                    name,
+                    self._inputs.remembered(given),
+                    every=checkpoint_every,
+                    more={**self._origin, "parties": self.parties, "kept": kept},
+                )
+            )
             return self._attempt(run, 1, 0, program, name, bound, began, self._material(material, program, name))
 
     def resume(self, run: str, /, *, on_progress: OnProgress | None = None, **given: Any) -> Run:
