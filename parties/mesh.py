@@ -22,7 +22,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import zmq
 
@@ -30,7 +29,7 @@ from mpc.errors import PeerError, UsageError
 from parties.keys import KeyPair, z85
 from parties.wire import CHUNK, Buffer
 
-__all__ = ["Gone", "Mesh", "Packet", "Reached"]
+__all__ = ["Gone", "Happening", "Mesh", "Packet", "Reached"]
 
 _COMMON = {
     zmq.LINGER: 1000,

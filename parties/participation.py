@@ -15,6 +15,7 @@ from typing import Any
 
 from mpc.errors import InputError, MpcError, PeerError
 from mpc.exchange import Array, Draw, Exchange, Save
+from mpc.prg import Entropy
 from parties import records
 from parties.agree import Verdict, sentence
 from parties.attempt import Attempt, Stage
@@ -36,7 +37,10 @@ _LIVE = (*_KEYING, Stage.STARTING, Stage.RUNNING)
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every participation of a party has in common. token: remembers who waits for a Written."""
+    """What every participation of a party has in common.
+
+    token: remembers who waits for a Written. entropy: where its keys come from.
+    """
 
     me: int
     name: str
@@ -49,6 +53,7 @@ class Surroundings:
     heard: Callable[[int], Sign]
     memory: Callable[[], int]
     token: Callable[[Then], int]
+    entropy: Entropy
 
 
 class Participation:
@@ -399,7 +404,9 @@ class Participation:
                 a.seen = sign.progress  # it computes on: another run, or a long way to where this party waits for it
                 self._breathe(around.limits.stall)
                 return
-            yield from self._fail("stall", f"{around.cluster.call(peer)} sent nothing for {around.limits.stall:g} s", peer)
+            yield from self._fail(
+                "stall", f"{around.cluster.call(peer)} sent nothing for {around.limits.stall:g} s", peer
+            )
 
     def _breathe(self, seconds: float) -> None:
         self.attempt.deadline = self.around.clock() + seconds
