@@ -135,7 +135,7 @@ class Actor:
 
     def step(self, seconds: float) -> None:
         """Wait for something, at most so long, and deal with it."""
-        for happening in self.mesh.poll(self._timeout(seconds)):
+        for happening in self.mesh.poll(self.patience(seconds)):
             self._transport(happening)
         for news in self.watch.news():
             self._heard(news)
@@ -151,7 +151,8 @@ class Actor:
         if self.brain.pumping and self.backlog < _QUEUE_BYTES:
             self.perform(self.brain.handle(Pump()))
 
-    def _timeout(self, seconds: float) -> float:
+    def patience(self, seconds: float) -> float:
+        """How long it may wait before it has something to do by itself, at most so long."""
         if any(channel.ready for channel in self._channels.values()):
             return min(seconds, _RETRY_SECONDS)
         if self.brain.pumping and self.backlog < _QUEUE_BYTES:
