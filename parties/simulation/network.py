@@ -52,8 +52,12 @@ class Pair:
     def call(self) -> None:
         """Make a connection if that is possible now."""
         world = self._world
+        free = max(self.blocked, self.held)
         lives = [world.lives.get(a) for a in (self.caller, self.listener)]
-        if self.now is not None or world.now < max(self.blocked, self.held) or not all(x and x.awake for x in lives):
+        if self.now is not None or not all(x and x.awake for x in lives):
+            return  # it will be tried again when one of them begins or goes on
+        if world.now < free:
+            world.later(free - world.now + 0.001, self.call)
             return
         self.now = Connection((self.caller, self.listener))
         self.made += 1
@@ -71,11 +75,11 @@ class Pair:
         """The connection breaks, and the next one comes after so many seconds."""
         world = self._world
         self.blocked = max(self.blocked, world.now + seconds)
-        world.later(self.blocked - world.now + 0.001, self.call)
         connection, self.now = self.now, None
         if connection is None:
             return
         connection.broken = True
+        world.later(seconds + world.delay(), self.call)
         for actor in connection.ends:
             connection.lost[actor] = world.dice.chance(0.7)
         world.note("connection of {} and {} breaks", *connection.ends)

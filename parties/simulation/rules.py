@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mpc.exchange import Exchange
 from mpc.prg import PartyEntropy, Position, block
 from parties import records
-from parties.channel import Channel, Delivered, Joined, Restarted
+from parties.channel import Broken, Channel, Delivered, Joined, Left, Restarted
 from parties.cluster import COORDINATOR, DEALER
 from parties.coordinator import Following
 from parties.events import Send, Write, Written
@@ -100,6 +100,7 @@ class Rules:
 
     def sent(self, me: int, s: Send) -> None:
         """A body gives a message to a channel."""
+        self._world.note(f"{{}} -> {{}} {s.type.name} {s.step or ''}", me, s.to)
         self._ends[me, s.to].sent.append(_summary(s.type, s.session, s.step, s.meta, s.frames))
         if s.type is Type.DATA:
             self._reveals_journalled(me, s)
@@ -112,7 +113,10 @@ class Rules:
         """A channel has something to say to its body."""
         for event in channel.events:
             match event:
+                case Left() | Broken():
+                    self._world.note("{} from {}: " + str(event), me, peer)
                 case Restarted():
+                    self._world.note("{} sees that {} has restarted", me, peer)
                     self._ends[me, peer] = _End(self._incarnations[me], greetings=1)
                 case Joined(theirs):
                     end = self._ends[me, peer]
@@ -131,6 +135,7 @@ class Rules:
             what = f"{m.type.name} of step {m.step} from {call(peer)} to {call(me)}"
             raise Violation(f"a channel delivered {what}, which is not the next message that was sent")
         self._delivered[pair] = count + 1
+        self._world.note(f"{{}} <- {{}} {m.type.name} {m.step or ''}", me, peer)
 
     def posted(self, me: int, peer: int, parts: Sequence[Buffer]) -> None:
         """A message goes onto the wire, for the first time or again."""

@@ -299,6 +299,10 @@ class World:
             life.person = self.person
             self.person.sits_down(life.brain)
             life.poke()
+        self._calls(actor)
+
+    def _calls(self, actor: int) -> None:
+        """Connections that can be made now."""
         for other in self.cluster.actors():
             if other != actor:
                 self.later(self.dice.between(0, 0.15), self.pair(actor, other).call)
@@ -336,6 +340,7 @@ class World:
         if life is not None and self.now >= self._stopped[actor] - 1e-9:
             self.note("{} goes on", actor)
             life.go_on()
+            self._calls(actor)
 
     def burn(self, life: Life) -> None:
         """An instruction is carried out: the process may die of it."""
