@@ -239,6 +239,7 @@ class DealerBrain:
         if peer == COORDINATOR:
             run = "" if deal.storing else deal.terms.run
             yield Say(sentence(Verdict(peer, "dead", what), "", run))
+            yield from self._fail(deal, "dead", what, peer)  # it may have been stopped only
             del self.sessions[deal.session]
         elif deal.corrections is not None and not deal.finished:
             yield from self._fail(deal, "dead", what, peer)

@@ -10,7 +10,7 @@ the journal says so. The brain (`parties.party`) owns the table of participation
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mpc.errors import InputError, MpcError, PeerError
@@ -354,8 +354,12 @@ class Participation:
         a.stage, a.engine, a.request = Stage.STOPPED, None, None
         a.verdict = Verdict(origin, kind, reason[:1000], a.rounds, a.where[:200])
         a.deadline = self.around.clock() + self.around.limits.verdict
-        meta = {"origin": origin, "kind": kind, "reason": reason[:1000], "round": a.rounds, "where": a.where[:200]}
-        yield Send(COORDINATOR, Type.ABORT, a.session, meta={**meta, "final": False})
+        yield self._report_of(a.verdict)
+
+    def _report_of(self, v: Verdict) -> Send:
+        """To the coordinator: what this party knows."""
+        meta = {"origin": v.origin, "kind": v.kind, "reason": v.sentence, "round": v.round, "where": v.where}
+        return Send(COORDINATOR, Type.ABORT, self.attempt.session, meta={**meta, "final": False})
 
     def _verdict(self, m: Message) -> Steps:
         yield Say(m.meta["reason"])
@@ -371,7 +375,9 @@ class Participation:
         a = self.attempt
         what = f"{self.around.cluster.call(peer)} {reason}"
         if peer == COORDINATOR:
-            yield from self._alone(a.verdict or Verdict(peer, "dead", what))
+            verdict = a.verdict or Verdict(peer, "dead", what, a.rounds, a.where[:200])
+            yield self._report_of(verdict)  # it may have been stopped only, and has to hear that nobody waits for it
+            yield from self._alone(replace(verdict, round=0))
         elif a.stage in _LIVE and not (peer == DEALER and a.dealt) and (peer == DEALER or peer in a.peers):
             yield from self._fail("dead", what, peer)
 
