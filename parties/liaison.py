@@ -166,7 +166,10 @@ class Liaison:
                 raise PeerError(f"{self.cluster.call(actor)} lost its connection")
             if time.monotonic() > end:
                 raise PeerError(f"{self.cluster.call(actor)} did not answer for {self.limits.stall:g} s")
-        return self.brain.answers.pop(number)
+        answer = self.brain.answers.pop(number)
+        if answer.kind == "lost":
+            raise PeerError(f"{self.cluster.call(actor)} {answer.refused}")
+        return answer
 
     # ------------------------------------------------------------------------------------------------------- runs
 

@@ -10,7 +10,7 @@ the journal says so. The brain (`parties.party`) owns the table of participation
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mpc.errors import InputError, MpcError, PeerError
@@ -375,9 +375,9 @@ class Participation:
         a = self.attempt
         what = f"{self.around.cluster.call(peer)} {reason}"
         if peer == COORDINATOR:
-            verdict = a.verdict or Verdict(peer, "dead", what, a.rounds, a.where[:200])
+            verdict = a.verdict or Verdict(peer, "dead", what)
             yield self._report_of(verdict)  # it may have been stopped only, and has to hear that nobody waits for it
-            yield from self._alone(replace(verdict, round=0))
+            yield from self._alone(verdict)
         elif a.stage in _LIVE and not (peer == DEALER and a.dealt) and (peer == DEALER or peer in a.peers):
             yield from self._fail("dead", what, peer)
 

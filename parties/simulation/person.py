@@ -38,6 +38,7 @@ class Person:
         self._asked: dict[int, int] = {}
         self._following: Following | None = None
         self._deadline = FOR_EVER
+        self._patient = 0.0
 
     @property
     def attempts(self) -> int:
@@ -66,6 +67,7 @@ class Person:
     def _connect(self) -> None:
         self._following = None
         self.doing, self._deadline = "connecting", self._world.now + self._world.limits.startup
+        self._patient = self._world.now + self._dice.between(0, 2 if self._began else 0)
 
     def turn(self) -> Iterator[Instruction]:
         """Look at what has happened, and do the next thing."""
@@ -86,6 +88,9 @@ class Person:
                 world.rules.unreachable(missing)
                 self._stop_or_go_on("unreachable")
             return
+        if world.now < self._patient - 1e-9:
+            self._deadline = self._patient
+            return
         self._deadline = FOR_EVER
         if not self._began:
             self._began = True
@@ -100,14 +105,14 @@ class Person:
         yield from questions
 
     def _asking(self, brain: CoordinatorBrain) -> Iterator[Instruction]:
-        if any(party not in brain.connected for party in self._asked):
-            self._connect()
-            return
         if not all(number in brain.answers for number in self._asked.values()):
             return
         held: list[Any] = []
         for number in self._asked.values():
             answer = brain.answers.pop(number)
+            if answer.kind == "lost":
+                self._connect()
+                return
             held.append(unpack(answer.message.frames))
         at = latest([h["checkpoints"] for h in held])
         self._world.rules.resumes(at[0])
