@@ -135,7 +135,7 @@ class Actor:
 
     def step(self, seconds: float) -> None:
         """Wait for something, at most so long, and deal with it."""
-        for happening in self.mesh.poll(self.patience(seconds)):
+        for happening in self.mesh.poll(self.patience(seconds) if seconds else 0.0):
             self._transport(happening)
         for news in self.watch.news():
             self._heard(news)
@@ -153,13 +153,16 @@ class Actor:
 
     def patience(self, seconds: float) -> float:
         """How long it may wait before it has something to do by itself, at most so long."""
-        if any(channel.ready for channel in self._channels.values()):
-            return min(seconds, _RETRY_SECONDS)
         if self.brain.pumping and self.backlog < _QUEUE_BYTES:
             return 0.0
-        times = [channel.deadline for channel in self._channels.values()]
-        next_time = min((t for t in (*times, self.brain.deadline) if t is not None), default=None)
-        return seconds if next_time is None else min(seconds, max(0.0, next_time - self._clock()))
+        first = self.brain.deadline
+        for channel in self._channels.values():
+            if channel.ready:
+                return min(seconds, _RETRY_SECONDS)
+            when = channel.deadline
+            if when is not None and (first is None or when < first):
+                first = when
+        return seconds if first is None else min(seconds, max(0.0, first - self._clock()))
 
     def run(self, until: Callable[[], bool], seconds: float = 0.25) -> None:
         """Step until a condition holds."""

@@ -136,12 +136,11 @@ class Channel:
     @property
     def deadline(self) -> float | None:
         """When `tick` has something to do."""
-        times = []
-        if self._owed and self._prompt and self.up:
-            times.append(self._owed_since + ACK_SECONDS)
-        if self._gap_since is not None:
-            times.append(self._gap_since + GAP_SECONDS)
-        return min(times, default=None)
+        owed = self._owed_since + ACK_SECONDS if self._owed and self._prompt and self.up else None
+        if self._gap_since is None:
+            return owed
+        gap = self._gap_since + GAP_SECONDS
+        return gap if owed is None else min(owed, gap)
 
     # ------------------------------------------------------------------------------------------------ transport
 

@@ -20,8 +20,8 @@ __all__ = ["PROGRAMS", "Case", "Library"]
 @mpc.program
 def total(x: mpc.PerParty[mpc.Private]) -> Any:
     """A secure sum: everybody's shares, one reveal to all and one to the first party."""
-    s = sum(mpc.share(v, range=(-8, 8)) for v in x)
-    return {"sum": mpc.reveal(s), "first": mpc.reveal(s[0] + s[1], to=x[0].owner)}
+    shares = [mpc.share(v, range=(-8, 8)) for v in x]
+    return {"sum": mpc.reveal(sum(shares)), "first": mpc.reveal(shares[0] + shares[1], to=x[0].owner)}
 
 
 @mpc.program
