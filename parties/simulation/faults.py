@@ -87,7 +87,8 @@ def make_plan(seed: int, programs: list[str], parties: int | None = None) -> Pla
     """The plan of a seed. parties: 2 or 3 unless given."""
     dice = Dice(seed, "plan")
     program = dice.one_of(programs)
-    n = parties or dice.one_of([2, 2, 2, 3])
+    usual = dice.one_of([2, 2, 2, 3])
+    n = parties or usual
     actors = [*range(n), DEALER, COORDINATOR]
     severity = dice.one_of(["none", *["mild"] * 8, *["hard"] * 8, *["lasting"] * 3])
     count = 0 if severity == "none" else 1 + dice.below(4 if severity == "mild" else 3)
