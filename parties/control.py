@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from parties.cluster import COORDINATOR, DEALER
+from parties.limits import Limits
 from parties.liveness import Liveness, Sign, Silent
 from parties.wire import BadMessage, Buffer, Message, Type, decode
 
@@ -48,13 +49,18 @@ News = Alive | Lost | Alarm
 class Control:
     """One end of all control connections of an actor. `sign`: how far its computing thread has come."""
 
-    def __init__(self, me: int, peers: Iterable[int], incarnation: int, dead: float) -> None:
+    def __init__(self, me: int, peers: Iterable[int], incarnation: int, limits: Limits) -> None:
         self.sign = _SILENT
         self._me = me
         self._peers = list(peers)
         self._incarnation = incarnation
         self._theirs: dict[int, int] = {}
-        self._liveness = Liveness(self._peers, dead)
+        self._liveness = Liveness(self._peers, limits.dead, limits.startup)
+
+    def joined(self, peer: int, now: float) -> None:
+        """An actor has greeted. A coordinator that dies before its first sign of life would be waited for for ever."""
+        if peer == COORDINATOR:
+            self._liveness.expect(peer, now)
 
     def heard(self, peer: int) -> Sign:
         """The latest that a peer said of itself."""

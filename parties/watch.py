@@ -43,8 +43,8 @@ class Watch:
         self._mesh = mesh
         self._me = me
         self._wake = wake
-        self._control = Control(me, [actor for actor in cluster.actors() if actor != me], incarnation, limits.dead)
-        self._orders: SimpleQueue[Message | tuple[int, str]] = SimpleQueue()
+        self._control = Control(me, [actor for actor in cluster.actors() if actor != me], incarnation, limits)
+        self._orders: SimpleQueue[Message | tuple[int, str] | int] = SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="watch", daemon=True)
 
@@ -88,11 +88,12 @@ class Watch:
 
     def joined(self, peer: int, port: int) -> None:
         """An actor has greeted and told its control port: call it, if calling is up to this one."""
+        self._orders.put(peer)
         if dials(self._me, peer) and port < 65536:
             address = control_address(self._cluster.member(peer), port)
             self._addresses[peer] = address
             self._orders.put((peer, address))
-            self._mesh.wake()
+        self._mesh.wake()
 
     def alarm(self, message: Message) -> None:
         """Send a verdict ahead of the data."""
@@ -128,6 +129,8 @@ class Watch:
             match self._orders.get():
                 case Message() as message:
                     self._send(self._control.stamped(message))
+                case int() as peer:
+                    self._control.joined(peer, time.monotonic())
                 case (peer, address):
                     self._mesh.dial(peer, address, self._cluster.member(peer).public)
 

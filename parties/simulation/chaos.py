@@ -49,7 +49,9 @@ def plan_of(seed: int, program: str = "", parties: int = 0) -> Plan:
     return make_plan(seed, [program] if program else MIX, parties or None)
 
 
-def examine(plan: Plan, library: Library, kit: Kit | None = None, *, trace: bool = False, compare: bool = False) -> Finding:
+def examine(
+    plan: Plan, library: Library, kit: Kit | None = None, *, trace: bool = False, compare: bool = False
+) -> Finding:
     """Make one run and see whether every rule holds. compare: make it again with other inputs (page 7, rule 5)."""
     world = World(plan, library, kit, trace=trace)
     world.rules.listening = compare

@@ -94,7 +94,9 @@ def make_plan(seed: int, programs: list[str], parties: int | None = None) -> Pla
     count = 0 if severity == "none" else 1 + dice.below(4 if severity == "mild" else 3)
     delay = dice.one_of([0.001, 0.01, 0.05])
     span = delay * dice.between(5, 60)
-    faults = [_fault(dice, actors, span, "mild" if severity == "mild" or dice.chance(0.3) else "hard") for _ in range(count)]
+    faults = [
+        _fault(dice, actors, span, "mild" if severity == "mild" or dice.chance(0.3) else "hard") for _ in range(count)
+    ]
     if severity == "lasting":
         faults[-1] = _lasting(_fault(dice, actors, span, "hard"))
     return Plan(

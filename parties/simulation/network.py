@@ -184,7 +184,7 @@ class Vigil:
     def __init__(self, world: World, me: int, port: int, incarnation: int, poke: Callable[[], None]) -> None:
         peers = [a for a in world.cluster.actors() if a != me]
         self.port = port
-        self.control = Control(me, peers, incarnation, world.limits.dead)
+        self.control = Control(me, peers, incarnation, world.limits)
         self.called: dict[int, int] = {}
         self._world = world
         self._me = me
@@ -215,6 +215,7 @@ class Vigil:
 
     def joined(self, peer: int, port: int) -> None:
         """An actor has greeted and told its port."""
+        self.control.joined(peer, self._world.now)
         if dials(self._me, peer):
             self.called[peer] = port
 

@@ -41,7 +41,12 @@ def loop(x: mpc.PerParty[mpc.Private]) -> Any:
     return {"m": m, "w": mpc.reveal(w), "rest": mpc.reveal(w * b)}
 
 
-PROGRAMS: dict[str, tuple[Any, int]] = {"sum": (total, 0), "product": (product, 0), "loop": (loop, 1), "loop2": (loop, 2)}
+PROGRAMS: dict[str, tuple[Any, int]] = {
+    "sum": (total, 0),
+    "product": (product, 0),
+    "loop": (loop, 1),
+    "loop2": (loop, 2),
+}
 UNITS = 2.0**-10  # what some truncations at 16 fraction bits may add up to here
 
 

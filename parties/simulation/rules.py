@@ -148,7 +148,9 @@ class Rules:
         if before != raw:
             raise Violation(f"{call(me)} sent other bytes to {call(peer)} under a number that it had used")
         if times > end.greetings:
-            raise Violation(f"{call(me)} sent a message to {call(peer)} {times + 1} times for {end.greetings} greetings")
+            raise Violation(
+                f"{call(me)} sent a message to {call(peer)} {times + 1} times for {end.greetings} greetings"
+            )
         end.posted[seq] = (raw, times + 1)
 
     def arrived(self, me: int, peer: int, parts: Sequence[Buffer]) -> None:

@@ -205,7 +205,9 @@ class Life:
 class World:
     """One run of a plan. trace: write down what happens; variant: other inputs of the same shapes."""
 
-    def __init__(self, plan: Plan, library: Library, kit: Kit | None = None, *, trace: bool = False, variant: int = 0) -> None:
+    def __init__(
+        self, plan: Plan, library: Library, kit: Kit | None = None, *, trace: bool = False, variant: int = 0
+    ) -> None:
         self.plan, self.library, self.kit = plan, library, kit or Kit()
         self.limits = self.kit.limits
         self.now = 0.0
@@ -370,5 +372,3 @@ def _cluster(parties: int) -> Cluster:
         return Member(name, "" if actor == COORDINATOR else f"{name}.example.org:7000", name.ljust(40, "x"))
 
     return Cluster(tuple(member(i) for i in range(parties)), member(DEALER), member(COORDINATOR))
-
-
