@@ -167,7 +167,7 @@ class Participation:
         self._breathe(self.around.limits.stall)
         if not a.reserving and not self.dealing:
             a.reserving = True
-            text = a.program.text if a.terms.attempt == 1 else ""
+            text = "" if a.terms.epoch else a.program.text  # the first attempt may have begun elsewhere only
             yield self._write(records.Begin(a.terms, a.program.name, text, a.fingerprints, a.seeds), self._begun)
         if not a.stocked and a.dealt and not self.dealing:
             a.stocked = True
