@@ -238,12 +238,12 @@ class Actor:
         channel = self._channels[happening.peer]
         match happening:
             case Reached():
-                channel.connected()
+                channel.connected(self._clock())
             case Gone():
                 channel.disconnected()
             case Packet(_, parts, fresh):
                 if fresh:
-                    channel.connected()
+                    channel.connected(self._clock())
                 channel.receive(parts, self._clock())
         if heed:
             self._digest(happening.peer)

@@ -146,7 +146,7 @@ class Plane:
         """A message from an actor comes in."""
         fresh = False
         if connection.ends[1] == self._me and self.routes.get(peer) is not connection:
-            fresh = id(connection) not in self._retired
+            fresh = peer not in self.routes or id(connection) not in self._retired
             if fresh:
                 self._retire(peer)
                 self.routes[peer] = connection

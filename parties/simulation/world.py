@@ -330,6 +330,8 @@ class World:
         if life is None:
             return
         life.stand_still()
+        if actor == COORDINATOR and seconds >= FOR_EVER:
+            self.person.is_alone()
         self._stopped[actor] = max(self._stopped.get(actor, 0.0), self.now + seconds)
         self.later(seconds, self._thaw, actor)
         if seconds > HEARTBEAT:
