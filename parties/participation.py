@@ -398,6 +398,8 @@ class Participation:
             assert a.verdict is not None
             yield from self._alone(a.verdict)
         elif a.stage is Stage.STOCKING:
+            if a.stocked or (a.terms.material and a.paired):
+                return  # all is here but the coordinator's word, and whoever keeps that waiting is not known here
             peer = a.missing_key()
             trouble = around.trouble(peer)
             why = f" ({trouble})" if trouble else ""
