@@ -77,10 +77,17 @@ class Liaison:
         watch.start()
 
     def close(self) -> None:
-        """Say goodbye. A local session's processes are gone afterwards."""
-        if self.launcher is not None:
-            self.launcher.close()
-        self._actor.close(0.0 if self.launcher is not None else 1.0)
+        """Say goodbye, once everybody has the last words: whoever is told that a run is done still has to write it down.
+
+        A local session's processes are gone afterwards.
+        """
+        if self.launcher is None:
+            self._actor.close(1.0)
+            return
+        if not self.launcher.dead():
+            self._actor.drain(1.0)
+        self.launcher.close()
+        self._actor.close(0.0)
 
     # ------------------------------------------------------------------------------------------------ being there
 
