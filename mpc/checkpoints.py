@@ -26,10 +26,10 @@ __all__ = ["check_checkpoints", "continued", "interval", "with_checkpoints", "wi
 def with_checkpoints(program: Program, every: int) -> Program:
     """The program with a checkpoint before every `every`-th step of each top-level loop, counted from its step 0.
 
-    Rounds and bytes stay what they are, but for a loop that must now wait for a reveal, or another loop, which stands
-    before it, has nothing to do with it and takes more rounds than what it begins with (`plan` has the price exactly).
-    A loop that has no such step gets none. A program that
-    has checkpoints gets these in place of its own. Raises UsageError unless `every` ≥ 1.
+    Bytes stay what they are, and so do rounds, but for a loop that must now wait for a reveal, or another loop, which
+    stands before it, has nothing to do with it and takes more rounds than what it begins with (`plan` has the price
+    exactly). A loop that has no such step gets none. A program that has checkpoints gets these in place of its own.
+    Raises UsageError unless `every` ≥ 1.
     """
     if type(every) is not int or not 1 <= every < 1 << 31:
         raise UsageError(f"checkpoints are made every 1, 2, … steps, not {every!r}")
