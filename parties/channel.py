@@ -281,10 +281,12 @@ class Channel:
             if self._gap_since is None:
                 self._gap_since = now
             return
+        new = m.seq > self._received
+        if new:
+            self._received, self._gap_since = m.seq, None
         self._owe(m.payload, now)
-        if m.seq <= self._received:
+        if not new:
             return
-        self._received, self._gap_since = m.seq, None
         whole = self._joiner.add(m)
         if whole is None:
             return

@@ -51,6 +51,7 @@ class _Deal:
         self.hashes = [hashlib.sha256() for _ in range(n)]
         self.seconds = 0.0
         self.finished = False
+        self.failed = False
         self.ahead = False
 
     @property
@@ -241,10 +242,12 @@ class DealerBrain:
             yield Say(sentence(Verdict(peer, "dead", what), "", run))
             yield from self._fail(deal, "dead", what, peer)  # it may have been stopped only
             del self.sessions[deal.session]
-        elif deal.corrections is not None and not deal.finished:
+        elif deal.corrections is not None and not deal.failed:
+            # Even when all is dealt: what was sent to a process that is no more never reached the one that took
+            # its place, which may be the one that takes part.
             yield from self._fail(deal, "dead", what, peer)
 
     def _fail(self, deal: _Deal, kind: str, reason: str, origin: int) -> Steps:
-        deal.finished = True
+        deal.finished = deal.failed = True
         meta = {"origin": origin, "kind": kind, "reason": reason[:1000], "round": 0, "where": "", "final": False}
         yield Send(COORDINATOR, Type.ABORT, deal.session, meta=meta)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mpc.exchange import Exchange
+from mpc.exchange import Exchange, Save
 from mpc.prg import PartyEntropy, Position, block
 from parties import records
 from parties.channel import Broken, Channel, Delivered, Joined, Left, Restarted
@@ -31,7 +31,7 @@ _VERDICT = 1.0  # seconds of a fault that may keep a verdict from somebody until
 _STOPPED = "run stopped: "
 
 
-class Violation(Exception):
+class Violation(BaseException):  # a brain makes a report of every Exception of its engine
     """A rule was broken; the text says which and how."""
 
 
@@ -172,20 +172,25 @@ class Rules:
 
         def run_party(lowered: Any, me: int, inputs: Any, entropy: PartyEntropy, kept: Any) -> Engine:
             drawn: set[tuple[bytes, int, int]] = set()
+            blocks: set[bytes] = set()
             self._engines += 1
             number = self._engines
 
             def stream(seed: bytes, at: Position, shape: tuple[int, ...]) -> Any:
                 self._draws(me, number, seed, home)
                 drawn.add((seed, at.number, at.iteration))
-                return block(seed, at, shape)
+                words = block(seed, at, shape)
+                blocks.add(words.tobytes())
+                return words
 
             engine = machinery.run_party(lowered, me, inputs, replace(entropy, stream=stream), kept)
-            return self._watched(me, number, engine, drawn)
+            return self._watched(me, number, engine, drawn, blocks)
 
         return replace(machinery, run_party=run_party)
 
-    def _watched(self, me: int, number: int, engine: Engine, drawn: set[tuple[bytes, int, int]]) -> Engine:
+    def _watched(
+        self, me: int, number: int, engine: Engine, drawn: set[tuple[bytes, int, int]], blocks: set[bytes]
+    ) -> Engine:
         answer: Any = None
         while True:
             try:
@@ -195,7 +200,15 @@ class Rules:
             if isinstance(request, Exchange):
                 self._exchanges(me, number, request, drawn)
                 drawn.clear()
+            elif isinstance(request, Save):
+                self._saves(me, request, blocks)
             answer = yield request
+
+    def _saves(self, me: int, request: Save, blocks: set[bytes]) -> None:
+        """What is put away are shares, re-randomised: no mask, and nothing that came from one stream alone."""
+        for name, array in request.arrays.items():
+            if array is not None and array.size and array.tobytes() in blocks:
+                raise Violation(f"{call(me)} puts a mask away in a checkpoint, as {name}")
 
     def _draws(self, me: int, number: int, seed: bytes, home: MemoryHome | None) -> None:
         known = self._seeds.setdefault((me, seed), number)
