@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from mpc.errors import MpcError
 from parties.channel import Broken, Channel, Delivered, Joined, Left, Restarted
 from parties.cluster import DEALER, Cluster
+from parties.control import Alarm, Alive, Lost, News
 from parties.events import Arrived, Down, Event, Instruction, Keep, Pump, Say, Send, Tell, Tick, Up, Write, Written
 from parties.liveness import Sign
-from parties.mesh import Gone, Mesh, Packet, Reached
+from parties.mesh import Gone, Happening, Packet, Reached
 from parties.network import dials
 from parties.version import VERSION
-from parties.watch import Alarm, Alive, Lost, Watch
-from parties.wire import Message, Type
+from parties.wire import Buffer, Message, Type
 
-__all__ = ["Actor", "Brain"]
+__all__ = ["Actor", "Brain", "Signs", "Transport"]
 
 _RETRY_SECONDS = 0.002
 _QUEUE_BYTES = 8 << 20  # above this, a brain that could go on dealing has to wait
@@ -53,25 +53,66 @@ class Brain(Protocol):
         """What to do about an event."""
 
 
+class Transport(Protocol):
+    """The data plane: `parties.mesh.Mesh`, or a simulated one."""
+
+    def poll(self, seconds: float) -> list[Happening]:
+        """Wait for something to happen, at most so long."""
+
+    def send(self, peer: int, parts: Sequence[Buffer]) -> bool:
+        """Hand over a message; False means not yet."""
+
+    def trouble(self, peer: int) -> str:
+        """Why an actor is not connected, in words; empty if it is."""
+
+    def close(self, linger: float = 1.0) -> None:
+        """Close everything."""
+
+
+class Signs(Protocol):
+    """The control plane: `parties.watch.Watch`, or a simulated one."""
+
+    sign: Sign
+    port: int
+
+    def news(self) -> list[News]:
+        """What has happened since the last call."""
+
+    def joined(self, peer: int, port: int) -> None:
+        """An actor has greeted and told its control port."""
+
+    def alarm(self, message: Message) -> None:
+        """Send a verdict ahead of the data."""
+
+    def trouble(self, peer: int) -> str:
+        """Why an actor that has greeted gives no sign of life, in words."""
+
+    def close(self, linger: float) -> None:
+        """Say goodbye and stop."""
+
+
 class Actor:
     """One actor's body.
 
     incarnation: the number of this process, the same on both planes. watch: its control plane. home: durable state, for
-    brains that write. `say`: public lines; `tell`: lines for the owner of the data; `keep`: its own results.
+    brains that write. `say`: public lines; `tell`: lines for the owner of the data; `keep`: its own results. clock,
+    channel: others in simulations.
     """
 
     def __init__(
         self,
-        mesh: Mesh,
+        mesh: Transport,
         brain: Brain,
         cluster: Cluster,
         incarnation: int,
-        watch: Watch,
+        watch: Signs,
         *,
         home: Any = None,
         say: Callable[[str], None] = lambda _: None,
         tell: Callable[[str], None] = lambda _: None,
         keep: Callable[[str, Any], None] = lambda _name, _value: None,
+        clock: Callable[[], float] = time.monotonic,
+        channel: Callable[..., Channel] = Channel,
     ) -> None:
         self.mesh = mesh
         self.brain = brain
@@ -81,10 +122,11 @@ class Actor:
         self._say = say
         self._tell = tell
         self._keep = keep
+        self._clock = clock
         me = brain.me
         hello = {"name": cluster.name(me), "version": VERSION, "cluster": cluster.digest(), "control": watch.port}
         peers = [i for i in cluster.actors() if i != me]
-        self._channels = {i: Channel(me, i, incarnation, hello, dials=dials(me, i), prompt=i != DEALER) for i in peers}
+        self._channels = {i: channel(me, i, incarnation, hello, dials=dials(me, i), prompt=i != DEALER) for i in peers}
         self._joined: set[int] = set()
         self._alive: set[int] = set()
         self._written: deque[Written] = deque()
@@ -93,11 +135,11 @@ class Actor:
 
     def step(self, seconds: float) -> None:
         """Wait for something, at most so long, and deal with it."""
-        for happening in self.mesh.poll(self._timeout(seconds)):
+        for happening in self.mesh.poll(self.patience(seconds) if seconds else 0.0):
             self._transport(happening)
         for news in self.watch.news():
             self._heard(news)
-        now = time.monotonic()
+        now = self._clock()
         for peer, channel in self._channels.items():
             if channel.deadline is not None and now >= channel.deadline:
                 channel.tick(now)
@@ -109,14 +151,18 @@ class Actor:
         if self.brain.pumping and self.backlog < _QUEUE_BYTES:
             self.perform(self.brain.handle(Pump()))
 
-    def _timeout(self, seconds: float) -> float:
-        if any(channel.ready for channel in self._channels.values()):
-            return min(seconds, _RETRY_SECONDS)
+    def patience(self, seconds: float) -> float:
+        """How long it may wait before it has something to do by itself, at most so long."""
         if self.brain.pumping and self.backlog < _QUEUE_BYTES:
             return 0.0
-        times = [channel.deadline for channel in self._channels.values()]
-        next_time = min((t for t in (*times, self.brain.deadline) if t is not None), default=None)
-        return seconds if next_time is None else min(seconds, max(0.0, next_time - time.monotonic()))
+        first = self.brain.deadline
+        for channel in self._channels.values():
+            if channel.ready:
+                return min(seconds, _RETRY_SECONDS)
+            when = channel.deadline
+            if when is not None and (first is None or when < first):
+                first = when
+        return seconds if first is None else min(seconds, max(0.0, first - self._clock()))
 
     def run(self, until: Callable[[], bool], seconds: float = 0.25) -> None:
         """Step until a condition holds."""
@@ -165,8 +211,8 @@ class Actor:
 
         Whoever counts as dead is not waited for.
         """
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and any(self._channels[p].unacknowledged for p in self._joined & self._alive):
+        end = self._clock() + seconds
+        while self._clock() < end and any(self._channels[p].unacknowledged for p in self._joined & self._alive):
             for happening in self.mesh.poll(_RETRY_SECONDS):
                 self._transport(happening, heed=False)
             for peer in self._channels:
@@ -191,17 +237,17 @@ class Actor:
 
     # ----------------------------------------------------------------------------------------------- receiving
 
-    def _transport(self, happening: Reached | Gone | Packet, *, heed: bool = True) -> None:
+    def _transport(self, happening: Happening, *, heed: bool = True) -> None:
         channel = self._channels[happening.peer]
         match happening:
             case Reached():
-                channel.connected()
+                channel.connected(self._clock())
             case Gone():
                 channel.disconnected()
             case Packet(_, parts, fresh):
                 if fresh:
-                    channel.connected()
-                channel.receive(parts, time.monotonic())
+                    channel.connected(self._clock())
+                channel.receive(parts, self._clock())
         if heed:
             self._digest(happening.peer)
         if channel.ready:
@@ -224,7 +270,7 @@ class Actor:
                 case Left():
                     self._lost(peer, "stopped")
 
-    def _heard(self, news: Alive | Lost | Alarm) -> None:
+    def _heard(self, news: News) -> None:
         match news:
             case Alive(peer):
                 self._there(peer, alive=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum, auto
@@ -11,7 +12,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from mpc.exchange import Array, Draw, Exchange, Frame, Save
-from mpc.prg import SEED_BYTES, PartyEntropy, fresh_entropy, party_entropy
+from mpc.prg import SEED_BYTES, Entropy, PartyEntropy, fresh_entropy, party_entropy
 from parties.agree import PURPOSES, Terms, Verdict, pair_seed
 from parties.cluster import DEALER
 from parties.machinery import Engine, randomness
@@ -45,6 +46,7 @@ class Attempt:
         fingerprints: dict[str, str],
         kept: dict[str, Array | None],
         names: list[str],
+        entropy: Entropy = secrets.token_bytes,
     ) -> None:
         cost = lowered.cost()
         self.session = session
@@ -77,7 +79,7 @@ class Attempt:
         self.bytes_sent = 0
         self._me = me
         self._names = names
-        self._key = X25519PrivateKey.generate()
+        self._key = X25519PrivateKey.from_private_bytes(entropy(32))
         self._pairs: dict[str, dict[int, bytes]] = {purpose: {} for purpose in PURPOSES}
         self._seeds: list[bytes] = []
         self._stock: deque[tuple[Buffer, ...]] = deque()

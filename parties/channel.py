@@ -12,7 +12,9 @@ exactly once and in order, however often the connection breaks, or the channel s
 HELLO (from the end that dialled), WELCOME, ACK and PING carry no number. A greeting says which incarnation of the
 other end it knows and how much it has received of it; what is stored beyond that goes out again. A message that arrives
 twice is dropped, and so is one that leaves a gap: on a fresh connection it can overtake the greeting, and it will come
-again. A gap that lasts is a fault of the peer.
+again. A gap that lasts is a fault of the peer. The end that dialled greets again when it has heard nothing for a while:
+the other one may have answered on a connection that is no more (what that one left behind was read after the new one's
+greeting), and has no other way back.
 
 Frames are kept by reference until they are acknowledged: whoever sends an array may not write to it afterwards.
 """
@@ -34,6 +36,9 @@ ACK_MESSAGES = 16
 ACK_BYTES = 8 << 20
 ACK_SECONDS = 0.05
 GAP_SECONDS = 2.0
+QUIET_SECONDS = 3.0  # heard nothing for so long: greet again, and then at growing intervals
+_QUIETEST_SECONDS = 48.0
+_PAST = 16  # former incarnations of the peer whose last words are not listened to
 _GREETINGS = frozenset({Type.HELLO, Type.WELCOME})
 _UNNUMBERED = _GREETINGS | {Type.ACK, Type.PING}
 
@@ -100,6 +105,9 @@ class Channel:
         self._prompt = prompt
         self._theirs: int | None = None
         self._shut: int | None = None  # the incarnation that is not listened to any more; -1: whoever it was
+        self._past: deque[int] = deque(maxlen=_PAST)
+        self._quiet_since: float | None = None  # of a connection that this end has dialled
+        self._patience = QUIET_SECONDS
         self._unnumbered: deque[list[Buffer]] = deque()
         self._reset()
 
@@ -136,24 +144,26 @@ class Channel:
     @property
     def deadline(self) -> float | None:
         """When `tick` has something to do."""
-        times = []
-        if self._owed and self._prompt and self.up:
-            times.append(self._owed_since + ACK_SECONDS)
-        if self._gap_since is not None:
-            times.append(self._gap_since + GAP_SECONDS)
-        return min(times, default=None)
+        first = self._owed_since + ACK_SECONDS if self._owed and self._prompt and self.up else None
+        if self._gap_since is not None and (first is None or self._gap_since + GAP_SECONDS < first):
+            first = self._gap_since + GAP_SECONDS
+        if self._quiet_since is not None and (first is None or self._quiet_since + self._patience < first):
+            first = self._quiet_since + self._patience
+        return first
 
     # ------------------------------------------------------------------------------------------------ transport
 
-    def connected(self) -> None:
+    def connected(self, now: float) -> None:
         """The transport has a fresh connection; the end that dialled greets."""
         self._down()
         if self.dials:
+            self._quiet_since, self._patience = now, QUIET_SECONDS
             self._greet(Type.HELLO)
 
     def disconnected(self) -> None:
         """The transport has lost its connection. Nothing is lost here."""
         self._down()
+        self._quiet_since = None
 
     def _down(self) -> None:
         self.up = False
@@ -213,6 +223,8 @@ class Channel:
 
     def receive(self, parts: Sequence[Buffer], now: float) -> None:
         """What an authenticated peer sent. What there is to say about it is in `events`."""
+        if self._quiet_since is not None:
+            self._quiet_since, self._patience = now, QUIET_SECONDS
         try:
             self._accept(decode(parts), now)
         except BadMessage as error:
@@ -237,8 +249,11 @@ class Channel:
             raise BadMessage("a greeting from the wrong side")
         if m.incarnation == 0:
             raise BadMessage("a greeting without an incarnation")
+        if m.incarnation in self._past:
+            return
         new = m.incarnation != self._theirs
         if new and self._theirs is not None:
+            self._past.append(self._theirs)
             self._reset()
             self.events.append(Restarted())
         self._theirs, self._shut = m.incarnation, None
@@ -266,10 +281,12 @@ class Channel:
             if self._gap_since is None:
                 self._gap_since = now
             return
+        new = m.seq > self._received
+        if new:
+            self._received, self._gap_since = m.seq, None
         self._owe(m.payload, now)
-        if m.seq <= self._received:
+        if not new:
             return
-        self._received, self._gap_since = m.seq, None
         whole = self._joiner.add(m)
         if whole is None:
             return
@@ -299,6 +316,10 @@ class Channel:
             self._acknowledge()
         if self._gap_since is not None and now - self._gap_since >= GAP_SECONDS:
             self._break("left out a message")
+        if self._quiet_since is not None and now - self._quiet_since >= self._patience:
+            self._quiet_since, self._patience = now, min(2 * self._patience, _QUIETEST_SECONDS)
+            self._unnumbered.clear()
+            self._greet(Type.HELLO)
 
     def _break(self, reason: str) -> None:
         if self._shut is not None:

@@ -1,4 +1,4 @@
-"""The command `privity`: run, plan, check, show, catalog, keygen, party, dealer, journal.
+"""The command `privity`: run, plan, check, show, deal, catalog, keygen, party, dealer; `cli_state` has the others.
 
 Standard output has the answer, and under --json one JSON object and nothing else; progress and errors go to standard
 error, an error as one line. Heavy imports stand inside the commands, so that `privity --help` answers at once.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mpc.errors import MpcError
+from parties.cli_chaos import chaos
 from parties.cli_state import journal, kept, resume, status, stock
 from parties.shell import SCHEMA_VERSION, run_answer, say, state_option
 
@@ -308,7 +309,7 @@ def dealer(cluster: Path, key: Path | None) -> int:
     return serve_dealer(cluster, key or cluster.parent / "dealer.secret")
 
 
-for command in (resume, status, stock, kept, journal):
+for command in (resume, status, stock, kept, journal, chaos):
     cli.add_command(command)
 
 

@@ -27,6 +27,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,10 @@ class Cluster:
 
     def digest(self) -> str:
         """SHA-256 of the canonical content."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         content = {
             "format": FORMAT,
             "receives": self.receives,

@@ -28,7 +28,10 @@ _SELF, _SEEN, _HEARSAY, _STALL = range(4)  # how far evidence is believed: the l
 
 @dataclass(frozen=True)
 class Answer:
-    """What an actor answered to a question: `refused` holds its public reason, or the question's answer."""
+    """What an actor answered to a question: `refused` holds its public reason, or the question's answer.
+
+    kind `lost`: it will not answer any more.
+    """
 
     peer: int
     message: Message
@@ -101,6 +104,7 @@ class CoordinatorBrain:
         self.answers: dict[int, Answer] = {}
         self.sessions: dict[bytes, Following] = {}
         self._asked = 0
+        self._open: dict[int, int] = {}
         self._cluster = cluster
         self._clock = clock
         self._limits = limits or Limits()
@@ -116,6 +120,7 @@ class CoordinatorBrain:
     def ask(self, peer: int, kind: Type, **meta: Any) -> tuple[int, Send]:
         """A question to a party; its number in `answers`."""
         self._asked += 1
+        self._open[self._asked] = peer
         return self._asked, Send(peer, kind, meta={"ask": self._asked, **meta})
 
     def follow(self, session: bytes, terms: Terms) -> Following:
@@ -153,6 +158,7 @@ class CoordinatorBrain:
                 self.connected.add(peer)
             case Down(peer, reason):
                 self.connected.discard(peer)
+                self._unanswered(peer, reason)
                 for s in self.sessions.values():
                     if peer in s.actors and not (peer == DEALER and s.dealing is not None):
                         self._accuse(s, peer, reason)
@@ -164,10 +170,18 @@ class CoordinatorBrain:
             case _:
                 return
 
+    def _unanswered(self, peer: int, reason: str) -> None:
+        """A new process of an actor knows nothing of what the last one was asked."""
+        for number in [number for number, asked in self._open.items() if asked == peer]:
+            del self._open[number]
+            self.answers[number] = Answer(peer, Message(Type.REFUSED, peer, self.me), reason, "lost")
+
     def _arrived(self, m: Message) -> Steps:
         if m.type in {Type.SCHEMA, Type.LABELS, Type.HOLDS} or (m.type is Type.REFUSED and m.meta["ask"] >= 0):
             refused, kind = (m.meta["reason"], m.meta["kind"]) if m.type is Type.REFUSED else ("", "")
-            self.answers[m.meta["ask"]] = Answer(m.src, m, refused, kind)
+            if self._open.get(m.meta["ask"]) == m.src:
+                del self._open[m.meta["ask"]]
+                self.answers[m.meta["ask"]] = Answer(m.src, m, refused, kind)
             return
         s = self.sessions.get(m.session)
         if s is None or m.src not in s.actors:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mpc.prg import DealerEntropy
+from mpc.prg import DealerEntropy, Entropy
 from parties.agree import Terms, Verdict, sentence
 from parties.cluster import COORDINATOR, DEALER, Cluster
 from parties.events import Arrived, Down, Event, Instruction, Pump, Say, Send
@@ -51,6 +51,7 @@ class _Deal:
         self.hashes = [hashlib.sha256() for _ in range(n)]
         self.seconds = 0.0
         self.finished = False
+        self.failed = False
         self.ahead = False
 
     @property
@@ -95,6 +96,7 @@ class DealerBrain:
         insecure: str = "",
         limits: Limits | None = None,
         version: str = VERSION,
+        entropy: Entropy = secrets.token_bytes,
     ) -> None:
         self.me = DEALER
         self.deadline: float | None = None
@@ -103,6 +105,7 @@ class DealerBrain:
         self._machinery = machinery
         self._clock = clock
         self._insecure = insecure
+        self._entropy = entropy
         self._version = version
         self._limits = limits or Limits()
 
@@ -183,7 +186,7 @@ class DealerBrain:
 
     def _start(self, deal: _Deal) -> Steps:
         n = len(deal.terms.parties)
-        entropy = DealerEntropy.fresh(n, randomness(self._insecure))
+        entropy = DealerEntropy.fresh(n, randomness(self._insecure) if self._insecure else self._entropy)
         for party in range(n):
             seeds = b"".join(entropy.seeds_for(party))
             deal.hashes[party].update(seeds)
@@ -225,7 +228,7 @@ class DealerBrain:
     def _finish(self, deal: _Deal, began: float) -> Steps:
         deal.finished = True
         deal.seconds += self._clock() - began
-        record = (secrets.token_bytes(_NONCE_BYTES), b"".join(h.digest() for h in deal.hashes)) if deal.storing else ()
+        record = (self._entropy(_NONCE_BYTES), b"".join(h.digest() for h in deal.hashes)) if deal.storing else ()
         for party, (count, payload) in enumerate(zip(deal.counts, deal.payload, strict=True)):
             meta = {"count": count, "payload": payload, "seconds": deal.seconds}
             yield Send(party, Type.DEALT, deal.session, meta=meta, frames=record)
@@ -237,11 +240,14 @@ class DealerBrain:
         if peer == COORDINATOR:
             run = "" if deal.storing else deal.terms.run
             yield Say(sentence(Verdict(peer, "dead", what), "", run))
+            yield from self._fail(deal, "dead", what, peer)  # it may have been stopped only
             del self.sessions[deal.session]
-        elif deal.corrections is not None and not deal.finished:
+        elif deal.corrections is not None and not deal.failed:
+            # Even when all is dealt: what was sent to a process that is no more never reached the one that took
+            # its place, which may be the one that takes part.
             yield from self._fail(deal, "dead", what, peer)
 
     def _fail(self, deal: _Deal, kind: str, reason: str, origin: int) -> Steps:
-        deal.finished = True
+        deal.finished = deal.failed = True
         meta = {"origin": origin, "kind": kind, "reason": reason[:1000], "round": 0, "where": "", "final": False}
         yield Send(COORDINATOR, Type.ABORT, deal.session, meta=meta)

@@ -69,7 +69,7 @@ class Liaison:
         self.limits = limits
         self.launcher = launcher
         incarnation = secrets.randbits(63) + 1
-        mesh = Mesh(keys, on_send)
+        self._mesh = mesh = Mesh(keys, on_send)
         watch = Watch(Mesh(keys), 0, COORDINATOR, cluster, incarnation, mesh.wake, limits)
         self.brain = CoordinatorBrain(cluster, time.monotonic, limits, watch.heard)
         self._actor = Actor(mesh, self.brain, cluster, incarnation, watch)
@@ -77,10 +77,17 @@ class Liaison:
         watch.start()
 
     def close(self) -> None:
-        """Say goodbye. A local session's processes are gone afterwards."""
-        if self.launcher is not None:
-            self.launcher.close()
-        self._actor.close(0.0 if self.launcher is not None else 1.0)
+        """Say goodbye, once everybody has the last words: whoever is told that a run is done still has to write it down.
+
+        A local session's processes are gone afterwards.
+        """
+        if self.launcher is None:
+            self._actor.close(1.0)
+            return
+        if not self.launcher.dead():
+            self._actor.drain(1.0)
+        self.launcher.close()
+        self._actor.close(0.0)
 
     # ------------------------------------------------------------------------------------------------ being there
 
@@ -91,7 +98,7 @@ class Liaison:
         while missing := sorted(wanted - self.brain.connected):
             self._look_between_runs()
             self._actor.step(_TURN)
-            plain = all(self._actor.mesh.refused(actor) for actor in missing)
+            plain = all(self._mesh.refused(actor) for actor in missing)
             patience = min(self.limits.refusal, self.limits.startup) if plain else self.limits.startup
             if time.monotonic() - began > patience:
                 raise PeerError("; ".join(self._unreachable(actor) for actor in missing))
@@ -175,7 +182,10 @@ class Liaison:
                 raise PeerError(f"{self.cluster.call(actor)} lost its connection")
             if time.monotonic() > end:
                 raise PeerError(f"{self.cluster.call(actor)} did not answer for {self.limits.stall:g} s")
-        return self.brain.answers.pop(number)
+        answer = self.brain.answers.pop(number)
+        if answer.kind == "lost":
+            raise PeerError(f"{self.cluster.call(actor)} {answer.refused}")
+        return answer
 
     # ------------------------------------------------------------------------------------------------------- runs
 

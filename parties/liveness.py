@@ -2,8 +2,8 @@
 
 A connection that breaks is no death, and one that stands is no life: a process that hangs keeps its sockets. So every
 actor says every half second, from a thread of its own, that it lives, and how far its computing thread has come. Silent
-for two seconds: suspect; for five: dead. Only a peer that has been heard once can die; before that the limit for
-starting applies, which is longer.
+for two seconds: suspect; for five: dead. Only a peer that has been heard once, or is expected, can die; before the first
+sign the limit for starting applies, which is longer.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ __all__ = ["Liveness", "Sign", "Silent", "Suspect", "Well"]
 PING_SECONDS = 0.5
 SUSPECT_SECONDS = 2.0
 DEAD_SECONDS = 5.0
+STARTUP_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +52,18 @@ class Silent:
 class _Peer:
     def __init__(self) -> None:
         self.heard: float | None = None
+        self.expected: float | None = None
         self.sign = Sign()
         self.suspect = False
 
 
 class Liveness:
-    """The signs of life of some peers. `dead`: seconds of silence that count as death."""
+    """The signs of life of some peers. dead: seconds of silence that count as death; startup: before the first sign."""
 
-    def __init__(self, peers: Iterable[int], dead: float = DEAD_SECONDS) -> None:
+    def __init__(self, peers: Iterable[int], dead: float = DEAD_SECONDS, startup: float = STARTUP_SECONDS) -> None:
         self._peers = {peer: _Peer() for peer in peers}
         self._dead = dead
+        self._startup = startup
         self._suspect = min(SUSPECT_SECONDS, dead)
         self._pinged: float | None = None
         self._looked: float | None = None
@@ -70,6 +73,11 @@ class Liveness:
         p = self._peers[peer]
         was, p.heard, p.sign, p.suspect = p.suspect, now, sign, False
         return [Well(peer)] if was else []
+
+    def expect(self, peer: int, now: float) -> None:
+        """It is there, so a first sign has to come: one that dies before it is missed too."""
+        if self._peers[peer].expected is None:
+            self._peers[peer].expected = now
 
     def forget(self, peer: int) -> None:
         """It left, or is another process now: it has to be heard anew."""
@@ -100,15 +108,15 @@ class Liveness:
         self._looked = now
         found: list[Suspect | Silent] = []
         for peer, p in self._peers.items():
-            if p.heard is None:
-                continue
             if slept:
-                p.heard = now
-            silence = now - p.heard
-            if silence >= self._dead:
+                p.heard, p.expected = (None if t is None else now for t in (p.heard, p.expected))
+            since, limit = (p.expected, self._startup) if p.heard is None else (p.heard, self._dead)
+            if since is None:
+                continue
+            if now - since >= limit:
                 self.forget(peer)
-                found.append(Silent(peer, self._dead))
-            elif silence >= self._suspect and not p.suspect:
+                found.append(Silent(peer, limit))
+            elif p.heard is not None and now - since >= self._suspect and not p.suspect:
                 p.suspect = True
                 found.append(Suspect(peer))
         return found

@@ -29,7 +29,7 @@ from mpc.errors import PeerError, UsageError
 from parties.keys import KeyPair, z85
 from parties.wire import CHUNK, Buffer
 
-__all__ = ["Gone", "Mesh", "Packet", "Reached"]
+__all__ = ["Gone", "Happening", "Mesh", "Packet", "Reached"]
 
 _COMMON = {
     zmq.LINGER: 1000,
@@ -274,8 +274,8 @@ class Mesh:
     def _route(self, peer: int, route: bytes) -> bool:
         """Whether this is a new connection of a caller, the one to answer from now on."""
         current = self._routes.get(peer)
-        if route == current or route in self._retired.get(peer, ()):
-            return False
+        if route == current or (current is not None and route in self._retired.get(peer, ())):
+            return False  # a retired one comes back if its successor, which had been read too late, turned out dead
         if current is not None:
             self._retire(peer, current)
         self._routes[peer] = route

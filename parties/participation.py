@@ -15,6 +15,7 @@ from typing import Any
 
 from mpc.errors import InputError, MpcError, PeerError
 from mpc.exchange import Array, Draw, Exchange, Save
+from mpc.prg import Entropy
 from parties import records
 from parties.agree import Verdict, sentence
 from parties.attempt import Attempt, Stage
@@ -36,7 +37,10 @@ _LIVE = (*_KEYING, Stage.STARTING, Stage.RUNNING)
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every participation of a party has in common. token: remembers who waits for a Written."""
+    """What every participation of a party has in common.
+
+    token: remembers who waits for a Written. entropy: where its keys come from.
+    """
 
     me: int
     name: str
@@ -49,6 +53,7 @@ class Surroundings:
     heard: Callable[[int], Sign]
     memory: Callable[[], int]
     token: Callable[[Then], int]
+    entropy: Entropy
 
 
 class Participation:
@@ -163,7 +168,7 @@ class Participation:
         self._breathe(self.around.limits.stall)
         if not a.reserving and not self.dealing:
             a.reserving = True
-            text = a.program.text if a.terms.attempt == 1 else ""
+            text = "" if a.terms.epoch else a.program.text  # the first attempt may have begun elsewhere only
             yield self._write(records.Begin(a.terms, a.program.name, text, a.fingerprints, a.seeds), self._begun)
         if not a.stocked and a.dealt and not self.dealing:
             a.stocked = True
@@ -350,8 +355,12 @@ class Participation:
         a.stage, a.engine, a.request = Stage.STOPPED, None, None
         a.verdict = Verdict(origin, kind, reason[:1000], a.rounds, a.where[:200])
         a.deadline = self.around.clock() + self.around.limits.verdict
-        meta = {"origin": origin, "kind": kind, "reason": reason[:1000], "round": a.rounds, "where": a.where[:200]}
-        yield Send(COORDINATOR, Type.ABORT, a.session, meta={**meta, "final": False})
+        yield self._report_of(a.verdict)
+
+    def _report_of(self, v: Verdict) -> Send:
+        """To the coordinator: what this party knows."""
+        meta = {"origin": v.origin, "kind": v.kind, "reason": v.sentence, "round": v.round, "where": v.where}
+        return Send(COORDINATOR, Type.ABORT, self.attempt.session, meta={**meta, "final": False})
 
     def _verdict(self, m: Message) -> Steps:
         yield Say(m.meta["reason"])
@@ -367,7 +376,9 @@ class Participation:
         a = self.attempt
         what = f"{self.around.cluster.call(peer)} {reason}"
         if peer == COORDINATOR:
-            yield from self._alone(a.verdict or Verdict(peer, "dead", what))
+            verdict = a.verdict or Verdict(peer, "dead", what)
+            yield self._report_of(verdict)  # it may have been stopped only, and has to hear that nobody waits for it
+            yield from self._alone(verdict)
         elif a.stage in _LIVE and not (peer == DEALER and a.dealt) and (peer == DEALER or peer in a.peers):
             yield from self._fail("dead", what, peer)
 
@@ -388,6 +399,8 @@ class Participation:
             assert a.verdict is not None
             yield from self._alone(a.verdict)
         elif a.stage is Stage.STOCKING:
+            if a.stocked or (a.terms.material and a.paired):
+                return  # all is here but the coordinator's word, and whoever keeps that waiting is not known here
             peer = a.missing_key()
             trouble = around.trouble(peer)
             why = f" ({trouble})" if trouble else ""

@@ -8,11 +8,13 @@ verdict, so that every party prints the same sentence.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from mpc.errors import InputError
 from mpc.exchange import Array
+from mpc.prg import Entropy
 from parties import records
 from parties.agree import Terms
 from parties.attempt import Attempt
@@ -50,6 +52,7 @@ class PartyBrain:
         heard: Callable[[int], Sign] = lambda _: Sign(),
         memory: Callable[[], int] = lambda: 0,
         version: str = VERSION,
+        entropy: Entropy = secrets.token_bytes,
     ) -> None:
         self.me = me
         self.name = cluster.name(me)
@@ -61,7 +64,18 @@ class PartyBrain:
         self._waiting: dict[int, Then] = {}
         self._answered = 0
         self.around = Surroundings(
-            me, self.name, cluster, machinery, clock, insecure, limits or Limits(), trouble, heard, memory, self._token
+            me,
+            self.name,
+            cluster,
+            machinery,
+            clock,
+            insecure,
+            limits or Limits(),
+            trouble,
+            heard,
+            memory,
+            self._token,
+            entropy,
         )
 
     @property
@@ -186,7 +200,8 @@ class PartyBrain:
                 yield from self._refuse(m, refusal)
                 return
             names = around.cluster.names
-            attempt = Attempt(m.session, self.me, terms, program, lowered, inputs, fingerprints, kept, names)
+            data = (inputs, fingerprints, kept)
+            attempt = Attempt(m.session, self.me, terms, program, lowered, *data, names, around.entropy)
             self.sessions[m.session] = Participation(around, attempt, brought)
             yield Send(COORDINATOR, Type.READY, m.session, meta=_ready(terms))
 

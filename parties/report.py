@@ -257,3 +257,16 @@ def bytes_in_words(n: float | None) -> str:
             break
         n /= 1000
     return f"{n:.0f} {unit}" if unit == "B" else f"{n:.3g} {unit}" if n < 100 else f"{n:.0f} {unit}"
+
+
+def chaos_report(answer: Mapping[str, Any]) -> list[Block]:
+    """What `chaos` found."""
+    lines: list[Block] = [Line(text) for text in answer.get("log", ())]
+    pace = f"{answer['runs_per_second']:,.0f} a second" if answer["seeds"] > 1 else f"{answer['seconds']:.2f} s"
+    rows = [(outcome, f"{count:,}") for outcome, count in answer["outcomes"].items()]
+    lines.append(Grid(f"{answer['seeds']:,} simulated runs, {pace}", ("outcome", ">runs"), rows))
+    for failure in answer["failures"]:
+        lines += [Line(f"seed {failure['seed']}: {failure['why']}", "warning"), Line(f"  {failure['replay']}")]
+    if not answer["failures"]:
+        lines.append(Line("every rule held in every run", "good"))
+    return lines

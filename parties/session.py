@@ -28,7 +28,7 @@ from parties.mesh import Tap
 from parties.run import Run, report
 from parties.version import FORMAT, VERSION
 
-__all__ = ["Launcher", "OnProgress", "Pending", "Run", "Session"]
+__all__ = ["Launcher", "OnProgress", "Pending", "Run", "Session", "latest"]
 
 
 @dataclass
@@ -190,7 +190,7 @@ class Session:
         with self._unless_interrupted():
             original = self._machinery.parse(stored.text)
             held = self._liaison.holdings(run=stored.run)
-            epoch, site, iteration = _latest([h["checkpoints"] for h in held.values()])
+            epoch, site, iteration = latest([h["checkpoints"] for h in held.values()])
             program = original.continued(site, iteration) if epoch else original
             bound = self._inputs.again(program, stored, given)
             attempt = 1 + max(h["attempts"] for h in held.values())
@@ -371,7 +371,7 @@ def _with(program: Any, verify_ranges: bool, checkpoint_every: int) -> Any:
     return program.with_checkpoints(checkpoint_every) if checkpoint_every else program
 
 
-def _latest(held: list[list[list[int]]]) -> tuple[int, int, int]:
+def latest(held: list[list[list[int]]]) -> tuple[int, int, int]:
     """Epoch, site and step of the last checkpoint that is in every list; zeros if there is none."""
     common = set.intersection(*({tuple(c) for c in by_party} for by_party in held))
     return max(common, default=(0, -1, 0))  # type: ignore[return-value] # three numbers each, as `records` makes them

@@ -6,7 +6,7 @@ other. `full`: the next writes fail as on a full disk, and leave what was there 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ class MemoryHome:
 
     def __init__(self) -> None:
         self.full = False
+        self.before: Callable[[], None] = lambda: None
         self.ledger = _Ledger(self)
         self.runs = _Runs(self)
         self.checkpoints = _Checkpoints(self)
@@ -32,7 +33,8 @@ class MemoryHome:
         self.journal = _Journal(self)
 
     def write(self) -> None:
-        """Called before every change. Raises HomeError on a full disk."""
+        """Called before every change. Raises HomeError on a full disk, and whatever `before` raises."""
+        self.before()
         if self.full:
             raise HomeError("the disk is full")
 

@@ -1,0 +1,121 @@
+"""The control plane of one actor without its thread and sockets: signs of life, verdicts ahead of the data. Sans-IO.
+
+It says every half second that this actor lives and how far it has come, hears the same of the others, and tells what
+must not wait behind data: who is silent, and verdicts. Nothing of a program or its data goes this way; to the dealer
+not even the progress (page 7, rule 5). `parties.watch` runs it on a thread, the simulation on virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from parties.cluster import COORDINATOR, DEALER
+from parties.limits import Limits
+from parties.liveness import Liveness, Sign, Silent
+from parties.wire import BadMessage, Buffer, Message, Type, decode
+
+__all__ = ["Alarm", "Alive", "Control", "Lost", "News"]
+
+_SILENT = Sign()
+_KNOWN = frozenset({Type.PING, Type.ABORT, Type.BYE})
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The first sign of life of an actor, or of its new process."""
+
+    peer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An actor counts as dead; `reason` continues the sentence "party bob ..."."""
+
+    peer: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A verdict that came ahead of the data."""
+
+    message: Message
+
+
+News = Alive | Lost | Alarm
+
+
+class Control:
+    """One end of all control connections of an actor. `sign`: how far its computing thread has come."""
+
+    def __init__(self, me: int, peers: Iterable[int], incarnation: int, limits: Limits) -> None:
+        self.sign = _SILENT
+        self._me = me
+        self._peers = list(peers)
+        self._incarnation = incarnation
+        self._theirs: dict[int, int] = {}
+        self._liveness = Liveness(self._peers, limits.dead, limits.startup)
+
+    def joined(self, peer: int, now: float) -> None:
+        """An actor has greeted. A coordinator that dies before its first sign of life would be waited for for ever."""
+        if peer == COORDINATOR:
+            self._liveness.expect(peer, now)
+
+    def heard(self, peer: int) -> Sign:
+        """The latest that a peer said of itself."""
+        return self._liveness.sign(peer)
+
+    # ------------------------------------------------------------------------------------------------- sending
+
+    def turn(self, now: float) -> tuple[list[Message], list[News]]:
+        """Time has passed: signs of life that are due, and who has been silent for too long."""
+        signs = self._signs() if self._liveness.due(now) else []
+        found = self._liveness.tick(now)
+        lost = [Lost(f.peer, f"died (no sign of life for {f.seconds:g} s)") for f in found if isinstance(f, Silent)]
+        return signs, [*lost]
+
+    def _signs(self) -> list[Message]:
+        sign, signs = self.sign, []
+        for peer in self._peers:
+            shown = _SILENT if peer == DEALER else sign
+            meta = {"progress": shown.progress, "waiting": shown.waiting}
+            signs.append(self.stamped(Message(Type.PING, self._me, peer, meta=meta)))
+        return signs
+
+    def farewell(self) -> list[Message]:
+        """The last words to everybody."""
+        return [self.stamped(Message(Type.BYE, self._me, peer)) for peer in self._peers]
+
+    def stamped(self, m: Message) -> Message:
+        """With the number of this process; nothing else is counted here."""
+        return Message(m.type, m.src, m.dst, m.session, m.step, m.meta, m.frames, 0, self._incarnation)
+
+    # ----------------------------------------------------------------------------------------------- receiving
+
+    def receive(self, peer: int, parts: Sequence[Buffer], now: float) -> list[News]:
+        """What an authenticated peer sent."""
+        try:
+            return self.take(peer, decode(parts), now)
+        except BadMessage as error:
+            return [Lost(peer, f"sent a malformed message ({error})")]
+
+    def take(self, peer: int, m: Message, now: float) -> list[News]:
+        """A decoded message. Raises BadMessage."""
+        if m.src != peer or m.dst != self._me or m.type not in _KNOWN:
+            raise BadMessage("what does not belong on a control connection")
+        if m.type is Type.ABORT:
+            return [Alarm(m)] if peer == COORDINATOR else []
+        if m.type is Type.PING:
+            return self._sign_of(peer, m, now)
+        if m.incarnation == self._theirs.get(peer):
+            self._liveness.forget(peer)
+        return []
+
+    def _sign_of(self, peer: int, m: Message, now: float) -> list[News]:
+        if self._theirs.get(peer) != m.incarnation:
+            self._theirs[peer] = m.incarnation
+            self._liveness.forget(peer)
+        new = not self._liveness.alive(peer)
+        self._liveness.heard(peer, now, Sign(m.meta["progress"], m.meta["waiting"]))
+        return [Alive(peer)] if new else []
