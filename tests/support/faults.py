@@ -317,6 +317,8 @@ def files(root: Path) -> set[str]:
 
 def interrupted(world: ServedWorld | LocalWorld, signum: int, phase: str) -> Figures:
     """A signal for the coordinator's command: while it starts, in the middle of a run, or of a resumed one."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell; children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     workload = regression(steps=2000, every=5)
     command = _until(world, workload, phase)
     at = command.send(signum)

@@ -71,8 +71,6 @@ class Command:
         self.name = name
         self._paths = [folder / f"{name}.{uuid.uuid4().hex[:8]}.{kind}" for kind in ("out", "err")]
         files = [path.open("wb") for path in self._paths]
-        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell; children inherit it
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [*before, sys.executable, "-m", "parties", *map(str, arguments)],
