@@ -38,7 +38,7 @@ import zmq  # noqa: E402
 from killing import NAMED_SECONDS, Kill, LocalWorld, ServedWorld, World, settled  # noqa: E402
 from links import Links, possible  # noqa: E402
 from served import Command, Served, wait_until  # noqa: E402
-from workloads import NAMES, REGRESSION, SUM, Workload, moment, offers  # noqa: E402
+from workloads import NAMES, REGRESSION, SUM, Workload, attempts, moment, offers  # noqa: E402
 
 TARGET = ROOT / "docs" / "evidence" / "soak.md"
 VICTIMS = (*NAMES, "dealer", "coordinator")
@@ -94,10 +94,20 @@ def uniform(most: float) -> float:
     return most * secrets.randbelow(1 << 30) / (1 << 30)
 
 
-def at_random(duration: float) -> Callable[[World, Command], Any]:
-    """At a random moment of a run that takes so long."""
-    point = moment(uniform(duration))
-    return lambda _world, command: wait_until(lambda: point() or command.process.poll() is not None)
+def at_random(number: int, duration: float) -> Callable[[World, Command], Any]:
+    """At a random moment of a run that takes so long; every other one while its shares move, which may be soon over."""
+
+    def anywhere(_world: World, command: Command) -> None:
+        point = moment(uniform(duration))
+        wait_until(lambda: point() or command.process.poll() is not None)
+
+    def online(world: World, command: Command) -> None:
+        assert isinstance(world, ServedWorld | LocalWorld)
+        faults.begun(world, "alice", attempts)(command)
+        anywhere_of = moment(uniform(world.online))
+        wait_until(lambda: anywhere_of() or command.process.poll() is not None)
+
+    return online if number % 2 else anywhere
 
 
 def kills(kind: str, workload: Workload, victim: str, points: int) -> tuple[list[Kill], dict[str, int], list[str]]:
@@ -114,8 +124,8 @@ def kills(kind: str, workload: Workload, victim: str, points: int) -> tuple[list
             else:
                 world = LocalWorld(folder, offers())
             expected, duration = world.expected(workload)
-            for _ in range(points):
-                done.append(world.kill(workload, victim, at_random(duration), expected))
+            for number in range(points):
+                done.append(world.kill(workload, victim, at_random(number, duration), expected))
                 print(f"  {kind} {workload.program} {done[-1]}", file=sys.stderr, flush=True)
             world.close()
             return done, settled(world), []
@@ -144,10 +154,12 @@ def kill_rows(how: Settings) -> Section:
         failures += [f"named after {t:.2f} s: {kind}, {workload.program}, {victim}" for t in times if t > NAMED_SECONDS]
         keys += figures.get("keys", 0)
     text = (
-        f"kill -9 at random moments between the start of the command and the time that an uninterrupted run takes; "
-        f"then the victim is started again and the run resumed with `privity resume`. *named*: seconds from the signal "
-        f"to the last survivor's sentence, the same at every one (local: until the command has ended, and with it all "
-        f"processes). *off*: the largest difference of a result from the uninterrupted run's. Afterwards all journals "
+        f"kill -9 at random moments: half of them anywhere between the start of the command and the time that an "
+        f"uninterrupted run takes, half of them between the entry of the attempt in a ledger and the last round. Then "
+        f"the victim is started again and the run resumed with `privity resume`. *named*: seconds from the signal to "
+        f"the last survivor's sentence, the same at every one (local: until the command has ended, and with it all "
+        f"processes). *not begun*: somebody could not be reached yet, and only the coordinator had to say so. *off*: "
+        f"the largest difference of a result from the uninterrupted run's. Afterwards all journals "
         f"verify, none of {keys:,} key ids in the ledgers belongs to two sessions, and no process, socket, temporary "
         f"or unfinished file is left. {how.jobs} worlds at a time share the machine."
     )
@@ -340,6 +352,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="worlds side by side in which is killed (2)")
     parser.add_argument("--write", action="store_true", help="put it into docs/evidence/soak.md")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that every world is closed
     how = Settings(given.points, given.seconds, given.resets, given.jobs)
     command = shlex.join(["scripts/soak", *sys.argv[1:]])
     failed = False

@@ -96,7 +96,8 @@ def resets(folder: Path, count: int, steps: int) -> Figures:
     with ExitStack() as stack:
 
         def through(name: str, port: int) -> None:
-            proxies[name] = stack.enter_context(Proxy(port, BEHIND))
+            after = (1500, 2000) if name.endswith("control") else (6000, 9000, 20_000, 12_000)
+            proxies[name] = stack.enter_context(Proxy(port, BEHIND, after))
 
         world = ServedWorld(stack.enter_context(Served(folder, offers(), through=through)))
         workload = regression(steps, every=0)
@@ -105,7 +106,7 @@ def resets(folder: Path, count: int, steps: int) -> Figures:
         control = [f"{name} control" for name in data]
         for names, share in ((data, 0.9), (control, 0.1)):
             for name in names:
-                proxies[name].left = max(1, round(count * share / len(names)))
+                proxies[name].left = -(-round(count * share) // len(names))
         wanted = sum(proxy.left for proxy in proxies.values())
         command = workload.served(world.served)
         off = run_to_its_end(command, workload, expected, 3600)

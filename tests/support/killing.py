@@ -52,6 +52,7 @@ class World:
     folder: Path
     roots: Sequence[Path]
     mark: str
+    online: float = 0.0
 
     def start(self, workload: Workload) -> Command:
         """The coordinator's command."""
@@ -78,9 +79,10 @@ class World:
     # ----------------------------------------------------------------------------------------------------------
 
     def expected(self, workload: Workload) -> tuple[np.ndarray, float]:
-        """The uninterrupted result, and how long that took."""
+        """The uninterrupted result, and how long that took; in `online` the part of it when shares moved."""
         command = self.start(workload)
         assert command.wait(120) == 0, command.err
+        self.online = float(command.json["online_seconds"])
         return workload.numbers(command.json), time.monotonic() - command.began
 
     def kill(self, workload: Workload, victim: str, when: When, expected: np.ndarray) -> Kill:
