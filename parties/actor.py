@@ -305,6 +305,6 @@ class Actor:
         """Why an actor is not up, in words; empty if it is."""
         if self.present(peer):
             return ""
-        if peer in self._joined:
+        if peer in self._joined and not self.mesh.trouble(peer):
             return self.watch.trouble(peer)
         return self.mesh.trouble(peer) or "no greeting came back"
