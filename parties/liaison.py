@@ -11,7 +11,7 @@ from mpc.errors import InputError, MpcError, PeerError, PolicyError, UsageError
 from mpc.table import Schema
 from parties.actor import Actor
 from parties.agree import Verdict
-from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.cluster import DEALER, Cluster, take_seat
 from parties.coordinator import Answer, CoordinatorBrain, Following, columns_of
 from parties.events import Down
 from parties.interrupt import Interrupt
@@ -70,10 +70,11 @@ class Liaison:
         self.launcher = launcher
         incarnation = secrets.randbits(63) + 1
         self._mesh = mesh = Mesh(keys, on_send)
-        watch = Watch(Mesh(keys), 0, COORDINATOR, cluster, incarnation, mesh.wake, limits)
-        self.brain = CoordinatorBrain(cluster, time.monotonic, limits, watch.heard)
+        seat = take_seat()
+        watch = Watch(Mesh(keys), 0, seat, cluster, incarnation, mesh.wake, limits)
+        self.brain = CoordinatorBrain(cluster, time.monotonic, limits, watch.heard, seat)
         self._actor = Actor(mesh, self.brain, cluster, incarnation, watch)
-        dial(mesh, cluster, COORDINATOR)
+        dial(mesh, cluster, seat)
         watch.start()
 
     def close(self) -> None:
