@@ -101,7 +101,7 @@ class Liaison:
             self._actor.step(_TURN)
             plain = all(self._mesh.refused(actor) for actor in missing)
             patience = min(self.limits.refusal, self.limits.startup) if plain else self.limits.startup
-            if time.monotonic() - began > patience:
+            if time.monotonic() - began > patience and (missing := sorted(wanted - self.brain.connected)):
                 raise PeerError("; ".join(self._unreachable(actor) for actor in missing))
 
     def _unreachable(self, actor: int) -> str:

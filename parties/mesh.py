@@ -329,6 +329,8 @@ class Mesh:
 
     def close(self, linger: float = 1.0) -> None:
         """Close everything; undelivered last words get at most `linger` seconds."""
+        if self._context.closed:
+            return
         for dialled in self._dialled.values():
             dialled.socket.disable_monitor()
             dialled.monitor.close(0)
