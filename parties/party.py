@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mpc.errors import InputError, MpcError
+from mpc.errors import InputError
 from mpc.exchange import Array
 from mpc.prg import Entropy
 from parties import records
@@ -86,6 +86,8 @@ class PartyBrain:
     @property
     def deadline(self) -> float | None:
         """When this brain wants a Tick, if at all."""
+        if not self.sessions:
+            return None
         times = (p.attempt.deadline for p in self.sessions.values())
         return min((t for t in times if t is not None), default=None)
 
@@ -93,6 +95,8 @@ class PartyBrain:
     def sign(self) -> Sign:
         """How much its engines have asked for so far, and whether all of them wait."""
         live = self.sessions.values()
+        if not live:
+            return Sign(self._answered, waiting=True)
         return Sign(self._answered + sum(p.attempt.answered for p in live), all(p.waiting for p in live))
 
     def _token(self, then: Then) -> int:

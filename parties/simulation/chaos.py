@@ -1,4 +1,4 @@
-"""Many simulated runs, one a seed: how they ended, and every seed that broke a rule with the command that replays it."""
+"""Many simulated runs, one a seed: how they ended, and for every broken rule the command that replays the run."""
 
 from __future__ import annotations
 

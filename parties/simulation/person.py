@@ -1,4 +1,4 @@
-"""The person at the coordinator: starts a run, and resumes it when it was stopped. A state machine of `parties.session`."""
+"""The person at the coordinator: starts a run, resumes it when it was stopped. `parties.session` as a state machine."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Person"]
 
 SUITE = "masked"
+_TURN = 1.0
+_STOPPED = 2.0  # seconds between two turns of a process that was not running
 
 
 class Person:
@@ -38,7 +40,7 @@ class Person:
         self._asked: dict[int, int] = {}
         self._following: Following | None = None
         self._deadline = FOR_EVER
-        self._patient = 0.0
+        self._patient = self._looked = 0.0
 
     @property
     def attempts(self) -> int:
@@ -48,7 +50,8 @@ class Person:
     @property
     def patience(self) -> float:
         """Seconds until this person wants to look again by itself."""
-        return max(0.0, self._deadline - self._world.now)
+        left = max(0.0, self._deadline - self._world.now)
+        return min(left, _TURN) if self.doing == "connecting" else left
 
     def sits_down(self, brain: CoordinatorBrain) -> None:
         """At a new coordinator."""
@@ -67,6 +70,7 @@ class Person:
     def _connect(self) -> None:
         self._following = None
         self.doing, self._deadline = "connecting", self._world.now + self._world.limits.startup
+        self._looked = self._world.now
         self._patient = self._world.now + self._dice.between(0, 2 if self._began else 0)
 
     def turn(self) -> Iterator[Instruction]:
@@ -84,6 +88,9 @@ class Person:
         world = self._world
         missing = [a for a in (*range(world.plan.parties), DEALER) if a not in brain.connected]
         if missing:
+            if world.now - self._looked > _STOPPED:
+                self._deadline += world.now - self._looked  # nobody else kept it waiting
+            self._looked = world.now
             if world.now >= self._deadline - 1e-9:
                 world.rules.unreachable(missing)
                 self._stop_or_go_on("unreachable")
@@ -131,7 +138,7 @@ class Person:
         self.doing = "running"
         self._following = following = brain.follow(session, terms)
         world.note(f"attempt {attempt} begins at {f'step {iteration}' if epoch else 'the beginning'}")
-        world.rules.begins(following, program)
+        world.rules.begins()
         yield from brain.begin(following, program.text, {})
 
     def _running(self) -> None:
@@ -152,9 +159,8 @@ class Person:
 
     def _stop_or_go_on(self, kind: str) -> None:
         """Resume, unless something is broken for good."""
-        if kind not in RESUMABLE | {"unreachable"}:
-            self.final = kind
-        elif any(f.for_ever for f in self._world.rules.faults):
+        for_good = kind not in RESUMABLE | {"unreachable"}
+        if for_good or any(f.for_ever for f in self._world.rules.faults):
             self.final = kind
         else:
             self._connect()

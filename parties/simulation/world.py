@@ -10,7 +10,6 @@ import heapq
 from collections.abc import Callable
 from typing import Any
 
-
 from parties.actor import Actor
 from parties.channel import Channel
 from parties.cluster import COORDINATOR, DEALER, Cluster, Member
@@ -113,6 +112,7 @@ class Life:
         self.body.burn = lambda: world.burn(self)
         self.body.rules = world.rules
         world.rules.born(me, self.incarnation, self.body.channel)
+        self.vigil.turn()
         world.later(world.dice.between(0, _LOOK), self._look)
 
     def _brain(self) -> Any:
