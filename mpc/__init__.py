@@ -30,16 +30,20 @@ from mpc.errors import (
     UsageError,
 )
 from mpc.functions import sigmoid
+from mpc.handles import Handle
 from mpc.language import (
     accept_rounding,
     assume_range,
     bounded,
+    chi_square_tail,
     constant,
+    keep,
     nonzero,
     rescale,
     reveal,
     secret,
     share,
+    student_tail,
     within,
 )
 from mpc.linalg import covariance, einsum, inverse, outer, solve
@@ -70,6 +74,7 @@ from mpc.surface import PerParty, Private, Public, Secret, Table
 from mpc.table import Schema, owned
 
 __all__ = [
+    "Handle",
     "InputError",
     "LeakError",
     "Lowered",
@@ -100,6 +105,7 @@ __all__ = [
     "bit",
     "bounded",
     "broadcast_to",
+    "chi_square_tail",
     "clip",
     "concatenate",
     "constant",
@@ -113,6 +119,7 @@ __all__ = [
     "inverse",
     "is_negative",
     "is_zero",
+    "keep",
     "log",
     "look",
     "mask",
@@ -156,6 +163,7 @@ __all__ = [
     "sort_by",
     "sqrt",
     "stack",
+    "student_tail",
     "sum",
     "tanh",
     "top_k",

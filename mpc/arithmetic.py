@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mpc.errors import ProgramError
+from mpc.folding import factor
 from mpc.ir import Kind
 from mpc.surface import (
     FRACTION_BITS,
@@ -25,6 +26,7 @@ from mpc.surface import (
     literal,
     plain_number,
     room,
+    surface,
 )
 from mpc.tracing import Value, current_trace, here
 from mpc.types import raw_bound, surface_type
@@ -123,12 +125,23 @@ def _mul(x: Any, y: Any) -> Any:
         return product("mul", x, y)
     value, c = (x, plain_number(y)) if isinstance(x, Value) else (y, plain_number(x))
     if isinstance(c, np.ndarray):
-        return product("mul", value, literal(c, bits_for(c) if c.size else 0))
+        return _times_known(value, c)
     if c == 1:
         return value
-    if isinstance(c, int) and abs(c) < 1 << 32:
+    if isinstance(c, int) and abs(c) < 1 << 32 and (c <= 0 or value.type.unit == 1):
         return product("mul", value, literal(c, 0))
     return current_trace().emit("unit", [value], {"by": str(Fraction(c))})
+
+
+def _times_known(x: Value, c: np.ndarray) -> Value:
+    """x times known numbers; those that x was multiplied by before join them where the ring has no room for both."""
+    factors = literal(c, bits_for(c) if c.size else 0)
+    if isinstance(x, Secret) and room(raw_bound(x.type), raw_bound(factors.type)) > 0:
+        found = factor(surface(), x)
+        if found is not None:
+            x, together = found[0], np.asarray(found[1] * c)
+            factors = literal(together, bits_for(together) if together.size else 0)
+    return product("mul", x, factors)
 
 
 def _matmul(x: Any, y: Any) -> Any:

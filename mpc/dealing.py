@@ -79,6 +79,8 @@ class _Dealer:
             corrections: dict[int, list[Array]] = {}
             for e in slot.local:
                 self.equation(e, iteration, corrections)
+                for v in slot.spent.get(e, ()):
+                    self.values.pop(v.number, None)
             for party, arrays in sorted(corrections.items()):
                 self.draws[party] += 1
                 yield Correction(party, self.draws[party], arrays)

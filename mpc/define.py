@@ -13,13 +13,14 @@ from functools import cached_property, update_wrapper
 from typing import Any, cast
 
 from mpc.errors import OverflowRefusal, ProgramError, UsageError
+from mpc.handles import Handle, HandleSpec
 from mpc.ir import Block, Var, walk
 from mpc.programs import RANGES_HOLD, Program, renumber
 from mpc.surface import Clear, Defaults, PerParty, Private, Public, Secret, SurfaceTrace, Table
 from mpc.table import Schema, owned, schema_of
 from mpc.text import compact
 from mpc.tracing import Value
-from mpc.types import surface_type
+from mpc.types import held_params, surface_type
 
 __all__ = ["Parameter", "ProgramFunction", "program"]
 
@@ -28,7 +29,7 @@ _LADDER = [(30, 16), (24, 16), (20, 16), (17, 16), (14, 16), (13, 14), (13, 12),
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a program function. kind: `per_party`, `private` or `setting`."""
+    """One parameter of a program function. kind: `per_party`, `private`, `secret` (a handle) or `setting`."""
 
     name: str
     kind: str
@@ -77,22 +78,28 @@ class ProgramFunction:
 
     def trace(
         self,
-        inputs: Mapping[str, Mapping[str, Any]],
+        inputs: Mapping[str, Mapping[str, Any] | Handle | HandleSpec],
         parties: Sequence[str] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Program:
         """Run the function once on values without values and keep what it does.
 
         inputs: for each input parameter, the `Schema` (or the data itself, of which only the schema is looked at) of
-        each party that brings it. parties: all computing parties, in the cluster's order; those that bring something
-        unless given. settings: values of the plain parameters. An input that declares no range is taken to lie
-        in the widest interval, of a fixed list, for which the program fits the ring; `notes` says which.
+        each party that brings it; for one annotated `mpc.Secret`, the handle or its `HandleSpec`. parties: all
+        computing parties, in the cluster's order; those that bring or hold something unless given. settings: values of
+        the plain parameters. An input that declares no range is taken to lie in the widest interval, of a fixed list,
+        for which the program fits the ring; `notes` says which.
         Raises UsageError (unknown name, missing input), ProgramError, ShapeError, OverflowRefusal.
         """
         given = self._settings(settings or {})
+        taken = {name: v.spec if isinstance(v, Handle) else v for name, v in inputs.items()}
+        handles = {name: v for name, v in taken.items() if isinstance(v, HandleSpec)}
+        by_name = {name: v for name, v in taken.items() if not isinstance(v, HandleSpec)}
         if parties is None:
-            parties = list(dict.fromkeys(p for by in inputs.values() for p in by))
-        schemas = {name: {p: _schema(v) for p, v in by.items()} for name, by in inputs.items()}
+            named = [by.parties if isinstance(by, HandleSpec) else by for by in taken.values()]
+            parties = list(dict.fromkeys(p for group in named for p in group))
+        schemas = {name: {p: _schema(v) for p, v in by.items()} for name, by in by_name.items()}
+        self._check_handles(handles, schemas, parties)
         self._check_inputs(schemas, parties)
         self._check_declared(schemas)
         refusals: list[OverflowRefusal] = []
@@ -100,12 +107,33 @@ class ProgramFunction:
             for bound, scale in _LADDER:
                 trace = SurfaceTrace(parties, Defaults(2.0**bound, scale, late), self.declared)
                 try:
-                    return self._record(trace, schemas, given)
+                    return self._record(trace, schemas, handles, given)
                 except OverflowRefusal as refusal:
                     refusals.append(refusal)
                 if not trace.defaulted:
                     break
         raise refusals[-1]
+
+    def _check_handles(
+        self, handles: Mapping[str, HandleSpec], inputs: Mapping[str, Any], parties: Sequence[str]
+    ) -> None:
+        wanted = [n for n, p in self.parameters.items() if p.kind == "secret"]
+        for name in handles:
+            if name not in self.parameters:
+                raise UsageError(
+                    f"program {self.name} has no input {name!r} (its handles: {', '.join(wanted) or 'none'})"
+                )
+            if name not in wanted:
+                raise UsageError(f"{name} of {self.name} is no handle: annotate the parameter mpc.Secret")
+        for name in wanted:
+            if name not in handles:
+                what = "a party's data" if name in inputs else "nothing"
+                raise UsageError(f"{name} of {self.name} is a handle, which an earlier program has kept, not {what}")
+            if list(handles[name].parties) != list(parties):
+                raise UsageError(
+                    f"the handle {name} is held by {', '.join(handles[name].parties)}, and the program is for "
+                    f"{', '.join(parties)}: the same parties in the same order must run it"
+                )
 
     def _check_declared(self, inputs: Mapping[str, Mapping[str, Schema]]) -> None:
         known = sorted({c for by in inputs.values() for s in by.values() for c in s.columns or ()})
@@ -118,11 +146,17 @@ class ProgramFunction:
                 raise UsageError(f"the declared range of column {name!r} needs finite lo ≤ hi, not {lo:g} and {hi:g}")
 
     def _record(
-        self, trace: SurfaceTrace, inputs: Mapping[str, Mapping[str, Schema]], settings: dict[str, Any]
+        self,
+        trace: SurfaceTrace,
+        inputs: Mapping[str, Mapping[str, Schema]],
+        handles: Mapping[str, HandleSpec],
+        settings: dict[str, Any],
     ) -> Program:
         with trace.recording():
             arguments = {
                 name: _argument(trace, p, inputs[name], trace.parties)
+                if p.kind != "secret"
+                else _handle(trace, name, handles[name])
                 for name, p in self.parameters.items()
                 if p.kind != "setting"
             }
@@ -149,7 +183,7 @@ class ProgramFunction:
         return {n: _typed(p, given[n]) for n, p in known.items() if n in given}
 
     def _check_inputs(self, inputs: Mapping[str, Mapping[str, Schema]], parties: Sequence[str]) -> None:
-        known = {n: p for n, p in self.parameters.items() if p.kind != "setting"}
+        known = {n: p for n, p in self.parameters.items() if p.kind not in ("setting", "secret")}
         if len(set(parties)) != len(parties) or len(parties) < 2:
             raise UsageError(
                 f"at least 2 parties of different names are needed, not {len(parties)}: {', '.join(parties)}"
@@ -187,6 +221,8 @@ def _parameter(p: inspect.Parameter, hint: Any) -> Parameter:
         return Parameter(p.name, "per_party", hint, None, True, inner is Table)
     if origin in (Private, Table):
         return Parameter(p.name, "private", hint, None, True, origin is Table)
+    if origin is Secret:
+        return Parameter(p.name, "secret", hint, None, True)
     if hint is empty and p.default is empty:
         return Parameter(p.name, "per_party", hint, None, True)
     default = None if p.default is empty else p.default
@@ -242,8 +278,16 @@ def _input(trace: SurfaceTrace, p: Parameter, owner: str, schema: Schema) -> Val
     return value
 
 
+def _handle(trace: SurfaceTrace, name: str, spec: HandleSpec) -> Value:
+    """A secret that an earlier program has kept."""
+    params = held_params(name, spec.type, noise=spec.noise, bits=spec.bits)
+    t = surface_type("handle", params, [], "-")
+    return trace.record("handle", (), (t,), params, "")[0]
+
+
 def _finish(name: str, trace: SurfaceTrace, result: Any) -> Program:
-    named = result if isinstance(result, dict) else _named(result)
+    keeps = any(e.op == "keep" for e in trace.frames[0].block.equations)
+    named = result if isinstance(result, dict) else {} if result is None and keeps else _named(result)
     outputs, facts = {}, {}
     if RANGES_HOLD in named:
         raise ProgramError(f"program {name} returns {RANGES_HOLD!r}, the name of what --verify-ranges adds: rename it")
@@ -262,7 +306,7 @@ def _finish(name: str, trace: SurfaceTrace, result: Any) -> Program:
                 e.params["name"] = key
     for i, e in enumerate(e for e in walk(block) if e.op == "reveal"):
         e.params["name"] = e.params["name"] or f"reveal_{i}"
-    if not any(e.op == "reveal" for e in walk(block)):
+    if not keeps and not any(e.op == "reveal" for e in walk(block)):
         raise ProgramError(f"program {name} reveals nothing; return mpc.reveal(x) of what is to be known")
     _drop_unused(block, set(outputs.values()))
     renamed = renumber(block)
@@ -298,7 +342,7 @@ def _drop_unused(block: Block, needed: set[Var]) -> None:
     kept = []
     needed |= set(block.results)
     for e in reversed(block.equations):
-        if e.op in ("reveal", "input") or any(v in needed for v in e.outputs):
+        if e.op in ("reveal", "input", "handle", "keep") or any(v in needed for v in e.outputs):
             if e.body is not None and e.op != "call":
                 _drop_unused(e.body, set())
             needed.update(e.inputs)

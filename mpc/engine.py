@@ -5,7 +5,7 @@ No sockets, no clock, no threads: `memory` and the ZeroMQ actors drive this same
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
@@ -85,13 +85,18 @@ class _Party:
                     yield from self.save(e, iteration)
                 else:
                     self.local(e, iteration, dealt)
+                self.forget(slot.spent.get(e, ()))
             if slot.exchange:
                 yield from self.exchange(slot.exchange, iteration)
             for e in slot.loops:
                 yield from self.repeat(e, iteration)
-            for v in slot.dead:
-                if v not in self.results_of:
-                    self.values.pop(v.number, None)
+            self.forget(slot.dead)
+
+    def forget(self, values: Iterable[Var]) -> None:
+        """What nobody reads any more, results excepted."""
+        for v in values:
+            if v not in self.results_of:
+                self.values.pop(v.number, None)
 
     def repeat(self, e: Equation, iteration: int) -> Run:
         assert e.body is not None

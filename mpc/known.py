@@ -52,10 +52,12 @@ _RANGES: dict[str, Callable[[Ranges, Params, list[Type]], Interval]] = {
     "maximum": lambda x, _, __: (max(x[0][0], x[1][0]), max(x[0][1], x[1][1])),
     "nonzero": lambda x, _, __: hull(*x[0], 1.0),
     "within": lambda x, p, _: declared(p),
+    "chi_square_tail": lambda *_: (0.0, 1.0),
+    "student_tail": lambda *_: (0.0, 1.0),
     "concatenate": lambda x, _, __: joined(x),
 }
 _EXACT = frozenset({"neg", "clip", "maximum", "nonzero", "within", "concatenate"})
-KNOWN_ONLY = frozenset({"div", "sqrt", "clip", "maximum", "nonzero", "within"})
+KNOWN_ONLY = frozenset({"div", "sqrt", "clip", "maximum", "nonzero", "within", "chi_square_tail", "student_tail"})
 _FLOATS = KNOWN_ONLY | frozenset({"add", "sub", "neg", "mul", "matmul", "sum"}) | LINEAR
 
 

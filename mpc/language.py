@@ -8,6 +8,7 @@ from typing import Any
 
 from mpc.arithmetic import multiply_out, shift_up
 from mpc.errors import LeakError, ProgramError, SecretError, UsageError
+from mpc.handles import is_handle_name
 from mpc.surface import (
     FRACTION_BITS,
     Private,
@@ -108,6 +109,25 @@ def reveal(x: Any, to: str | Sequence[str] = "everyone", *, bits: int | None = N
     return value
 
 
+def keep(x: Any, name: str) -> None:
+    """Keep a secret for a later program, as a handle that each party seals its share of: train today, predict tomorrow.
+
+    name: letters, digits, `_`, `-`, `.`; once in a program, outside of loops. The later program takes it by a parameter
+    annotated `mpc.Secret`, as it is: shape, scale, range and what part of it depends on masks. It reveals nothing, and
+    is listed in plans. It counts only if the run ends well. Cost: no round and no byte; the shares get a zero-share
+    from keys between the parties, so that no share is what the dealer's streams or an earlier handle say.
+    """
+    trace = surface()
+    if not isinstance(x, Secret):
+        raise ProgramError("mpc.keep takes a secret; a known number is a result, return it", here())
+    if not is_handle_name(name):
+        raise ProgramError(f"a secret is kept under a name of letters, digits, _, - and ., not {name!r}", here())
+    if len(trace.frames) > 1:
+        raise ProgramError("mpc.keep in a loop: return the value from the body and keep it afterwards", here())
+    trace.fits("keep", x)
+    trace.record("keep", (trace.use(x),), (), {"name": name}, here())
+
+
 def _recipients(to: str | Sequence[str], parties: list[str]) -> str | list[str]:
     if to == "everyone":
         return "everyone"
@@ -184,9 +204,9 @@ def known_sqrt(x: Any) -> Any:
 
 
 def known_maximum(x: Any, y: Any) -> Any:
-    """The larger of two known values, elementwise. Of secrets it is not in the language yet."""
+    """The larger of two known values, elementwise."""
     if isinstance(x, Secret) or isinstance(y, Secret):
-        raise SecretError("the maximum of secrets is not in the language yet", here())
+        raise SecretError("known_maximum is of known values; of secrets, mpc.maximum", here())
     return current_trace().emit("maximum", [as_real(x), as_real(y)])
 
 
@@ -197,8 +217,24 @@ def nonzero(x: Any) -> Any:
     return current_trace().emit("nonzero", [as_real(x)])
 
 
+def chi_square_tail(x: Any, freedom: Any) -> Any:
+    """P(χ² ≥ x), the p-value of a known chi-square statistic, elementwise; error below 1e-9. NaN without freedom."""
+    return _known_tail("chi_square_tail", x, freedom)
+
+
+def student_tail(t: Any, freedom: Any) -> Any:
+    """P(|T| ≥ |t|), the two-sided p-value of a known t, elementwise; error below 1e-9. NaN without freedom."""
+    return _known_tail("student_tail", t, freedom)
+
+
+def _known_tail(name: str, x: Any, freedom: Any) -> Any:
+    if isinstance(x, Secret) or isinstance(freedom, Secret):
+        raise SecretError(f"mpc.{name} takes known values: reveal the statistic, its p-value says no more", here())
+    return current_trace().emit(name, [as_real(x), as_real(freedom)])
+
+
 def known_clip(x: Any, lo: float, hi: float) -> Any:
     """Values of an owner, or revealed ones, limited to [lo, hi]."""
     if isinstance(x, Secret):
-        raise SecretError("clip of a secret is not in the language yet; clip before sharing", here())
+        raise SecretError("known_clip is of known values; of secrets, mpc.clip", here())
     return current_trace().emit("clip", [as_real(x)], {"lo": float(lo), "hi": float(hi)})

@@ -97,22 +97,27 @@ def _summed(x: Any, names: str, kept: set[str]) -> tuple[Any, str]:
 # --- symmetric positive definite matrices ----------------------------------------------------------------------------
 
 
-def inverse(H: Any, *, smallest: float, largest: float | None = None, steps: int | None = None) -> Any:
+def inverse(
+    H: Any, *, smallest: float, largest: float | None = None, steps: int | None = None, near: Any = None
+) -> Any:
     """The inverse of a secret symmetric positive definite matrix, by Newton-Schulz: Z ← Z(2I − HZ).
 
     H: (d, d). smallest, largest: public bounds of its eigenvalues, which the caller answers for, e.g. the penalty of a
     ridge; largest: d times the largest entry of H's range unless given. steps: as many as bring any such H within
-    2^-24, unless given.
+    2^-24, unless given. near: where to start, the inverse of a matrix not far away: right if all eigenvalues of
+    near·H lie between 0 and 2, and then few steps do; a step squares the distance of near·H from 1.
     Error: entries within about κ·2^-b of the inverse, relative to its largest, with κ = largest/smallest and
     b = (60 − log2 κ)/2 bits of work. Beyond the stated eigenvalues the result is wrong without a word.
     Cost: 4 rounds a step, 2 products of (d, d); ⌈log2 κ⌉ + 5 steps or fewer. Security: products and truncations.
     Source: Schulz, "Iterative Berechnung der reziproken Matrix" (1933); docs/decisions/newton-schulz.md.
     """
-    _, z, power, _, _ = _inverted(_square(H, "inverse"), smallest, largest, steps)
+    _, z, power, _, _ = _inverted(_square(H, "inverse"), smallest, largest, steps, near)
     return bounded(_halved(z, power, 62), -1.0 / smallest, 1.0 / smallest)
 
 
-def _inverted(H: Secret, smallest: float, largest: float | None, steps: int | None) -> tuple[Any, Any, int, int, float]:
+def _inverted(
+    H: Secret, smallest: float, largest: float | None, steps: int | None, near: Any = None
+) -> tuple[Any, Any, int, int, float]:
     """H/2^power with eigenvalues up to 1, its inverse at `bits`, the power, the bits, and the bound of the inverse."""
     d = H.shape[0]
     top = H.type.bound * d if largest is None else float(largest)
@@ -138,7 +143,8 @@ def _inverted(H: Secret, smallest: float, largest: float | None, steps: int | No
         product = rescale(bounded(_raw_product(unit, z), -2.0, 2.0), bits)
         return rescale(bounded(_raw_product(z, 2 * identity - product), -2 * kappa, 2 * kappa), bits)
 
-    return unit, repeat(count, step, constant(first * identity, bits)), power, bits, kappa
+    start = constant(first * identity, bits) if near is None else rescale(_halved(near, -power, 62), bits)
+    return unit, repeat(count, step, start), power, bits, kappa
 
 
 def solve(H: Any, b: Any, *, smallest: float, largest: float | None = None) -> Any:

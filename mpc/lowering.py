@@ -9,51 +9,28 @@ The passes, in order: demands of the rules → what is opened → forms and rule
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import entry_points
-from itertools import count
 from typing import Any
 
 from mpc.demand import Opened, choose, is_linear
-from mpc.errors import ProgramError, UsageError
+from mpc.errors import ProgramError
 from mpc.expand import expand
-from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, walk
+from mpc.handles import HandleSpec
+from mpc.ir import Block, Equation, Kind, Type, Var
+from mpc.numbering import drop_dead, number
 from mpc.programs import FORMAT, InputSpec, Output, Program, renumber
-from mpc.rules import Rule, RuleTrace
+from mpc.rules import RuleTrace
+from mpc.suites import Suite, demands, find_suite, rule_block
 from mpc.text import compact, digest, print_block
 from mpc.tracing import Frame, Value
 
 __all__ = ["Lowered", "Suite", "find_suite", "lower"]
 
 _FLOAT = (Kind.PRIVATE, Kind.CLEAR, Kind.TABLE)
-_RULES = frozenset({"mul", "matmul", "truncate", "sigmoid", "negative", "zero", "below"})
 _RELABELLED = frozenset({"assume", "implied", "rounded", "unit", "settle"})  # the same integers under another type
-_NAMES = {"mul": "multiply"}
-
-
-@dataclass(frozen=True)
-class Suite:
-    """The rules behind the abstract ops, and whether a value keeps its mask (`memoise`) or gets a new one each time."""
-
-    name: str
-    rules: Mapping[str, Rule]
-    memoise: bool
-
-
-def find_suite(suite: Suite | str) -> Suite:
-    """A suite, or the one of that name that an installed package announces (entry points `privity.suites`)."""
-    if isinstance(suite, Suite):
-        return suite
-    found = {point.name: point for point in entry_points(group="privity.suites")}
-    if suite not in found:
-        listed = ", ".join(sorted(found)) or "none is installed"
-        raise UsageError(f"there is no suite {suite!r} ({listed}); pass suite=protocols.MASKED")
-    loaded = found[suite].load()
-    assert isinstance(loaded, Suite)
-    return loaded
 
 
 @dataclass
@@ -89,6 +66,16 @@ class Lowered:
     def outputs(self) -> list[Output]:
         """What is revealed, to whom."""
         return self.program.outputs
+
+    @property
+    def keeps(self) -> list[HandleSpec]:
+        """What is kept for later programs."""
+        return [replace(spec, bits=self.bits) for spec in self.program.keeps]
+
+    @property
+    def handles(self) -> list[HandleSpec]:
+        """What is taken of earlier programs."""
+        return self.program.handles
 
     @cached_property
     def text(self) -> str:
@@ -218,7 +205,7 @@ class _Lowering(RuleTrace):
 
     def suite_rule(self, e: Equation) -> Block | None:
         """The traced rule behind an equation, if it needs one."""
-        return _rule_block(e, self.suite, self.bits)
+        return rule_block(e, self.suite, self.bits)
 
     def known(self, e: Equation) -> None:
         """Values that somebody knows: consts, revealed numbers, an owner's own arithmetic."""
@@ -270,6 +257,13 @@ class _Lowering(RuleTrace):
 
     def kept(self, e: Equation) -> None:
         """What an earlier run has put away: a share, which is masked afresh if it is opened, or a revealed number."""
+        held = e.params.get("bits", self.bits)
+        if held != self.bits:
+            raise ProgramError(
+                f"the handle {e.params['name']!r} is shared over a ring of {held} bits, the program runs over one of "
+                f"{self.bits}: keep it again by a program of {self.bits} bits",
+                e.where,
+            )
         named = {k: e.params[k] for k in ("name", "shape", "to") if k in e.params}
         if e.op == "shown":
             self.values[e.output] = self.op("shown", **named)
@@ -456,90 +450,16 @@ def _never() -> Value:
     raise AssertionError("a wire's share is made from its pair")
 
 
-def _rule_block(e: Equation, suite: Suite, bits: int) -> Block | None:
-    """The rule for a surface equation as a block of lowered equations; None where the op is linear."""
-    if e.op == "call":
-        return e.body
-    secrets = sum(v.type.kind is Kind.SECRET for v in e.inputs)
-    if e.op not in _RULES or (e.op in ("mul", "matmul") and secrets < 2):
-        return None
-    name = _NAMES.get(e.op, e.op)
-    if name not in suite.rules:
-        raise ProgramError(f"suite {suite.name} has no rule for {name}", e.where)
-    return suite.rules[name].block([v.type.shape for v in e.inputs], _rule_params(e, bits), bits)
-
-
-def _rule_params(e: Equation, bits: int) -> dict[str, Any]:
-    """What a rule is told of the surface equation: plain integers."""
-    p = e.params
-    if e.op in ("truncate", "negative", "zero", "below"):
-        return dict(p)
-    if e.op == "sigmoid":
-        keys = ("coefficients", "cbits", "p", "q", "half")
-        return {**{k: p[k] for k in keys}, "shift": bits - p["scale"] - p["period"]}
-    return {}
-
-
-def _demands(block: Block, suite: Suite, bits: int) -> dict[Equation, set[int]]:
-    """For each equation, the operands that its rule takes as masked wires."""
-    found: dict[Equation, set[int]] = {}
-    for e in _surface(block):
-        rule = _rule_block(e, suite, bits) if suite.memoise else None
-        if rule is not None:
-            wanted = {v for inner in rule.equations if inner.op == "masked" for v in inner.inputs}
-            found[e] = {i for i, v in enumerate(rule.params) if v in wanted}
-    return found
-
-
-def _surface(block: Block) -> Iterator[Equation]:
-    for e in block.equations:
-        yield e
-        if e.body is not None and e.op != "call":
-            yield from _surface(e.body)
-
-
 def lower(program: Program, suite: Suite, bits: int = 64) -> Lowered:
     """Lower a program by a suite's rules over the ring of `bits`. LeakError if a rule does what shares cannot."""
     surface = expand(program.block)
-    opened = choose(surface, _demands(surface, suite, bits), len(program.parties))
+    opened = choose(surface, demands(surface, suite, bits), len(program.parties))
     lowering = _Lowering(program, suite, bits, opened)
     with lowering.recording():
         lowering.block(surface)
         outputs = {name: lowering.use(lowering.values[v]) for name, v in program.outputs_by_name.items()}
     block = lowering.frames[0].block
-    _drop_dead(block, set(outputs.values()))
+    drop_dead(block, set(outputs.values()))
     renamed = renumber(block)
-    _number(block)
+    number(block)
     return Lowered(program, suite.name, bits, block, {n: renamed[v] for n, v in outputs.items()}, lowering.reveals)
-
-
-def _drop_dead(block: Block, needed: set[Var]) -> None:
-    """Leave out what nobody needs; reveals stay, and what is put away."""
-    needed |= set(block.results)
-    kept = []
-    for e in reversed(block.equations):
-        if e.op in _STAY or any(v in needed for v in e.outputs):
-            if e.body is not None:
-                _drop_dead(e.body, set())
-            needed.update(e.inputs)
-            kept.append(e)
-    block.equations = kept[::-1]
-
-
-_STAY = SAVED | {"reveal"}
-_NUMBERED = frozenset({"mask", "owner_mask", "deal", "share", "reveal"})
-
-
-def _number(block: Block) -> None:
-    """Give every sharing its place in the streams: once, after lowering, before dealer and parties look at it."""
-    ids: dict[Var, int] = {}
-    for e in walk(block):
-        if e.op in _NUMBERED:
-            ids[e.output] = len(ids)
-            e.params = {**e.params, "id": ids[e.output]}
-        elif e.op == "send":
-            e.params = {**e.params, "mask": ids[e.inputs[1]]}
-    last = count(len(ids))  # after all others, so that these are the same with and without checkpoints
-    for e in walk(block):
-        if e.op in SAVED:
-            e.params = {**e.params, "ids": [next(last) for _ in e.params["names"]]}

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from mpc.dealing import Correction, run_dealer
 from mpc.engine import run_party
 from mpc.errors import MpcError
 from mpc.exchange import CHECKPOINT, Array, Draw, Exchange, Save, whole
+from mpc.handles import Handle, HandleSpec
 from mpc.lowering import Lowered
 from mpc.prg import DealerEntropy, PartyEntropy, fresh_entropy
 
@@ -22,6 +25,7 @@ __all__ = ["Emulation", "run_in_memory"]
 
 Kept = Mapping[str, Mapping[str, Array | None]]
 _NOTHING: Kept = MappingProxyType({})
+Change = Callable[[int, int, int, list[Array]], list[Array]]
 
 
 @dataclass
@@ -39,6 +43,7 @@ class Emulation:
     transcripts: dict[str, str]
     views: dict[str, list[Array]] = field(default_factory=dict, repr=False)
     saves: dict[str, list[Save]] = field(default_factory=dict, repr=False)
+    keeps: list[HandleSpec] = field(default_factory=list)
 
     @property
     def results(self) -> dict[str, Any]:
@@ -51,6 +56,20 @@ class Emulation:
     def checkpoint(self, site: int, iteration: int) -> dict[str, dict[str, Array | None]]:
         """What each party has put away at a checkpoint, for `run_in_memory(kept=…)` of the continued program."""
         return {p: whole(saves, site, iteration) for p, saves in self.saves.items()}
+
+    @property
+    def handles(self) -> dict[str, Handle]:
+        """What was kept, for `mpc.emulate` of a later program; nothing if the run broke off."""
+        found: dict[str, Handle] = {}
+        for spec in self.keeps:
+            made = {
+                p: s.arrays[spec.name]
+                for p, saves in self.saves.items()
+                for s in saves
+                if s.name == spec.name and s.site < 0
+            }
+            found[spec.name] = Handle(spec, {p: np.asarray(a, dtype=np.uint64) for p, a in made.items()})
+        return found
 
     @property
     def checkpoints(self) -> list[tuple[int, int]]:
@@ -75,8 +94,10 @@ class _World:
         dealer: DealerEntropy,
         parties: list[PartyEntropy],
         kept: Kept,
+        change: Change | None,
     ) -> None:
-        self.names = lowered.parties
+        self.change = change or (lambda _source, _to, _number, arrays: arrays)
+        self.names, self.keeps = lowered.parties, lowered.keeps
         self.n = len(self.names)
         self.runs = [run_party(lowered, i, inputs[i], parties[i], kept.get(p, {})) for i, p in enumerate(self.names)]
         self.saves: list[list[Save]] = [[] for _ in range(self.n)]
@@ -108,7 +129,7 @@ class _World:
                 self.sent[p] += sum(a.nbytes for a in arrays)
                 for a in arrays:
                     self.hashes[p].update(a.tobytes())
-                self.flying.append(_Message(p, to, request.number, arrays))
+                self.flying.append(_Message(p, to, request.number, self.change(p, to, request.number, arrays)))
 
     def ready(self) -> list[int]:
         """Parties whose request can be answered."""
@@ -147,6 +168,7 @@ class _World:
             {names[p]: self.hashes[p].hexdigest() for p in range(self.n)},
             dict(zip(names, self.views, strict=True)),
             dict(zip(names, self.saves, strict=True)),
+            self.keeps if self.results else [],
         )
 
     def deliver(self, index: int) -> None:
@@ -162,19 +184,20 @@ def run_in_memory(
     pick: Callable[[int], int] | None = None,
     kept: Kept = _NOTHING,
     stop: tuple[int, int] | None = None,
+    change: Change | None = None,
 ) -> Emulation:
     """Run a lowered program with all parties in this thread.
 
     inputs: {name: {party: Table or array}}. entropy: fresh unless a test gives its own. pick(k): which of k possible
     deliveries and resumptions is next; the first unless given. kept: {party: {name: array}}, what the parties have put
     away before and the program takes up. stop: (site, iteration) of a checkpoint; as soon as every party holds it the
-    run breaks off, without results, as in a crash. Raises what a party raises; MpcError if all parties wait
-    for ever (a bug in a rule or in the engine).
+    run breaks off, without results, as in a crash. change(from, to, round, arrays): what a cheating party sends
+    instead. Raises what a party raises; MpcError if all parties wait for ever (a bug in a rule or in the engine).
     """
     names = lowered.parties
     own = [{name: given[p] for name, given in inputs.items() if p in given} for p in names]
     dealer, parties = entropy or fresh_entropy(len(names))
-    world = _World(lowered, own, dealer, parties, kept)
+    world = _World(lowered, own, dealer, parties, kept, change)
     for p in range(world.n):
         world.advance(p, None)
     choose = pick or (lambda _: 0)

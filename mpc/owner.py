@@ -16,6 +16,7 @@ from mpc.kernels import KERNELS
 from mpc.known import bounds
 from mpc.ring import Reals, Ring
 from mpc.table import Table
+from mpc.tails import chi_square_tail, student_tail
 
 __all__ = ["FLOAT_KINDS", "Locator", "held", "own", "shared_integers"]
 
@@ -27,6 +28,8 @@ _MATH: dict[str, Callable[..., Any]] = {
     "maximum": lambda _, x, y: np.maximum(x, y),
     "nonzero": lambda _, x: np.where(x == 0, 1.0, x),
     "clip": lambda p, x: np.clip(x, p["lo"], p["hi"]),
+    "chi_square_tail": lambda _, x, freedom: chi_square_tail(x, freedom),
+    "student_tail": lambda _, t, freedom: student_tail(t, freedom),
 }
 
 

@@ -71,7 +71,7 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "concatenate": {"axis": _natural},
     "const": {"value": _or(_any_whole, _some(_any_whole)), "shape": _shape},
     "dynamic_slice": {"axis": _natural, "size": _natural},
-    "handle": _held,
+    "handle": {**_held, "bits": _natural},
     "implied": {"lo": _number, "hi": _number},
     "input": {"name": _text, "owner": _text, "shape": _shape, "columns": _or(_none, _some(_text))},
     "keep": {"name": _text},

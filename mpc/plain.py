@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from mpc.clear import evaluate_block, no_masks
-from mpc.errors import InputError
+from mpc.errors import InputError, UsageError
 from mpc.fixed import decode, scalar
+from mpc.handles import Handle, Results
 from mpc.ir import Block, Equation, Kind
 from mpc.kernels import KERNELS
 from mpc.owner import FLOAT_KINDS, Locator, held, own, shared_integers
@@ -27,7 +28,7 @@ __all__ = ["evaluate"]
 
 def evaluate(
     program: Any, inputs: Mapping[str, Mapping[str, Any]], kept: Mapping[str, Any] = MappingProxyType({})
-) -> dict[str, Any]:
+) -> Results:
     """The results of a program in the clear. inputs: {name: {party: Table or array}}, as `mpc.simulate` takes them.
 
     kept: ring integers of what an earlier run has kept, by name.
@@ -45,19 +46,22 @@ def evaluate(
             value = decode(RING64, value, var.type.scale, Fraction(var.type.unit))
         results[name] = value if np.shape(value) else scalar(float(value), var.type)
     program.require(results)
-    return results
+    return Results(results, {spec.name: Handle.known(spec, run.keeps[spec.name]) for spec in program.keeps})
 
 
 class _Plain:
     def __init__(self, program: Any, inputs: Mapping[str, Mapping[str, Any]], kept: Mapping[str, Any]) -> None:
         self.inputs, self.kept = inputs, kept
         self.values: dict[int, Any] = {}
+        self.keeps: dict[str, Any] = {}
         self.locator = Locator(program.block)
 
     def block(self, block: Block) -> None:
         for e in block.equations:
             if e.op == "repeat":
                 self.repeat(e)
+            elif e.op == "keep":
+                self.keeps[e.params["name"]] = self.values[e.inputs[0].number]
             elif e.outputs:
                 self.values[e.output.number] = self.equation(e)
 
@@ -82,6 +86,8 @@ class _Plain:
             return self.float(e, values)
         match e.op:
             case "kept" | "shown" | "handle":
+                if e.params.get("bits", 64) != 64:
+                    raise UsageError(f"the handle {e.params['name']!r} is of {e.params['bits']} bits; plain has 64")
                 return held(self.kept, e.params["name"], e.output.type.shape)
             case "share":
                 return self.share(e, values[0])

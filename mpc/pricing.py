@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import prod
 from typing import Any
 
 from mpc.engine import frame_of, recipients
-from mpc.ir import Block, Equation, Kind
+from mpc.ir import Block, Equation, Kind, Var
+from mpc.kernels import STRUCTURAL
 from mpc.lowering import Lowered
 from mpc.programs import RANGES_HOLD
 from mpc.schedule import schedule
@@ -29,6 +31,7 @@ class Plan:
 
     truncations, opened: elements that are truncated, and opened between parties, over all steps of loops. values: the
     program's secret values in its order, a loop's once: {where, op, shape, scale, lo, hi}, of the real number.
+    keeps, handles: what is kept for later programs and taken of earlier ones (`HandleSpec.fields`).
     """
 
     rounds: int
@@ -43,6 +46,8 @@ class Plan:
     truncations: int = 0
     opened: int = 0
     values: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    keeps: list[dict[str, Any]] = field(default_factory=list)
+    handles: list[dict[str, Any]] = field(default_factory=list)
 
     def __repr__(self) -> str:
         sent = ", ".join(f"{p} {b}" for p, b in self.bytes_sent.items())
@@ -96,9 +101,23 @@ class _Count:
 
 
 def _memory(block: Block) -> int:
-    """An upper bound on the bytes of all values that live at once, counting every variable of a block as alive."""
-    here = sum(8 * prod(v.type.shape) for e in block.equations for v in e.outputs if v.type.kind is not Kind.DEALER)
-    return here + max((_memory(e.body) for e in block.equations if e.body is not None), default=0)
+    """An upper bound on the bytes of all values that live at once: what is a view keeps alive what it looks at."""
+    steps = [step for slot in schedule(block) for step in (*([e] for e in slot.local), [*slot.exchange, *slot.loops])]
+    root: dict[Var, Var] = {}
+    for e in (e for step in steps for e in step if e.op in STRUCTURAL):
+        root[e.output] = root.get(e.inputs[0], e.inputs[0])
+    last: dict[Var, int] = {}
+    for at, step in enumerate(steps):
+        last.update({root.get(v, v): at for e in step for v in (*e.inputs, *e.outputs)})
+    kept = {root.get(v, v) for v in block.results} | {v for v in last if v.type.kind is Kind.TABLE}
+    grown = [0] * (len(steps) + 1)
+    for at, step in enumerate(steps):
+        for v in (v for e in step for v in e.outputs if v.type.kind is not Kind.DEALER):
+            size, end = 8 * prod(v.type.shape), root.get(v, v)
+            grown[at] += size
+            grown[len(steps) if end in kept else last[end] + 1] -= size
+    inside = [max((_memory(e.body) for e in step if e.body is not None), default=0) for step in steps]
+    return max((here + more for here, more in zip(accumulate(grown), inside, strict=False)), default=0)
 
 
 def price(lowered: Lowered) -> Plan:
@@ -128,6 +147,8 @@ def price(lowered: Lowered) -> Plan:
         _truncated(lowered.program.block, 1),
         count.opened,
         _values(lowered.program.block),
+        [spec.fields() for spec in lowered.keeps],
+        [spec.fields() for spec in lowered.handles],
     )
 
 

@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Any, cast
 
 from mpc.errors import LeakError, MpcError, OverflowRefusal, ProgramError, UsageError
+from mpc.handles import HandleSpec, Results, is_handle_name
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.params import check_params
 from mpc.text import compact, digest, parse_block, print_block, read_json
-from mpc.types import lowered_type, surface_type
+from mpc.types import check_room, lowered_type, surface_type
 
 __all__ = ["FORMAT", "RANGES_HOLD", "InputSpec", "Output", "Program", "read_header", "renumber"]
 
@@ -88,6 +89,18 @@ class Program:
             for e in self.block.equations
             if e.op == "input"
         ]
+
+    @property
+    def keeps(self) -> list[HandleSpec]:
+        """What it keeps for later programs, if it runs over the ring of 64 bits."""
+        kept = [e for e in self.block.equations if e.op == "keep"]
+        return [HandleSpec.of(e.params["name"], e.inputs[0].type, self.parties) for e in kept]
+
+    @property
+    def handles(self) -> list[HandleSpec]:
+        """What it takes of earlier programs, by the names of its parameters."""
+        taken = [e for e in self.block.equations if e.op == "handle"]
+        return [HandleSpec.of(e.params["name"], e.output.type, self.parties, e.params["bits"]) for e in taken]
 
     @cached_property
     def outputs(self) -> list[Output]:
@@ -182,10 +195,10 @@ class Program:
 
     cost = plan
 
-    def plain(self, inputs: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def plain(self, inputs: Mapping[str, Any], kept: Mapping[str, Any] | None = None) -> Results:
         """Its meaning in the clear, with the same fixed-point arithmetic: the oracle of every test.
 
-        kept: of a program that goes on, the ring integers (not shares) that its checkpoint stands for.
+        kept: the ring integers (not shares) of the handles that it takes, or of the checkpoint that it goes on from.
         """
         from mpc.plain import evaluate
 
@@ -229,6 +242,11 @@ def _check_saved(program: Program) -> None:
     inner = [e for e in walk(program.block) if id(e) not in top and e.op in ("kept", "shown", "handle", "keep")]
     if inner:
         raise ProgramError(f"{inner[0].op} belongs outside of loops", inner[0].where)
+    for what, named in (("keep", program.keeps), ("handle", program.handles)):
+        names = [spec.name for spec in named]
+        wrong = [name for i, name in enumerate(names) if name in names[:i] or not is_handle_name(name)]
+        if wrong:
+            raise ProgramError(f"{what}: the name {wrong[0]!r} is there twice, or is none")
     if any(e.op == "checkpoint" for e in walk(program.block)):
         from mpc.checkpoints import check_checkpoints
 
@@ -285,6 +303,8 @@ def _check_save(e: Equation) -> None:
     """Nothing comes of putting something away, and `keep` keeps one secret."""
     if e.outputs or (e.op == "keep" and [v.type.kind for v in e.inputs] != [Kind.SECRET]):
         raise ProgramError(f"{e.op} takes secrets and gives nothing", e.where)
+    if e.op == "keep":
+        check_room(e.op, e.inputs[0].type, e.where)
 
 
 def _check_call(e: Equation) -> None:

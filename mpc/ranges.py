@@ -176,7 +176,7 @@ def _gated(program: Program) -> Program:
     gate = writer.emit("reveal", [none], {"to": "everyone", "name": RANGES_HOLD}, where)
     early = [str(e.params["name"]) for e in walk(Block(equations=first)) if e.op == "reveal"][:-1]
     for e in later:
-        if e.op == "reveal":
+        if e.op in ("reveal", "keep"):
             x = e.inputs[0]  # 0 may lie outside its range, and then nobody is given it
             product = writer.emit("mul", [x, gate], {}, e.where)
             e.inputs = (writer.emit("implied", [product], {"lo": x.type.lo, "hi": x.type.hi}, e.where),)
@@ -206,7 +206,7 @@ def _split(block: Block, count: Var) -> tuple[list[Equation], list[Equation]]:
     waiting: set[Var] = set()
     for e in block.equations:
         leads = any(v in needed for v in e.outputs)
-        if not leads and (e.op == "reveal" or any(v in waiting for v in e.inputs)):
+        if not leads and (e.op in ("reveal", "keep") or any(v in waiting for v in e.inputs)):
             later.append(e)
             waiting.update(e.outputs)
         else:

@@ -23,6 +23,7 @@ class Slot:
     deals: list[Equation] = field(default_factory=list)
     exchange: list[Equation] = field(default_factory=list)
     loops: list[Equation] = field(default_factory=list)
+    spent: dict[Equation, list[Var]] = field(default_factory=dict)  # values that nobody reads after a local equation
     dead: list[Var] = field(default_factory=list)  # values that nobody reads after this slot
 
     def __bool__(self) -> bool:
@@ -56,11 +57,16 @@ def schedule(block: Block) -> list[Slot]:
 
 def _bury(block: Block, slots: list[Slot]) -> None:
     kept = set(block.params) | set(block.results)
-    last: dict[Var, int] = {}
+    last: dict[Var, tuple[int, Equation | None]] = {}
     for i, slot in enumerate(slots):
-        for e in (*slot.local, *slot.exchange, *slot.loops):
-            for v in (*e.inputs, *e.outputs):
-                last[v] = i
-    for v, i in last.items():
-        if v not in kept and v.type.kind is not Kind.TABLE:
+        for e in slot.local:
+            last.update(dict.fromkeys((*e.inputs, *e.outputs), (i, e)))
+        for e in (*slot.exchange, *slot.loops):
+            last.update(dict.fromkeys((*e.inputs, *e.outputs), (i, None)))
+    for v, (i, after) in last.items():
+        if v in kept or v.type.kind is Kind.TABLE:
+            continue
+        if after is None:
             slots[i].dead.append(v)
+        else:
+            slots[i].spent.setdefault(after, []).append(v)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from mpc.errors import LeakError, OverflowRefusal, ProgramError, UsageError
+from mpc.folding import folded
 from mpc.ir import Kind, Type, Var
 from mpc.table import Schema
 from mpc.text import compact
@@ -153,12 +154,12 @@ class SurfaceTrace(Trace):
         self.defaulted = False
         self.notes: list[str] = []
         self.wide: dict[int, tuple[str, str]] = {}  # values that may leave the ring: by which op, at which line
+        self.made: dict[int, tuple[str, list[Value], dict[str, Any]]] = {}  # by which op, of what
 
     def emit(self, op: str, inputs: Sequence[Value], params: dict[str, Any] | None = None) -> Value:
         """As `Trace.emit`; a value that leaves the ring is refused at the line where it first did."""
-        if op in SIZED and inputs[0].var.number in self.wide:
-            first, where = self.wide[inputs[0].var.number]
-            check_room(first, inputs[0].type, where)
+        if op in SIZED:
+            self.fits(op, inputs[0])
         if op == "sum" and params and inputs[0].type.kind is Kind.SECRET:
             count = math.prod(inputs[0].shape[axis] for axis in params["axes"])
             excess = room(max(raw_bound(inputs[0].type), 1.0), float(max(count, 1)))
@@ -166,11 +167,21 @@ class SurfaceTrace(Trace):
         key = (op, *(self.use(v).number for v in inputs), compact(params or {}))
         if key in self.frames[-1].known and op not in _ANEW:
             return self.frames[-1].known[key]
+        simpler = folded(self, op, list(inputs), params or {})
+        if simpler is not None:
+            self.frames[-1].known[key] = simpler
+            return simpler
         value = self.frames[-1].known[key] = super().emit(op, inputs, params)
+        self.made[value.var.number] = op, list(inputs), params or {}
         if value.type.kind is Kind.SECRET and op not in STATED and raw_bound(value.type) >= 2.0**HEADROOM:
             known = [self.wide[v.var.number] for v in inputs if v.var.number in self.wide]
             self.wide[value.var.number] = known[0] if known else (op, here())
         return value
+
+    def fits(self, op: str, x: Value) -> None:
+        """Refuse a value that may leave the ring, at the line where it first did."""
+        first, where = self.wide.get(x.var.number, (op, here()))
+        check_room(first, x.type, where)
 
     def type_of(self, op: str, params: dict[str, Any], types: list[Type], where: str) -> Type:
         """The surface typing rules."""

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,7 +37,12 @@ def here() -> str:
         if frame.f_back is None:
             return ""
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name.replace(' ', '_')}:{frame.f_lineno}"
+    return f"{_file(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+@cache
+def _file(path: str) -> str:
+    return Path(path).name.replace(" ", "_")
 
 
 def current_trace() -> Trace:

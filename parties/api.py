@@ -95,17 +95,28 @@ def connect(
 ) -> Session:
     """Coordinate parties that were started on their own hosts (`privity party`, `privity dealer`).
 
-    cluster: the cluster TOML. key: the coordinator's secret key, `NAME.secret` beside the cluster file unless given. state:
-    the directory for what outlives this process (default: $PRIVITY_STATE, or privity under $XDG_STATE_HOME).
+    cluster: the cluster TOML. key: the coordinator's secret key, `NAME.secret` beside the cluster file unless given.
+    state: the directory for what outlives this process (default: $PRIVITY_STATE, or privity under $XDG_STATE_HOME).
     Raises UsageError for a bad file or a key that the cluster does not name; unreachable parties are named by `run`.
     """
     from protocols import catalog
 
     path = Path(cluster)
     members = load(path)
-    pair = keyfiles.load_secret(Path(key) if key is not None else path.parent / f"{name}.secret")
+    secret = Path(key) if key is not None else path.parent / f"{name}.secret"
+    pair = keyfiles.load_secret(secret)
     if pair.public != members.member(COORDINATOR).public:
         raise UsageError(f"{path}: the coordinator's public key is another one than that of the key given")
     root = Path(state) if state is not None else None
-    home = Home.open(actor_directory(members.coordinator.name, members.digest(), root), members.coordinator.name)
-    return Session(members, pair, real_machinery(), home=home, catalog=catalog, limits=limits, on_send=on_send)
+    me = members.coordinator.name
+    home = Home.open(actor_directory(me, members.digest(), root), me)
+    return Session(
+        members,
+        pair,
+        real_machinery(),
+        home=home,
+        catalog=catalog,
+        limits=limits,
+        on_send=on_send,
+        origin={"cluster": str(path.absolute()), "key": str(secret.absolute())},
+    )

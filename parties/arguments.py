@@ -22,6 +22,7 @@ __all__ = [
     "parse_input",
     "parse_offers",
     "require_inputs",
+    "secrets_of",
     "settings_of",
 ]
 
@@ -58,9 +59,28 @@ def parse_offers(given: Sequence[str]) -> dict[str, Path]:
     return offers
 
 
+def secrets_of(program: ProgramFunction, given: Sequence[str]) -> dict[str, str]:
+    """{parameter: the name under which its secret is kept}: of `PARAMETER=NAME` texts, and by default its own name."""
+    wanted = {p.name: p.name for p in program.parameters.values() if p.kind == "secret"}
+    for text in given:
+        parameter, equals, name = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--kept {text!r} is not PARAMETER=NAME, for example model=credit-model")
+        if parameter not in wanted:
+            known = ", ".join(wanted) or "none"
+            near = nearest(parameter, list(wanted))
+            raise UsageError(f"{program.name} takes no kept secret as {parameter!r}{near} (it takes: {known})")
+        wanted[parameter] = name
+    return wanted
+
+
+def _brought(program: ProgramFunction) -> list[str]:
+    return [p.name for p in program.parameters.values() if p.kind not in {"setting", "secret"}]
+
+
 def inputs_of(program: ProgramFunction, given: Sequence[InputArgument]) -> tuple[dict[str, dict[str, str]], list[str]]:
     """{parameter: {party: file}}, and remarks for the person. Raises UsageError for an input that cannot be meant."""
-    parameters = [p.name for p in program.parameters.values() if p.kind != "setting"]
+    parameters = _brought(program)
     inputs: dict[str, dict[str, str]] = {}
     notes: list[str] = []
     for argument in given:
@@ -83,9 +103,9 @@ def inputs_of(program: ProgramFunction, given: Sequence[InputArgument]) -> tuple
 
 def require_inputs(program: ProgramFunction, inputs: Mapping[str, Mapping[str, str]]) -> None:
     """Raises UsageError if a parameter has nobody to bring it."""
-    for p in program.parameters.values():
-        if p.kind != "setting" and p.name not in inputs:
-            raise UsageError(f"{program.name} needs the input {p.name!r}: --input {p.name}=PARTY:FILE.csv")
+    for name in _brought(program):
+        if name not in inputs:
+            raise UsageError(f"{program.name} needs the input {name!r}: --input {name}=PARTY:FILE.csv")
 
 
 def choose_parties(n: int | None, inputs: Mapping[str, Mapping[str, str]]) -> list[str]:

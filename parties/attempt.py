@@ -83,7 +83,7 @@ class Attempt:
         self._pairs: dict[str, dict[int, bytes]] = {purpose: {} for purpose in PURPOSES}
         self._seeds: list[bytes] = []
         self._stock: deque[tuple[Buffer, ...]] = deque()
-        self._materials: dict[int, bytes] = {}
+        self._brought: dict[int, bytes] = {}
         self._uncredited = [0, 0]
         self._dealer_room = int(cost.dealt_bytes[names[me]])
         self._parked: dict[int, dict[int, tuple[Buffer, ...]]] = {i: {} for i in self.peers}
@@ -132,17 +132,18 @@ class Attempt:
         """Whether every peer has sent its key."""
         return len(self._pairs["input"]) == len(self.peers)
 
-    def keyed_with(self, material: bytes) -> bool:
-        """Whether every seed is there, or will come from stored material."""
-        return self.paired if material else self.keyed
+    @property
+    def complete(self) -> bool:
+        """Whether every seed is there, but for those that are in stored material."""
+        return self.paired if self.terms.material else self.keyed
 
-    def add_material(self, peer: int, record: bytes) -> None:
-        """What a peer is about to use: (id, hash) of its material must be this party's own."""
-        self._materials[peer] = record
+    def add_brought(self, peer: int, record: bytes) -> None:
+        """What a peer brings from before: ids and hashes of its stored material and kept secrets."""
+        self._brought[peer] = record
 
     def disagreeing(self, mine: bytes) -> list[int]:
-        """The peers whose material is not the other half of this party's."""
-        return [peer for peer, theirs in sorted(self._materials.items()) if theirs != mine]
+        """The peers who bring something else than this party's counterpart."""
+        return [peer for peer, theirs in sorted(self._brought.items()) if theirs != mine]
 
     def missing_key(self) -> int:
         """An actor that owes a key or material."""

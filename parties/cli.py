@@ -1,4 +1,4 @@
-"""The command `privity`: run, plan, check, show, catalog, keygen, party, dealer, chaos.
+"""The command `privity`: run, plan, check, show, deal, catalog, keygen, party, dealer; `cli_state` has the others.
 
 Standard output has the answer, and under --json one JSON object and nothing else; progress and errors go to standard
 error, an error as one line. Heavy imports stand inside the commands, so that `privity --help` answers at once.
@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from mpc.errors import MpcError
+from parties.cli_chaos import chaos
+from parties.cli_state import journal, kept, resume, status, stock
+from parties.shell import SCHEMA_VERSION, run_answer, say, state_option
 
 if TYPE_CHECKING:
-    from parties.api import Run
     from parties.job import Job
 
 __all__ = ["cli", "main"]
 
-SCHEMA_VERSION = 1
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 Command = Callable[..., Any]
 
@@ -67,6 +68,11 @@ def _job_options(command: Command) -> Command:
         click.option("--schema", type=click.Path(path_type=Path), metavar="FILE", help="Declared ranges of columns."),
         click.option("--suite", default="masked", show_default=True, metavar="NAME", help="masked or beaver."),
         click.option("--verify-ranges", is_flag=True, help="Check stated ranges while running; reveals one bit."),
+        click.option("--kept", multiple=True, metavar="PARAMETER=NAME", help="A secret that an earlier program kept."),
+        click.option(
+            "--checkpoint-every", type=click.IntRange(0), default=0, metavar="K", help="Steps between checkpoints."
+        ),
+        state_option,
         click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
         click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
     ]
@@ -85,25 +91,34 @@ def _job(
     suite: str,
     verify_ranges: bool,
     schema: Path | None,
+    kept: Sequence[str],
+    checkpoint_every: int,
+    state: Path | None,
+    stocked: bool = False,
 ) -> Job:
     from parties.job import Job
     from protocols import catalog, suites
 
     job = Job.from_arguments(
-        target, count, cluster, key, inputs, settings, suite, verify_ranges, schema, catalog=catalog, suites=suites
+        target,
+        count,
+        cluster,
+        key,
+        inputs,
+        settings,
+        suite,
+        verify_ranges,
+        schema,
+        kept=kept,
+        checkpoint_every=checkpoint_every,
+        state=state,
+        stocked=stocked,
+        catalog=catalog,
+        suites=suites,
     )
     for note in job.notes:
         click.echo(f"privity: {note}", err=True)
     return job
-
-
-def _say(as_json: bool, answer: dict[str, Any], report: Callable[[], list[Any]]) -> None:
-    from parties.report import emit
-
-    if as_json:
-        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **answer}, ensure_ascii=False))
-    else:
-        emit(report())
 
 
 @cli.command()
@@ -112,6 +127,7 @@ def _say(as_json: bool, answer: dict[str, Any], report: Callable[[], list[Any]])
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Keep the results in this directory."
 )
 @click.option("--force", is_flag=True, help="Overwrite results that are in the directory already.")
+@click.option("--stocked", is_flag=True, help="Use material that `privity deal` has stored, and no dealer.")
 def run(as_json: bool, output: Path | None, force: bool, **arguments: Any) -> None:
     """Run TARGET: a catalogue name, or path/to/file.py:function."""
     from parties.output import Output
@@ -122,27 +138,11 @@ def run(as_json: bool, output: Path | None, force: bool, **arguments: Any) -> No
     job = _job(**arguments)
     with progress(job.title, sys.stderr) as on_progress:
         result = job.run(on_progress)
-    answer = run_answer(job, result)
+    answer = run_answer("run", job.function.name, job.suite_name, result)
     if kept:
         kept.write({"schema_version": SCHEMA_VERSION, **answer})
         click.echo(f"privity: results are in {kept.directory}", err=True)
-    _say(as_json, answer, lambda: run_report(job.title, result))
-
-
-def run_answer(job: Job, result: Run) -> dict[str, Any]:
-    """The JSON of `run`."""
-    from parties.report import plain_value
-
-    names = (
-        "digest", "parties", "results", "rounds", "online_seconds", "preprocessing_seconds", "total_seconds",
-        "bytes_sent", "input_bytes", "dealt_bytes", "peak_rss_bytes", "reveals",
-    )  # fmt: skip
-    return {
-        "command": "run",
-        "program": job.function.name,
-        "suite": job.suite_name,
-        **{name: plain_value(getattr(result, name)) for name in names},
-    }
+    say(as_json, answer, lambda: run_report(job.title, result))
 
 
 @cli.command()
@@ -166,10 +166,10 @@ def plan(as_json: bool, with_values: bool, **arguments: Any) -> None:
         "opened": priced.opened,
         "by_line": priced.by_line,
         **_disclosure(priced),
-        **({"values": priced.values} if with_values else {}),
+        "values": priced.values,
     }
     shown = values_report(priced) if with_values else []
-    _say(as_json, answer, lambda: plan_report(done.program, job.suite_name, priced) + shown)
+    say(as_json, answer, lambda: plan_report(done.program, job.suite_name, priced) + shown)
 
 
 @cli.command()
@@ -184,7 +184,7 @@ def check(as_json: bool, **arguments: Any) -> None:
     job = _job(**arguments)
     done = job.compile()
     answer = {**_identity("check", job, done), "ok": True, **_disclosure(done.plan)}
-    _say(as_json, answer, lambda: check_report(done.program, job.suite_name, done.plan))
+    say(as_json, answer, lambda: check_report(done.program, job.suite_name, done.plan))
 
 
 @cli.command()
@@ -199,7 +199,7 @@ def show(as_json: bool, **arguments: Any) -> None:
     job = _job(**arguments)
     done = job.compile(check=False)  # a program that leaks is shown too, so that its author sees where
     texts = {"source": done.program.text, "lowered": done.lowered.text}
-    _say(
+    say(
         as_json,
         {**_identity("show", job, done), **texts},
         lambda: [Line(line) for text in texts.values() for line in text.splitlines()],
@@ -224,6 +224,23 @@ def _disclosure(priced: Any) -> dict[str, Any]:
 
 
 @cli.command()
+@_job_options
+@click.option("--count", "times", type=click.IntRange(1), default=1, show_default=True, help="For how many runs.")
+def deal(as_json: bool, times: int, **arguments: Any) -> None:
+    """Make material for runs of TARGET ahead of time, into each party's store.
+
+    The same arguments as for `run`; only the shapes of inputs matter. `run --stocked` uses it, once, without a dealer.
+    """
+    from parties.report import Line
+
+    job = _job(**arguments)
+    made = job.deal(times)
+    answer = {"command": "deal", "program": job.function.name, "suite": job.suite_name, "materials": made}
+    lines = [Line(f"material {material} is stored at {', '.join(job.parties)}") for material in made]
+    say(as_json, answer, lambda: [*lines])
+
+
+@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def catalog(as_json: bool) -> None:
     """List the programs that need no file."""
@@ -243,7 +260,7 @@ def catalog(as_json: bool) -> None:
         (name, ", ".join(d["inputs"]), ", ".join(d["settings"]) or "none", d["summary"])
         for name, d in described.items()
     ]
-    _say(as_json, {"programs": described}, lambda: [Grid("", ("program", "inputs", "settings", "what it does"), rows)])
+    say(as_json, {"programs": described}, lambda: [Grid("", ("program", "inputs", "settings", "what it does"), rows)])
 
 
 @cli.command()
@@ -271,12 +288,13 @@ def keygen(name: str, directory: Path) -> None:
     "--key", type=click.Path(path_type=Path), metavar="FILE", help="Its key; NAME.secret beside the cluster file."
 )
 @click.option("--data", multiple=True, metavar="NAME=FILE", help="Offer a CSV file under a name; repeat it.")
-def party(cluster: Path, name: str, key: Path | None, data: Sequence[str]) -> int:
+@state_option
+def party(cluster: Path, name: str, key: Path | None, data: Sequence[str], state: Path | None) -> int:
     """Be one party here, and serve runs until stopped."""
     from parties.arguments import parse_offers
     from parties.launch.hosts import serve_party
 
-    return serve_party(cluster, name, key or cluster.parent / f"{name}.secret", parse_offers(data))
+    return serve_party(cluster, name, key or cluster.parent / f"{name}.secret", parse_offers(data), state=state)
 
 
 @cli.command()
@@ -291,31 +309,8 @@ def dealer(cluster: Path, key: Path | None) -> int:
     return serve_dealer(cluster, key or cluster.parent / "dealer.secret")
 
 
-@cli.command()
-@click.option("--seeds", type=int, default=1000, show_default=True, metavar="N", help="How many runs, one a seed.")
-@click.option("--from", "first", type=int, default=0, show_default=True, metavar="S", help="The first seed.")
-@click.option("--program", default="", metavar="NAME", help="One program only: sum, product, loop or loop2.")
-@click.option("--parties", "count", type=int, default=0, metavar="N", help="So many parties; 2 or 3 otherwise.")
-@click.option("--only", multiple=True, metavar="NUMBER", help="Keep this fault of the seed, or none; repeat it.")
-@click.option("--trace", is_flag=True, help="Print everything that happens.")
-@click.option("--processes", type=click.IntRange(1, 2), default=2, show_default=True, help="How many processes.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def chaos(first: int, seeds: int, program: str, count: int, as_json: bool, **more: Any) -> int:
-    """Simulate whole runs in which everything goes wrong.
-
-    On virtual time: delays, broken connections, processes that stop or die, full disks. Each run has to give the right
-    result or a verdict that names who was to blame. A seed repeats exactly.
-    """
-    from parties.progress import progress
-    from parties.report import chaos_report
-    from parties.simulation.chaos import chaos as simulate
-    from protocols import suites
-
-    with progress("chaos", sys.stderr) as on_progress:
-        found = simulate(suites, first, seeds, program=program, parties=count, on_progress=on_progress, **more)
-    answer = found.answer()
-    _say(as_json, answer, lambda: chaos_report(answer))
-    return 1 if found.failures else 0
+for command in (resume, status, stock, kept, journal, chaos):
+    cli.add_command(command)
 
 
 # --- the boundary: every error becomes one line and an exit code -----------------------------------------------------

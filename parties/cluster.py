@@ -112,8 +112,7 @@ class Cluster:
             "format": FORMAT,
             "receives": self.receives,
             "members": [
-                [m.name, m.address, m.public, m.bind, m.control]
-                for m in (*self.parties, self.dealer, self.coordinator)
+                [m.name, m.address, m.public, m.bind, m.control] for m in (*self.parties, self.dealer, self.coordinator)
             ],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -72,7 +72,7 @@ class Control:
         """Time has passed: signs of life that are due, and who has been silent for too long."""
         signs = self._signs() if self._liveness.due(now) else []
         found = self._liveness.tick(now)
-        lost = [Lost(f.peer, f"gave no sign of life for {f.seconds:g} s") for f in found if isinstance(f, Silent)]
+        lost = [Lost(f.peer, f"died (no sign of life for {f.seconds:g} s)") for f in found if isinstance(f, Silent)]
         return signs, [*lost]
 
     def _signs(self) -> list[Message]:

@@ -53,7 +53,8 @@ class Outcome:
 class Following:
     """One attempt, as the coordinator sees it. It ends with an outcome or a verdict.
 
-    committed: epoch and step of the last checkpoint that every party has written; troubles: checkpoints that some could not write.
+    committed: epoch and step of the last checkpoint that every party has written. troubles: about checkpoints that some
+    party could not write.
     """
 
     id: bytes

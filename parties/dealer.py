@@ -3,7 +3,7 @@
 It sends each party its seeds once and then corrections, in program order, a bounded window ahead of that party's draws.
 Nothing that depends on data reaches it (page 7, rule 5): a party acknowledges at draws that the program fixes, and all
 that can be read from it is the pace. It never sees an opening. Material for later is the same stream, which a party
-puts into its store instead of drawing from it; at its end come a fresh nonce, the id, and the hash of every party's part.
+puts into its store instead of drawing from it; at its end come a fresh nonce, the id, and a hash for each party.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class DealerBrain:
     def stop(self, reason: str) -> Steps:
         """The dealer's operator ends its part."""
         for deal in list(self.sessions.values()):
-            yield from self._fail(deal, "stopped", f"the dealer {reason}", DEALER)
+            yield from self._fail(deal, "stopped", f"dealer: {reason}", DEALER)
 
     def _asked(self, m: Message) -> Steps:
         deal = self.sessions.get(m.session)

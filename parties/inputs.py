@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mpc.errors import UsageError
+from mpc.handles import HandleSpec
 from mpc.table import Schema
 from parties.home import StoredRun
 from parties.liaison import Launcher, Liaison
@@ -30,17 +31,45 @@ class Inputs:
     ) -> tuple[Any, dict[int, dict[str, str]]]:
         """The traced program, and for each party which of its data is which input. without: actors not waited for."""
         function = hasattr(target, "parameters")
-        names = _inputs_of(target)
-        settings = {key: value for key, value in given.items() if key not in names}
+        names, secrets = _inputs_of(target), _secrets_of(target)
+        settings = {key: value for key, value in given.items() if key not in {*names, *secrets}}
         if settings and not function:
             raise UsageError(f"a traced program takes inputs only, not {', '.join(settings)}; its settings are fixed")
         self._liaison.connect(without)
         offered = self._offers(target, {key: given[key] for key in given if key in names}, names)
-        bound = self._bound(offered)
+        kept = {name: self._name_of(name, given.get(name)) for name in secrets}
+        bound = self._bound(offered, kept)
         if not function:
             return target, bound
         schemas = {name: self._liaison.schemas(wanted) for name, wanted in offered.items()}
-        return target.trace(schemas, self._cluster.names, settings), bound
+        return target.trace({**schemas, **self.specs(kept)}, self._cluster.names, settings), bound
+
+    def _name_of(self, parameter: str, given: Any) -> str:
+        if given is not None and not isinstance(given, str):
+            raise UsageError(f"{parameter} takes a kept secret: give the name under which it is kept")
+        return given or parameter
+
+    def specs(self, kept: Mapping[str, str]) -> dict[str, HandleSpec]:
+        """What the parties keep under these names; all of them the same, from the same run."""
+        if not kept:
+            return {}
+        held = {party: {h[1]["name"]: h for h in found["handles"]} for party, found in self._liaison.holdings().items()}
+        specs = {}
+        for parameter, name in kept.items():
+            for party, handles in held.items():
+                if name not in handles:
+                    known = list(handles)
+                    raise UsageError(
+                        f"{party} keeps no secret under the name {name!r}{_nearest(name, known)} "
+                        f"(it keeps {', '.join(known) or 'none'})"
+                    )
+            found = [handles[name] for handles in held.values()]
+            if any(other != found[0] for other in found):
+                raise UsageError(
+                    f"the parties keep different secrets under the name {name!r}; drop it and keep it anew"
+                )
+            specs[parameter] = HandleSpec.parse(found[0][1])
+        return specs
 
     def again(self, program: Any, stored: StoredRun, given: Mapping[str, Any]) -> dict[int, dict[str, str]]:
         """The inputs of a run that is resumed: those that the rest of it still needs, as they were given."""
@@ -52,7 +81,8 @@ class Inputs:
                     f"input {spec.name} of {spec.owner} was not a file, so it is not kept: give it to resume again"
                 )
             needed.setdefault(spec.name, {})[spec.owner] = source
-        return self._bound(self._offers(program, needed, list(needed)))
+        kept = {spec.name: stored.more["kept"].get(spec.name, spec.name) for spec in program.handles}
+        return self._bound(self._offers(program, needed, list(needed)), kept)
 
     def remembered(self, given: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
         """What of the inputs may be written down: paths and names of offers, no data."""
@@ -72,8 +102,8 @@ class Inputs:
         offered = self._offers(target, dict(inputs), _inputs_of(target))
         return {name: self._liaison.schemas(wanted) for name, wanted in offered.items()}
 
-    def _bound(self, offered: Mapping[str, Mapping[str, str]]) -> dict[int, dict[str, str]]:
-        bound: dict[int, dict[str, str]] = {}
+    def _bound(self, offered: Mapping[str, Mapping[str, str]], kept: Mapping[str, str]) -> dict[int, dict[str, str]]:
+        bound: dict[int, dict[str, str]] = {i: dict(kept) for i in range(len(self._cluster.names)) if kept}
         for name, wanted in offered.items():
             for party, offer in wanted.items():
                 bound.setdefault(self._cluster.index(party), {})[name] = offer
@@ -124,8 +154,14 @@ class Inputs:
 
 def _inputs_of(target: Any) -> list[str]:
     if hasattr(target, "parameters"):
-        return [p.name for p in target.parameters.values() if p.kind != "setting"]
+        return [p.name for p in target.parameters.values() if p.kind not in {"setting", "secret"}]
     return list(dict.fromkeys(spec.name for spec in target.inputs))
+
+
+def _secrets_of(target: Any) -> list[str]:
+    if hasattr(target, "parameters"):
+        return [p.name for p in target.parameters.values() if p.kind == "secret"]
+    return [spec.name for spec in target.handles]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from mpc import ProgramFunction
 from mpc.errors import UsageError
-from mpc.table import Schema
-from parties.arguments import choose_parties, inputs_of, parse_input, require_inputs, settings_of
-from parties.offline import Compiled, compile_program, local_schemas
+from parties.arguments import choose_parties, inputs_of, parse_input, require_inputs, secrets_of, settings_of
+from parties.home import state_root
+from parties.offline import Compiled, compile_program, local_schemas, local_secrets
 from parties.schema import load_schema
 from parties.target import blaming, load_target, nearest
 
@@ -37,6 +37,10 @@ class Job:
     key: Path | None = None
     notes: list[str] = field(default_factory=list)
     verify_ranges: bool = False
+    kept: dict[str, str] = field(default_factory=dict)
+    checkpoint_every: int = 0
+    state: Path | None = None
+    stocked: bool = False
 
     @classmethod
     def from_arguments(
@@ -51,6 +55,10 @@ class Job:
         verify_ranges: bool = False,
         schema: Path | None = None,
         *,
+        kept: Sequence[str] = (),
+        checkpoint_every: int = 0,
+        state: Path | None = None,
+        stocked: bool = False,
         catalog: Mapping[str, ProgramFunction],
         suites: Mapping[str, Any],
     ) -> Job:
@@ -70,40 +78,53 @@ class Job:
         else:
             names = _cluster_names(cluster, files)
         title = target if target in catalog else function.name
-        return cls(title, function, suite, suites[suite], files, chosen, names, cluster, key, notes, verify_ranges)
+        return cls(
+            title, function, suite, suites[suite], files, chosen, names, cluster, key, notes, verify_ranges,
+            secrets_of(function, kept), checkpoint_every, state, stocked,
+        )  # fmt: skip
 
     def compile(self, *, check: bool = True) -> Compiled:
         """Trace, lower, check and price; local files are read in this process, a cluster's parties are asked."""
 
-        def compiled(schemas: dict[str, dict[str, Schema]]) -> Compiled:
-            how = {"check": check, "verify_ranges": self.verify_ranges}
-            return compile_program(self.function, schemas, self.parties, self.settings, self.suite, **how)
+        def compiled(schemas: dict[str, Any]) -> Compiled:
+            how: dict[str, Any] = {"verify_ranges": self.verify_ranges, "checkpoint_every": self.checkpoint_every}
+            return compile_program(self.function, schemas, self.parties, self.settings, self.suite, check=check, **how)
 
         if self.cluster is None:
-            return compiled(local_schemas(self.inputs))
+            kept = local_secrets(self.kept, self.parties, self.state)
+            return compiled({**local_schemas(self.inputs), **kept})
         with self._session() as session:  # open while tracing, which may ask for the classes of a label
-            return compiled(session.schemas(self.function, self.inputs))
+            return compiled({**session.schemas(self.function, self.inputs), **session.specs(self.kept)})
 
     def run(self, on_progress: Callable[..., None]) -> Run:
         """Run it with every party a process of its own. `total_seconds` counts from here: processes are started too."""
         began = time.monotonic()
         with self._session() as session, blaming(self.function.function.__code__.co_filename):
-            given: dict[str, Any] = {**self.settings, **self.inputs}
+            given: dict[str, Any] = {**self.settings, **self.inputs, **self.kept}
             done = session.run(
                 self.function,
                 suite=self.suite_name,
                 on_progress=on_progress,
                 verify_ranges=self.verify_ranges,
+                checkpoint_every=self.checkpoint_every,
+                material=self.stocked,
                 **given,
             )
         return replace(done, total_seconds=time.monotonic() - began)
+
+    def deal(self, times: int) -> list[str]:
+        """Have material made and stored for so many runs; its ids."""
+        given: dict[str, Any] = {**self.settings, **self.inputs, **self.kept}
+        how: dict[str, Any] = {"verify_ranges": self.verify_ranges, "checkpoint_every": self.checkpoint_every}
+        with self._session() as session, blaming(self.function.function.__code__.co_filename):
+            return [session.deal(self.function, suite=self.suite_name, **how, **given) for _ in range(times)]
 
     def _session(self) -> Session:
         from parties.api import connect, local
 
         if self.cluster is None:
-            return local(self.parties)
-        return connect(self.cluster, key=self.key)
+            return local(self.parties, state=self.state or state_root())
+        return connect(self.cluster, key=self.key, state=self.state)
 
 
 def _cluster_names(path: Path, inputs: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from mpc.errors import InputError, MpcError, PeerError, PolicyError
+from mpc.errors import InputError, MpcError, PeerError, PolicyError, UsageError
 from mpc.table import Schema
 from parties.actor import Actor
 from parties.agree import Verdict
@@ -78,10 +78,17 @@ class Liaison:
         watch.start()
 
     def close(self) -> None:
-        """Say goodbye. A local session's processes are gone afterwards."""
-        if self.launcher is not None:
-            self.launcher.close()
-        self._actor.close(0.0 if self.launcher is not None else 1.0)
+        """Say goodbye, once everybody has the last words: whoever is told that a run is done still has to write it down.
+
+        A local session's processes are gone afterwards.
+        """
+        if self.launcher is None:
+            self._actor.close(1.0)
+            return
+        if not self.launcher.dead():
+            self._actor.drain(1.0)
+        self.launcher.close()
+        self._actor.close(0.0)
 
     # ------------------------------------------------------------------------------------------------ being there
 
@@ -157,6 +164,15 @@ class Liaison:
             found[name] = content
         return found
 
+    def drop(self, name: str) -> None:
+        """Have every party give up a kept secret. UsageError if one of them has none of that name."""
+        self.connect(frozenset({DEALER}))
+        numbers = {party: self._ask(party, Type.DROP, name=name) for party in self.cluster.names}
+        answers = {party: self._answer(number, self.cluster.index(party)) for party, number in numbers.items()}
+        for party, answer in answers.items():
+            if answer.refused:
+                raise UsageError(f"{party}: {answer.refused}")
+
     def _ask(self, party: str, kind: Type, **meta: Any) -> int:
         number, question = self.brain.ask(self.cluster.index(party), kind, **meta)
         self._actor.perform(iter([question]))
@@ -196,7 +212,6 @@ class Liaison:
                     on_progress("round", told, rounds)
             if interrupt.caught and following.outcome is None:
                 self._settle()
-                self.close()
                 interrupt.go_on()
         if following.verdict is not None:
             raise self._failure(following.verdict)

@@ -12,9 +12,9 @@ class Limits:
     """Seconds and bytes.
 
     refusal: until an actor that plainly cannot be reached (nothing answers, wrong key) is given up.
-    startup: until all actors have greeted each other and exchanged keys. dead: without a sign of life of an actor, which
-    its control thread gives whatever its computing thread does. stall: while an actor that gives signs of life does not
-    go on. verdict: for the coordinator's sentence. grace: how long the coordinator collects evidence about a death.
+    startup: until all actors have greeted each other and exchanged keys. dead: without a sign of life, which an actor's
+    control thread gives whatever its computing thread does. stall: while an actor that gives signs of life does not go
+    on. verdict: for the coordinator's sentence. grace: how long the coordinator collects evidence about a death.
     progress: between two progress notes. window: bytes of corrections the dealer may be ahead of a party's draws, and
     window_messages: how many messages, fewer than a socket's high-water mark. A socket that is full for longer than the
     transport's heartbeat time-out loses its connection, so queues are never allowed to fill.

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mpc import Lowered, Plan, Program, ProgramFunction
-from mpc.errors import InputError
+from mpc.errors import InputError, UsageError
+from mpc.handles import HandleSpec
 from mpc.table import Schema
 from parties.data import read_csv
+from parties.home import Home, actor_directory
+from parties.records import spec_of
 from parties.target import blaming
 
 __all__ = ["Compiled", "compile_program", "local_schemas"]
@@ -30,6 +33,18 @@ def local_schemas(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str
     return {name: {party: _schema(party, path) for party, path in files.items()} for name, files in inputs.items()}
 
 
+def local_secrets(kept: Mapping[str, str], parties: Sequence[str], state: Path | None) -> dict[str, HandleSpec]:
+    """What local parties keep under these names, for the parameters that take them. Raises UsageError."""
+    specs: dict[str, HandleSpec] = {}
+    for parameter, name in kept.items():
+        for party in parties:
+            with Home.open(actor_directory(party, None, state), party, create=False) as home:
+                found = spec_of(home.handles.get(name))
+            if specs.setdefault(parameter, found) != found:
+                raise UsageError(f"the parties keep different secrets under the name {name!r}: drop it, keep it anew")
+    return specs
+
+
 def _schema(party: str, path: str) -> Schema:
     try:
         return read_csv(Path(path)).schema()
@@ -39,22 +54,26 @@ def _schema(party: str, path: str) -> Schema:
 
 def compile_program(
     function: ProgramFunction,
-    schemas: Mapping[str, Mapping[str, Schema]],
+    schemas: Mapping[str, Any],
     parties: Sequence[str],
     settings: Mapping[str, Any],
     suite: Any,
     *,
     check: bool = True,
     verify_ranges: bool = False,
+    checkpoint_every: int = 0,
 ) -> Compiled:
     """Trace, lower, price and check. Raises what they raise; a bug in the person's own code is named by its line.
 
-    check: False lets a program that leaks pass, to be shown and never to be run. verify_ranges: `Program.verified`.
+    schemas: those of inputs by party, and the specs of kept secrets. check: False lets a program that leaks pass, to be
+    shown and never to be run. verify_ranges: `Program.verified`. checkpoint_every: `Program.with_checkpoints`.
     """
     with blaming(function.function.__code__.co_filename):
         program = function.trace(schemas, list(parties), dict(settings))
     if verify_ranges:
         program = program.verified()
+    if checkpoint_every:
+        program = program.with_checkpoints(checkpoint_every)
     lowered = program.lower(suite)
     if check:
         lowered.check()

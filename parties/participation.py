@@ -59,11 +59,11 @@ class Surroundings:
 class Participation:
     """This party's part of one attempt. `over`: nothing of it is left, and the brain may drop it."""
 
-    def __init__(self, around: Surroundings, attempt: Attempt, material: bytes) -> None:
+    def __init__(self, around: Surroundings, attempt: Attempt, brought: bytes) -> None:
         self.around = around
         self.attempt = attempt
         self.over = False
-        self._material = material
+        self._brought = brought
 
     def _write(self, record: Any, then: Then) -> Write:
         return Write(self.around.token(then), record)
@@ -100,7 +100,7 @@ class Participation:
         a.stage = Stage.STOCKING
         self._breathe(self.around.limits.startup)
         for peer in a.peers:
-            yield Send(peer, Type.PAIR, a.session, frames=(a.public, self._material))
+            yield Send(peer, Type.PAIR, a.session, frames=(a.public, self._brought))
         if a.terms.material:
             a.dealt = True
         yield from self._stock()
@@ -119,7 +119,7 @@ class Participation:
         if len(m.frames) != 2:
             raise BadMessage("not a key")
         a.add_pair(m.src, m.frames[:1])
-        a.add_material(m.src, bytes(m.frames[1]))
+        a.add_brought(m.src, bytes(m.frames[1]))
         yield from self._stock()
 
     def _seeds(self, m: Message) -> Steps:
@@ -158,10 +158,11 @@ class Participation:
     def _stock(self) -> Steps:
         """Tell the coordinator when this party has all keys and material, and start when it says so."""
         a = self.attempt
-        if a.stage is not Stage.STOCKING or not a.keyed_with(self._material):
+        if a.stage is not Stage.STOCKING or not a.complete:
             return
-        if disagreeing := a.disagreeing(self._material):
-            text = f"{self.around.cluster.call(disagreeing[0])} holds other material than {self.around.name}"
+        if disagreeing := a.disagreeing(self._brought):
+            whom = self.around.cluster.call(disagreeing[0])
+            text = f"{whom} holds other material or kept secrets than {self.around.name}"
             yield from self._fail("peer", text, disagreeing[0])
             return
         self._breathe(self.around.limits.stall)
@@ -368,7 +369,7 @@ class Participation:
     def stop(self, reason: str) -> Steps:
         """This party's operator ends its part."""
         if self.attempt.stage is not Stage.STOPPED:
-            yield from self._fail("stopped", f"{self.around.cluster.call(self.around.me)} {reason}")
+            yield from self._fail("stopped", f"{self.around.name}: {reason}")
 
     def down(self, peer: int, reason: str) -> Steps:
         """An actor is lost."""

@@ -169,7 +169,7 @@ class PartyBrain:
         yield Send(COORDINATOR, Type.LABELS, meta={"ask": ask}, frames=(pack(labels),))
 
     def _held(self, m: Message) -> Steps:
-        """What is kept here: checkpoints of a run, material for a program, handles."""
+        """What is kept here: checkpoints of a run, material for a program, kept secrets; DROP: without that one."""
 
         def answer(w: Written) -> Steps:
             if w.error:
@@ -178,7 +178,9 @@ class PartyBrain:
             else:
                 yield Send(COORDINATOR, Type.HOLDS, meta={"ask": m.meta["ask"]}, frames=(pack(w.result),))
 
-        yield Write(self._token(answer), records.Holdings(m.meta["run"], m.meta["lowered"]))
+        drop = m.type is Type.DROP
+        record = records.Drop(m.meta["name"]) if drop else records.Holdings(m.meta["run"], m.meta["lowered"])
+        yield Write(self._token(answer), record)
 
     # ----------------------------------------------------------------------------------------- joining a session
 
@@ -197,19 +199,18 @@ class PartyBrain:
 
         def recalled(w: Written) -> Steps:
             try:
-                kept, material = self._recalled(w, terms, program, fingerprints)
+                kept, brought = self._recalled(w, terms, program, fingerprints)
             except Refused as refusal:
                 yield from self._refuse(m, refusal)
                 return
             names = around.cluster.names
-            attempt = Attempt(
-                m.session, self.me, terms, program, lowered, inputs, fingerprints, kept, names, around.entropy
-            )
-            self.sessions[m.session] = Participation(around, attempt, material)
+            data = (inputs, fingerprints, kept)
+            attempt = Attempt(m.session, self.me, terms, program, lowered, *data, names, around.entropy)
+            self.sessions[m.session] = Participation(around, attempt, brought)
             yield Send(COORDINATOR, Type.READY, m.session, meta=_ready(terms))
 
-        handles = [handle.name for handle in getattr(program, "handles", ())]
-        yield Write(self._token(recalled), records.Recall(terms, handles, around.cluster.names))
+        handles = {spec.name: (bound.get(spec.name, spec.name), spec) for spec in program.handles}
+        yield Write(self._token(recalled), records.Recall(terms, handles))
 
     def _recalled(
         self, w: Written, terms: Terms, program: Any, fingerprints: dict[str, str]
@@ -225,7 +226,7 @@ class PartyBrain:
             original = self.around.machinery.parse(found.text)
             if original.continued(found.site, found.iteration).digest != program.digest:
                 raise Refused("program", "was given another program than the one that its checkpoint belongs to")
-        return found.kept, found.material
+        return found.kept, found.brought
 
     def _refuse(self, m: Message, refusal: Refused) -> Steps:
         if refusal.owner_text:
@@ -266,5 +267,6 @@ _QUESTIONS: dict[Type, Callable[[PartyBrain, Message], Steps]] = {
     Type.DESCRIBE: PartyBrain._describe,
     Type.CLASSES: PartyBrain._classes,
     Type.HELD: PartyBrain._held,
+    Type.DROP: PartyBrain._held,
     Type.PREPARE: PartyBrain._prepare,
 }

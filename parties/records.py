@@ -16,6 +16,7 @@ import numpy as np
 
 from mpc.errors import UsageError
 from mpc.exchange import Array, Save
+from mpc.handles import HandleSpec
 from parties.agree import Terms
 from parties.home import Handle, Home, Material, StoredRun, Stream, key_id
 from parties.wire import BadMessage, Buffer
@@ -26,12 +27,14 @@ __all__ = [
     "Commit",
     "Conclude",
     "Disclose",
+    "Drop",
     "Hold",
     "Holdings",
     "Recall",
     "Recalled",
     "Stock",
     "Take",
+    "spec_of",
 ]
 
 _ROLE = "party"
@@ -39,10 +42,14 @@ _ROLE = "party"
 
 @dataclass(frozen=True)
 class Recalled:
-    """What a party has for an attempt. material: id and content hash of what it is about to use, or empty."""
+    """What a party has for an attempt.
+
+    brought: what it brings from before, to be compared with its peers': id and hash of stored material, and of which
+    run each kept secret is.
+    """
 
     kept: dict[str, Array | None] = field(default_factory=dict, repr=False)
-    material: bytes = b""
+    brought: bytes = b""
     text: str = field(default="", repr=False)
     site: int = -1
     iteration: int = 0
@@ -51,11 +58,13 @@ class Recalled:
 
 @dataclass(frozen=True)
 class Recall:
-    """Before anything is agreed: the checkpoint to go on from, handles, stored material. Nothing is used up."""
+    """Before anything is agreed: the checkpoint to go on from, kept secrets, stored material. Nothing is used up.
+
+    handles: for each parameter that takes one, the name under which it is kept and what the program was made for.
+    """
 
     terms: Terms
-    handles: list[str]
-    parties: list[str]
+    handles: dict[str, tuple[str, HandleSpec]]
 
     def apply(self, home: Home) -> Recalled:
         """Look it up. Raises HomeError or UsageError for what is not held."""
@@ -63,11 +72,13 @@ class Recall:
         if t.mode == "run" and t.attempt <= _attempts(home, t.run):
             raise UsageError(f"has begun attempt {t.attempt} of run {t.run[:10]} before")
         kept: dict[str, Array | None] = {}
-        for name in self.handles:
+        brought = self._material(home)
+        for parameter, (name, wanted) in sorted(self.handles.items()):
             handle, arrays = home.handles.load(name)
-            if list(handle.parties) != self.parties:
-                raise UsageError(f"keeps {name!r} with other parties: {', '.join(handle.parties)}")
-            kept |= {name: array for array in arrays.values() if array is not None}
+            if not spec_of(handle).fits(wanted):
+                raise UsageError(f"keeps {name!r}, but not as the program was made for it")
+            kept[parameter] = next(iter(arrays.values()))
+            brought += f"\0{parameter}\0{handle.run}".encode()
         stored = home.runs.get(t.run)
         text, inputs = (stored.text, dict(stored.inputs)) if stored is not None else ("", {})
         site, iteration = -1, 0
@@ -77,7 +88,7 @@ class Recall:
             checkpoint, _, arrays = home.checkpoints.load(t.run, t.epoch)
             kept |= arrays
             site, iteration = int(checkpoint.site), checkpoint.iteration
-        return Recalled(kept, self._material(home), text, site, iteration, inputs)
+        return Recalled(kept, brought, text, site, iteration, inputs)
 
     def _material(self, home: Home) -> bytes:
         t = self.terms
@@ -114,7 +125,8 @@ class Begin:
         if self.text and home.runs.get(t.run) is None:
             home.runs.add(StoredRun(t.run, self.program, self.text, t.source, t.suite, self.inputs))
         home.ledger.begin(t.run, t.attempt, t.session, program=self.program, digest=t.source, role=_ROLE)
-        home.ledger.reserve(t.session, _streams(self.keys))
+        if not t.insecure:  # test entropy repeats itself, and says so in every digest
+            home.ledger.reserve(t.session, _streams(self.keys))
         if home.runs.get(t.run) is not None:
             home.runs.set_status(t.run, "running")
         if t.epoch:
@@ -158,12 +170,9 @@ class Hold:
 
     def apply(self, home: Home) -> None:
         """Stage it."""
-        spec = next(s for s in self.program.keeps if s.name == self.request.name)
-        handle = Handle(
-            spec.name, self.terms.run, tuple(spec.shape), spec.scale, spec.unit, spec.lo, spec.hi, spec.bits,
-            self.terms.parties,
-        )  # fmt: skip
-        home.handles.stage(handle, self.request.arrays)
+        s = next(s for s in self.program.keeps if s.name == self.request.name)
+        about = (s.shape, s.scale, s.unit, s.lo, s.hi, s.bits, s.parties)
+        home.handles.stage(Handle(s.name, self.terms.run, *about, noise=s.noise), self.request.arrays)
 
 
 @dataclass(frozen=True)
@@ -280,13 +289,27 @@ class Holdings:
             if self.run:
                 checkpoints = [[c.epoch, int(c.site), c.iteration] for c in home.checkpoints.held(self.run)]
         materials = [m.id for m in home.materials.all(digest=self.lowered or None, state="stocked")]
-        handles = [
-            [h.name, h.run, list(h.shape), h.scale, h.unit, h.lo, h.hi, h.bits, list(h.parties)]
-            for h in home.handles.all()
-        ]
         return {
             "attempts": _attempts(home, self.run) if self.run else 0,
             "checkpoints": checkpoints,
             "materials": materials,
-            "handles": handles,
+            "handles": [[h.run, spec_of(h).fields()] for h in home.handles.all()],
         }
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Give up a kept secret."""
+
+    name: str
+
+    def apply(self, home: Home) -> dict[str, Any]:
+        """Drop it, and say what is left. Raises UsageError if it is not there."""
+        home.handles.drop(self.name)
+        return Holdings("", "").apply(home)
+
+
+def spec_of(handle: Handle) -> HandleSpec:
+    """What the language knows of a kept secret."""
+    about = (handle.shape, handle.scale, handle.unit or "1", handle.lo, handle.hi, handle.noise, handle.bits or 64)
+    return HandleSpec(handle.name, handle.parties, *about)

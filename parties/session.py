@@ -1,4 +1,4 @@
-"""A session: parties that stand ready, and runs one after another or several at once. The coordinator's person's side."""
+"""A session: parties that stand ready, and runs one after another or several at once, for whoever coordinates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from mpc.define import ProgramFunction
-from mpc.errors import MpcError, UsageError
+from mpc.errors import UsageError
+from mpc.handles import HandleSpec
 from mpc.table import Schema
-from parties.agree import RESUMABLE, Terms
+from parties.agree import Terms
 from parties.cluster import DEALER, Cluster
 from parties.coordinator import Following
-from parties.home import Home, StoredRun
+from parties.home import Home, HomeError, StoredRun
 from parties.inputs import Inputs
 from parties.keys import KeyPair
 from parties.liaison import Launcher, Liaison, OnProgress
@@ -50,7 +51,7 @@ class Session:
     """Use as a context manager, from a script, a notebook cell or a test.
 
     catalog: programs that `run` and `plan` know by name. launcher: the processes of a local session. home: where runs
-    are remembered, so that they can be resumed.
+    are remembered, so that they can be resumed. origin: what is remembered with them of how this session was opened.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Session:
         insecure: str = "",
         limits: Limits | None = None,
         on_send: Tap | None = None,
+        origin: Mapping[str, str] | None = None,
     ) -> None:
         self._cluster = cluster
+        self._origin = dict(origin or {})
         self._machinery = machinery
         self._catalog = catalog or {}
         self._launcher = launcher
@@ -101,8 +104,8 @@ class Session:
         if self._closed:
             return
         self._closed = True
-        self._liaison.close()
         self._home.close()
+        self._liaison.close()
 
     # ------------------------------------------------------------------------------------------------- running
 
@@ -155,12 +158,19 @@ class Session:
             program = _with(program, verify_ranges, checkpoint_every)
             run = secrets.token_hex(16)
             name = self._suite_name(suite)
+            kept = {key: value for key, value in given.items() if isinstance(value, str)}
             self._home.runs.add(
                 StoredRun(
-                    run, program.name, program.text, program.digest, name,
-                    self._inputs.remembered(given), {}, checkpoint_every, {"parties": self.parties},
+                    run,
+                    program.name,
+                    program.text,
+                    program.digest,
+                    name,
+                    self._inputs.remembered(given),
+                    every=checkpoint_every,
+                    more={**self._origin, "parties": self.parties, "kept": kept},
                 )
-            )  # fmt: skip
+            )
             return self._attempt(run, 1, 0, program, name, bound, began, self._material(material, program, name))
 
     def resume(self, run: str, /, *, on_progress: OnProgress | None = None, **given: Any) -> Run:
@@ -188,7 +198,16 @@ class Session:
         self._home.runs.set_status(stored.run, "running")
         return pending.result(on_progress)
 
-    def deal(self, target: Any, /, *, suite: Any = "masked", verify_ranges: bool = False, **given: Any) -> str:
+    def deal(
+        self,
+        target: Any,
+        /,
+        *,
+        suite: Any = "masked",
+        verify_ranges: bool = False,
+        checkpoint_every: int = 0,
+        **given: Any,
+    ) -> str:
         """Have the dealer make the material for one run of a program ahead of time, into each party's store; its id.
 
         given: as for `run`; only the shapes of inputs matter. The material serves every run of the same program on
@@ -198,12 +217,29 @@ class Session:
         self._usable()
         with self._unless_interrupted():
             program, _ = self._inputs.program(self._named(target), given)
-            program = _with(program, verify_ranges, 0)
+            program = _with(program, verify_ranges, checkpoint_every)
             name = self._suite_name(suite)
             pending = self._attempt(secrets.token_hex(16), 1, 0, program, name, {}, began, "", mode="deal")
         self._liaison.conclude(pending._following, 0, None)
         assert pending._following.outcome is not None
         return pending._following.outcome.material
+
+    def specs(self, kept: Mapping[str, str]) -> dict[str, HandleSpec]:
+        """What the parties keep, for tracing here: {parameter: name} to {parameter: spec}."""
+        self._usable()
+        return self._inputs.specs(kept)
+
+    def kept(self) -> list[HandleSpec]:
+        """The secrets that every party keeps for later programs, by name."""
+        self._usable()
+        held = [{h[1]["name"]: h for h in found["handles"]} for found in self._liaison.holdings().values()]
+        names = [name for name in held[0] if all(name in h and h[name] == held[0][name] for h in held)]
+        return [HandleSpec.parse(held[0][name][1]) for name in names]
+
+    def drop(self, name: str) -> None:
+        """Have every party give up a kept secret, for good. UsageError if there is none of that name."""
+        self._usable()
+        self._liaison.drop(name)
 
     def stock(self) -> dict[str, list[str]]:
         """The ids of unused material, by party."""
@@ -239,13 +275,9 @@ class Session:
             self._liaison.conclude(following, pending._plan.rounds, on_progress)
         except BaseException as error:
             verdict = following.verdict
-            if isinstance(error, KeyboardInterrupt):
-                self._closed = True
             self._remember(pending.id, "stopped", verdict.sentence if verdict is not None else "")
-            if verdict is not None and isinstance(error, MpcError) and verdict.kind not in RESUMABLE:
-                self._remember(pending.id, "stopped", verdict.sentence)
-            if self._closed:
-                self._home.close()
+            if isinstance(error, KeyboardInterrupt):
+                self.close()
             raise
         assert following.outcome is not None
         self._remember(pending.id, "done", "")
@@ -253,13 +285,20 @@ class Session:
         return report(pending.id, pending._program, pending._plan, following, seconds)
 
     def _remember(self, run: str, status: str, sentence: str) -> None:
-        with contextlib.suppress(UsageError):
+        with contextlib.suppress(UsageError, HomeError):  # the run's own end matters more than the note of it
             self._home.runs.set_status(run, status, sentence)
 
     # ----------------------------------------------------------------------------------------------- nothing runs
 
     def plan(
-        self, target: Any, /, *, suite: Any = "masked", verify_ranges: bool = False, checkpoint_every: int = 0, **given: Any
+        self,
+        target: Any,
+        /,
+        *,
+        suite: Any = "masked",
+        verify_ranges: bool = False,
+        checkpoint_every: int = 0,
+        **given: Any,
     ) -> Any:
         """What a run would cost, exactly: `mpc.Plan`. Nothing is run; parties are asked for schemas only."""
         self._usable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ __all__ = ["pack_values", "unpack_values"]
 
 _ARRAY = "array "
 _DTYPES = ("<f8", "<i8", "<u8", "|u1", "|b1")
+_DEPTH = 32  # lists and dictionaries inside one another, in what a peer sends
 
 
 def pack_values(values: dict[str, Any]) -> tuple[Buffer, ...]:
@@ -42,24 +44,23 @@ def unpack_values(frames: Sequence[Buffer]) -> dict[str, Any]:
     document = unpack(frames)
     if not isinstance(document, dict):
         raise BadMessage("results that are no dictionary")
-    return {key: _full(value, frames) for key, value in document.items()}
+    return {key: _full(value, frames, _DEPTH) for key, value in document.items()}
 
 
-def _full(value: Any, frames: Sequence[Buffer]) -> Any:
+def _full(value: Any, frames: Sequence[Buffer], depth: int) -> Any:
+    if not depth:
+        raise BadMessage("results nested too deep")
     if isinstance(value, dict):
         if value.keys() == {_ARRAY}:
             return _array(value[_ARRAY], frames)
-        return {key: _full(item, frames) for key, item in value.items()}
-    return [_full(item, frames) for item in value] if isinstance(value, list) else value
+        return {key: _full(item, frames, depth - 1) for key, item in value.items()}
+    return [_full(item, frames, depth - 1) for item in value] if isinstance(value, list) else value
 
 
 def _array(spec: Any, frames: Sequence[Buffer]) -> Any:
     match spec:
         case [int(index), str(dtype), list(shape)] if dtype in _DTYPES and 0 < index < len(frames):
             if all(type(n) is int and n >= 0 for n in shape):
-                count = np.dtype(dtype).itemsize
-                for n in shape:
-                    count *= n
-                if count == len(frames[index]):
+                with suppress(ValueError):  # of another size, or shapes no array has: [2^62, 0], a hundred dimensions
                     return np.frombuffer(frames[index], dtype=dtype).reshape(shape).copy()
     raise BadMessage("a result array of the wrong kind or size")

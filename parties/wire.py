@@ -48,6 +48,7 @@ CHUNK = 32 << 20
 FRAMES_LIMIT = 4096
 BODY_LIMIT = 4 << 20
 JOIN_LIMIT = 16 << 30
+FRAME_COST = 64  # what a frame counts beside its bytes: empty ones take memory too
 NO_SESSION = bytes(16)
 MORE = 1  # flag: the frames go on in the next message
 
@@ -94,6 +95,7 @@ class Type(IntEnum):
     HOLDS = 35
     SAVED = 36
     COMMIT = 37
+    DROP = 38
 
 
 META: dict[Type, dict[str, type]] = {
@@ -108,9 +110,17 @@ META: dict[Type, dict[str, type]] = {
     Type.SCHEMA: {"ask": int, "offered": bool, "table": bool, "shape": list},
     Type.CLASSES: {"ask": int, "name": str, "column": str},
     Type.LABELS: {"ask": int},
-    Type.PREPARE: {  # fmt: skip
-        "version": str, "format": int, "suite": str, "cluster": str, "insecure": str,
-        "mode": str, "run": str, "attempt": int, "epoch": int, "material": str,
+    Type.PREPARE: {
+        "version": str,
+        "format": int,
+        "suite": str,
+        "cluster": str,
+        "insecure": str,
+        "mode": str,
+        "run": str,
+        "attempt": int,
+        "epoch": int,
+        "material": str,
     },
     Type.READY: {"version": str, "source": str, "lowered": str, "agreed": str},
     Type.REFUSED: {"ask": int, "kind": str, "reason": str},
@@ -129,6 +139,7 @@ META: dict[Type, dict[str, type]] = {
     Type.HOLDS: {"ask": int},
     Type.SAVED: {"epoch": int, "iteration": int, "reason": str},
     Type.COMMIT: {"epoch": int},
+    Type.DROP: {"ask": int, "name": str},
 }
 
 
@@ -219,7 +230,17 @@ def _meta(kind: Type, raw: Buffer) -> dict[str, Any]:
         raise BadMessage("wrong meta fields")
     if any(type(meta[key]) is not wanted for key, wanted in fields.items()):
         raise BadMessage("wrong type of a meta field")
+    if not _canonical(meta, raw):
+        raise BadMessage("meta in another form than its own")
     return meta
+
+
+def _canonical(meta: dict[str, Any], raw: Buffer) -> bool:
+    """Whether these are the bytes that `encode` makes: no key twice, no number longer than it must be."""
+    try:
+        return bytes(msgpack.packb(meta)) == raw
+    except ValueError:  # nested deeper than may be packed
+        return False
 
 
 def split(message: Message, limit: int = CHUNK) -> Iterator[Message]:
@@ -263,7 +284,7 @@ class Joiner:
             raise BadMessage("a message inside another one")
         self._head = head or message
         self._frames += message.frames
-        self._size += message.payload
+        self._size += message.payload + FRAME_COST * len(message.frames)
         if self._size > self._limit:
             raise BadMessage("message too long")
         if message.flags & MORE:

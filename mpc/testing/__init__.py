@@ -4,7 +4,8 @@ None of it can be chosen from a cluster file or the command line; a session that
 in what the parties agree on (`insecure=`).
 """
 
-from mpc.testing.verify import Report, VerificationError, verify
+from mpc.testing.faults import VerificationError
+from mpc.testing.verify import Report, verify
 from mpc.testing.worlds import Deterministic, deterministic_entropy, views
 
 __all__ = ["Deterministic", "Report", "VerificationError", "deterministic_entropy", "verify", "views"]

@@ -19,6 +19,7 @@ from mpc.programs import Program
 from mpc.rules import Rule
 from mpc.surface import Private
 from mpc.table import owned
+from mpc.testing.faults import VerificationError, cheating, crashing
 from mpc.testing.worlds import Deterministic, deterministic_entropy, views
 
 __all__ = ["Report", "VerificationError", "verify"]
@@ -30,10 +31,6 @@ _BINS = 16
 _COLUMNS = 96  # bytes of a view that are looked at
 _SURE = 7.0  # standard deviations: one false alarm in 10^11 comparisons
 _ENUMERATED = 1 << 18
-
-
-class VerificationError(AssertionError):
-    """A check of the kit failed: which one, for how many parties, and what differed."""
 
 
 @dataclass
@@ -62,9 +59,9 @@ class _Case:
         lowered: Lowered = self.traced(inputs, n).lower(self.suite)
         return lowered
 
-    def run(self, lowered: Lowered, inputs: Inputs, n: int, seed: int, pick: Any = None) -> Emulation:
+    def run(self, lowered: Lowered, inputs: Inputs, n: int, seed: int, pick: Any = None, **faults: Any) -> Emulation:
         given = {name: {p: owned(v) for p, v in by.items()} for name, by in inputs.items()}
-        return run_in_memory(lowered, given, entropy=deterministic_entropy(n, seed), pick=pick)
+        return run_in_memory(lowered, given, entropy=deterministic_entropy(n, seed), pick=pick, **faults)
 
 
 def verify(
@@ -90,6 +87,10 @@ def verify(
     random choices are few (they must be equal); otherwise 64 runs on `inputs` are compared with 64 on `other` (by
     default the same shapes, other values) by a two-sample chi-square on every byte received and on differences of
     neighbours: sound for single messages and pairs, no proof for more.
+    Faults: a program with loops breaks at each of some checkpoints in every loop and goes on to the same result. One
+    message of a cheating party is changed, in some 20 runs: what has the wrong number, type or shape is refused by
+    name; a flipped bit or a message sent again ends in a named refusal or in results of the right shapes, whose
+    values a semi-honest suite does not promise; never in another exception, nor in parties that wait for ever.
     broken_twin: a program, a rule, or rules that replace the suite's by name; it must fail one of these checks.
     """
     case = _Case(_as_program(subject), find_suite(suite), settings or {}, expected)
@@ -97,6 +98,7 @@ def verify(
     elsewhere = other if other is not None else _others(inputs)
     for n in parties:
         _one(case, inputs, elsewhere, n, tolerance, cost if n == 2 else None, report)
+        _faults(case, inputs, n, tolerance, report)
     if isinstance(subject, Rule):
         _enumerate(case, inputs, report)
     if broken_twin is not None:
@@ -160,6 +162,25 @@ def _one(
     if worst > _SURE:
         raise VerificationError(f"{n} parties: what a party receives depends on the inputs ({worst:.0f} deviations)")
     report.lines.append(f"{n} parties: views of {_DRAWS} runs on either inputs look alike (chi-square, {worst:.1f})")
+
+
+def _faults(case: _Case, inputs: Inputs, n: int, tolerance: float, report: Report) -> None:
+    """A party that crashes and one that cheats."""
+    traced = case.traced(inputs, n)
+    plain = traced.plain({name: {p: owned(v) for p, v in by.items()} for name, by in inputs.items()})
+    seeds = iter(range(1000, 1 << 20))
+
+    def run(lowered: Lowered, **faults: Any) -> Emulation:
+        return case.run(lowered, inputs, n, next(seeds), **faults)
+
+    report.lines += [
+        f"{n} parties: {line}"
+        for line in (
+            crashing(traced, case.suite, run, lambda results: _same(results, plain, 2 * tolerance)),
+            cheating(traced.lower(case.suite), run, plain),
+        )
+        if line
+    ]
 
 
 def _order(seed: int) -> Callable[[int], int]:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,7 @@ def views(
     *,
     held: int | None = None,
     seen: Seen | None = None,
+    kept: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     limit: int = 1 << 24,
 ) -> NDArray[np.int64]:
     """The exact distribution of what corrupted parties receive and hold, over all randomness.
@@ -96,13 +98,14 @@ def views(
     choice is run once. The dealer is corrupted by the name "dealer".
     held: the number of a draw; then the streams that corrupted parties know take the values of this one draw, and only
     the others are enumerated (views are equal if they are equal for every draw). seen: what else of a run is seen.
+    kept: {party: {name: share}}, what the program takes up of an earlier run, the same in every lane.
     Gives the views, one a row, in order, their columns packed into words: two inputs that the corrupted parties may not
     tell apart must give equal arrays. Raises OverflowError if more than `limit` runs would be needed.
     """
     one = lower(1)
     known = _known(corrupted, one.parties)
     tape = _Tape(one.bits, known if held is not None else frozenset(), held or 0)
-    _run(one, inputs, tape)
+    _run(one, inputs, tape, kept)
     runs = 1 << one.bits * len(tape.places)
     if runs > limit:
         raise OverflowError(f"{len(tape.places)} random elements of Z_{1 << one.bits}: {runs} runs are too many")
@@ -111,7 +114,7 @@ def views(
     parts = []
     for first in range(0, runs, tape.lanes):
         tape.first = first
-        run = _run(lowered, inputs, tape)
+        run = _run(lowered, inputs, tape, kept)
         received = [a for p in corrupted if p != "dealer" for a in run.views[p]] + (seen(run) if seen else [])
         columns = [c for a in received for c in np.moveaxis(a, a.shape.index(tape.lanes), -1).reshape(-1, tape.lanes)]
         columns += [tape.digit(*place) for place in tape.places if place[0] in known]
@@ -131,13 +134,19 @@ def _packed(columns: list[NDArray[Any]], bits: int, lanes: int) -> NDArray[np.in
     return np.stack(words or [np.zeros(lanes, dtype=np.int64)], axis=1)
 
 
-def _run(lowered: Lowered, inputs: Mapping[str, Mapping[str, int]], tape: _Tape) -> Emulation:
+def _run(
+    lowered: Lowered,
+    inputs: Mapping[str, Mapping[str, int]],
+    tape: _Tape,
+    kept: Mapping[str, Mapping[str, int]],
+) -> Emulation:
     dealer, parties = deterministic_entropy(len(lowered.parties))
     entropy = (replace(dealer, stream=tape), [replace(p, stream=tape) for p in parties])
     given: dict[str, dict[str, Any]] = {
         name: {p: np.full(tape.lanes, float(v)) for p, v in by.items()} for name, by in inputs.items()
     }
-    return run_in_memory(lowered, given, entropy=entropy)
+    held = {p: {k: np.full(tape.lanes, v, dtype=np.uint64) for k, v in names.items()} for p, names in kept.items()}
+    return run_in_memory(lowered, given, entropy=entropy, kept=held)
 
 
 def _known(corrupted: list[str], names: list[str]) -> frozenset[bytes]:

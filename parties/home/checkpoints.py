@@ -118,8 +118,9 @@ class Checkpoints:
         self._shelf.sweep()
 
     def _remove(self, connection: sqlite3.Connection, condition: str, values: tuple[Any, ...]) -> None:
-        query = f"DELETE FROM checkpoints WHERE {condition} RETURNING blob"  # noqa: S608 - constants of this file
+        query = f"SELECT blob FROM checkpoints WHERE {condition}"  # noqa: S608 - constants of this file
         self._shelf.condemn(connection, [row[0] for row in connection.execute(query, values).fetchall()])
+        connection.execute(f"DELETE FROM checkpoints WHERE {condition}", values)  # noqa: S608 - as above
 
     def _known(self, connection: sqlite3.Connection, run: str, epoch: int) -> tuple[str | int, int]:
         found = connection.execute(

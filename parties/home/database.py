@@ -1,13 +1,14 @@
 """The SQLite file under ledger and journal: one writer at a time, and a commit is on the disk when it returns.
 
-The rollback journal, not write-ahead logging, so that one file is the whole state between commits and a state directory
-may lie on a network disk. `synchronous=EXTRA` is FULL with the directory fsynced too: without that, a power cut could
-bring a transaction back that had been reported as committed, and a mask with it.
+Write-ahead logging with `synchronous=FULL`: a commit is one fsync of the log, where the rollback journal needs four or
+five, and without the one of the directory (`EXTRA`) a power cut could undo a commit that was reported, and bring a used
+mask back.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -19,9 +20,10 @@ from mpc.errors import UsageError
 from parties.home import disk
 from parties.home.errors import HomeError, database_error, disk_error
 
-__all__ = ["SCHEMA", "Database"]
+__all__ = ["SCHEMA", "SYNCHRONOUS", "Database"]
 
 SCHEMA = 1
+SYNCHRONOUS = "FULL"
 _APPLICATION = 0x70726976  # "priv", so that another program's file is never taken for a ledger
 _BUSY_SECONDS = 20.0
 
@@ -37,7 +39,7 @@ _TABLES = (
     """CREATE TABLE checkpoints (run TEXT, epoch INTEGER, site, iteration INTEGER, state TEXT, blob TEXT,
         PRIMARY KEY (run, epoch))""",
     """CREATE TABLE handles (name TEXT, run TEXT, shape TEXT, scale INTEGER, unit TEXT, lo TEXT, hi TEXT, bits INTEGER,
-        parties TEXT, created TEXT, blob TEXT, state TEXT, PRIMARY KEY (name, state, run))""",
+        parties TEXT, created TEXT, blob TEXT, noise REAL, state TEXT, PRIMARY KEY (name, state, run))""",
     """CREATE TABLE materials (id TEXT PRIMARY KEY, digest TEXT, content TEXT, parties TEXT, size INTEGER, stocked TEXT,
         blob TEXT, state TEXT, session TEXT)""",
     "CREATE TABLE journal (number INTEGER PRIMARY KEY, prev TEXT, entry TEXT, hash TEXT)",
@@ -107,8 +109,7 @@ class Database:
                 self._connection.execute("ROLLBACK")
 
     def _prepare(self, actor: str) -> None:
-        self.rows("PRAGMA journal_mode=DELETE")
-        self.rows("PRAGMA synchronous=EXTRA")
+        self.rows(f"PRAGMA synchronous={SYNCHRONOUS if self._log_ahead() else 'EXTRA'}")
         with self.change() as connection:
             version = self._version(connection)
             if version > SCHEMA:
@@ -124,6 +125,20 @@ class Database:
         owner = self.rows("SELECT name FROM actor")[0][0]
         if owner != actor:
             raise UsageError(f"{self.path}: the state of {owner}, not of {actor}; give each actor its own directory")
+
+    def _log_ahead(self) -> bool:
+        """Kept in the file; the first openers take turns, since SQLite does not wait for a lock here.
+
+        False on a disk without shared memory: the rollback journal is used there, with every fsync it needs.
+        """
+        if self.rows("PRAGMA journal_mode") == [("wal",)]:
+            return True
+        handle = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            return self.rows("PRAGMA journal_mode=WAL") == [("wal",)]
+        finally:
+            os.close(handle)
 
     def _version(self, connection: sqlite3.Connection) -> int:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -46,4 +46,6 @@ def database_error(path: Path, error: sqlite3.Error) -> HomeError:
         return HomeError(f"{path}: cannot be written; is it another user's, or mounted read-only?")
     if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return HomeError(f"{path}: damaged; restore its whole directory from one backup, or move the directory away")
+    if primary == sqlite3.SQLITE_IOERR:
+        return HomeError(f"{path}: {error.sqlite_errorname}: the disk is full or faulty; free some space and try again")
     return HomeError(f"{path}: cannot be used ({getattr(error, 'sqlite_errorname', type(error).__name__)})")

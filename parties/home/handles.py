@@ -24,13 +24,16 @@ from parties.home.shelf import Shelf
 
 __all__ = ["Handle", "Handles"]
 
-_COLUMNS = "name, run, shape, scale, unit, lo, hi, bits, parties, created, blob"
+_COLUMNS = "name, run, shape, scale, unit, lo, hi, bits, parties, created, blob, noise"
 _JSON = ("shape", "lo", "hi", "parties")
 
 
 @dataclass(frozen=True)
 class Handle:
-    """What everybody may know of a kept secret. `run` is the one that made it: parties compare (name, run)."""
+    """What everybody may know of a kept secret. `run` is the one that made it: parties compare (name, run).
+
+    shape, scale, unit, lo, hi, noise, bits: as in `mpc.handles.HandleSpec`.
+    """
 
     name: str
     run: str
@@ -43,6 +46,7 @@ class Handle:
     parties: tuple[str, ...]
     created: str = ""
     blob: str = ""
+    noise: float = 0.0
 
 
 class Handles:
@@ -65,7 +69,7 @@ class Handles:
             with self._database.change() as connection:
                 self._remove(connection, "name = ? AND run = ? AND state = 'staged'", (handle.name, handle.run))
                 connection.execute(
-                    "INSERT INTO handles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'staged')",
+                    "INSERT INTO handles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'staged')",
                     [row[column] for column in _COLUMNS.split(", ")],
                 )
                 self._shelf.adopt(connection, blob)

@@ -1,7 +1,8 @@
 """The durable state of one actor: a directory that its user alone may enter.
 
     vault.key       32 random bytes, 0600
-    ledger.sqlite   what happened: attempts, reservations, runs, journal, and what each sealed file is
+    ledger.sqlite   what happened: attempts, reservations, runs, journal, and what each sealed file is;
+                    ledger.sqlite-wal belongs to it
     vault/          sealed files: shares that outlive their process
     open/           a locked file for each process that has it open
 

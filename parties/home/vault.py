@@ -2,10 +2,10 @@
 
     magic 8 · salt 32 · length of the header 4 · sealed header · sealed chunks of each array, in the header's order
 
-Each file has a key of its own, HKDF-SHA256 of the vault's key and the fresh salt, and is sealed in chunks of 1 MiB with
-AES-256-GCM in the STREAM construction (Hoang, Reyhanitabar, Rogaway and Vizár, CRYPTO 2015): the nonce is the chunk's
-number and a flag on the last, the associated data are the blob's name and header. So a chunk that is cut off, moved,
-repeated, or brought from another blob is noticed, and no nonce serves twice under one key.
+Each file has a key of its own, HKDF-SHA256 of the vault's key and the fresh salt, and is sealed in chunks of 256 KiB
+with AES-256-GCM in the STREAM construction (Hoang, Reyhanitabar, Rogaway and Vizár, CRYPTO 2015): the nonce is the
+chunk's number and a flag on the last, the associated data are the blob's name and header. So a chunk that is cut off,
+moved, repeated, or brought from another blob is noticed, and no nonce serves twice under one key.
 
 A file is written beside the old one, fsynced and renamed over it. Whatever interrupts that, the old blob or the new
 one is there, whole. Nothing is returned before every chunk of it was found genuine.
@@ -39,7 +39,7 @@ _Layout = list[tuple[str, str | None, tuple[int, ...]]]
 
 _MAGIC = b"privity\x01"
 _SALT, _TAG, _LENGTH = 32, 16, 4
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _HEADER_MOST = 1 << 20
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,150}")
 _CODES: dict[str, np.dtype[Any]] = {"<u8": np.dtype("<u8"), "u1": np.dtype("u1")}

@@ -126,11 +126,11 @@ def _serve(cluster: Cluster, body: Body, brain: Any, what: str, pair: KeyPair, h
             keep=_keep(label),
         )
         _line(label, sys.stdout)(
-            f"{what}: listening on port {port} (control port {body.control_port}), key {fingerprint(pair.public)} "
-            f"({PROMISE})"
+            f"{what}: listening on port {port}, key {fingerprint(pair.public)} (control port {body.control_port}; "
+            f"{PROMISE})"
         )
         actor.run(lambda: operator.signal != 0)
-        actor.perform(brain.stop("was stopped by its operator"))
+        actor.perform(brain.stop("stopped by its operator"))
         _last_words(actor, brain)
     finally:
         body.close(0.5)

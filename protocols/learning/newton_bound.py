@@ -22,6 +22,7 @@ Form = Literal["auto", "kernel", "primal"]
 _KERNEL_ROWS = 2000  # up to so many, an n × n matrix costs less than a round a step
 IRLS_BITS = 14  # of X: rounding it to 10 bits moves coefficients of breast cancer by 1e-3, to 14 by 7e-5
 _BACK_BITS = 23  # of G⁻¹Xᵀ; with X it makes a kernel of 33 bits, and nothing of n² words is ever truncated
+_REFINED = 3  # steps of Newton-Schulz from one Hessian's inverse to the next one's
 _EIGHTHS = 8  # of the momentum: 3 bits
 _WEIGHTS = 64.0
 _BALANCE = 1.01  # standardised columns, rounded to 10 bits: Σx² is n within a hundredth
@@ -98,8 +99,11 @@ def _weights(w: Any) -> Any:
 def irls(X: Any, y: Any, newton: Newton) -> tuple[Any, Any]:
     """Weights, and those of the step before, by Newton's steps with the exact Hessian (iteratively reweighted squares).
 
-    X: secret (n, d) at 14 fraction bits, standardised; y: secret (n,). A step inverts H = Xᵀ diag(p(1 − p)) X + R by
-    Newton-Schulz: some 70 rounds, n·d + 4n words and the inverse's own. Security: as `newton_bound`.
+    X: secret (n, d) at 14 fraction bits, standardised; y: secret (n,). H = Xᵀ diag(p(1 − p)) X + R is inverted once, at
+    w = 0, by Newton-Schulz; every step takes up the inverse of the one before and refines it three times, which is
+    right as long as no eigenvalue of the Hessian doubles from one step to the next. It shrinks while weights grow: on
+    nine sets of data, heavy tails and separable ones among them, none grew by more than a tenth.
+    A step: 21 rounds, n·d + 4n words and six products of (d, d). Security: as `newton_bound`.
     """
     n, d = X.shape
     ridge = newton.ridge(d)
@@ -110,19 +114,21 @@ def irls(X: Any, y: Any, newton: Newton) -> tuple[Any, Any]:
     spread_bits = min(24, 60 - 2 * IRLS_BITS - max(0, math.ceil(math.log2(n / 4 * _BALANCE))))
     halvings = math.ceil(math.log2(largest)) - math.floor(math.log2(smallest))
 
-    def step(_: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
-        w, _before = state
+    def inverse(curved: Any, steps: int, near: Any = None) -> Any:
+        hessian = mpc.bounded(curved, -n / 4 * _BALANCE, n / 4 * _BALANCE) + np.diag(ridge)
+        return mpc.inverse(hessian, smallest=smallest, largest=largest, steps=steps, near=near)
+
+    def step(_: Any, state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        w, _before, near = state
         u = mpc.assume_range(X @ w, -newton.margin, newton.margin)
         p = mpc.accept_rounding(mpc.bounded(mpc.sigmoid(u, scale=30), -1e-3, 1.0 + 1e-3))
         spread = mpc.rescale(mpc.bounded(p - p * p, -1e-3, 0.25), spread_bits)
-        curved = X.T @ (X * spread.reshape(-1, 1))
-        hessian = mpc.bounded(curved, -n / 4 * _BALANCE, n / 4 * _BALANCE) + np.diag(ridge)
         gradient = X.T @ (y - p) - w * ridge
         gradient = mpc.rescale(mpc.assume_range(gradient, -_BALANCE * n, _BALANCE * n), 20)
-        inverse = mpc.inverse(hessian, smallest=smallest, largest=largest, steps=halvings)
-        change = mpc.rescale(mpc.assume_range(inverse @ gradient, -_WEIGHTS, _WEIGHTS), 20)
-        return _weights(w + change), w
+        refined = inverse(X.T @ (X * spread.reshape(-1, 1)), _REFINED, near)
+        change = mpc.rescale(mpc.assume_range(refined @ gradient, -_WEIGHTS, _WEIGHTS), 20)
+        return _weights(w + change), w, refined
 
     start = mpc.constant(np.zeros(d), 20)
-    w, before = mpc.repeat(newton.steps, step, (start, start))
+    w, before, _ = mpc.repeat(newton.steps, step, (start, start, inverse(X.T @ X / 4, halvings)))
     return w, before

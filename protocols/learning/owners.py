@@ -34,14 +34,16 @@ def known_label(tables: Sequence[Any], label: str) -> list[Any]:
 
 
 def classes_of(tables: Sequence[Any], label: str) -> list[str]:
-    """The distinct values of the label column over all tables that have it, numbers in their order: public."""
-    holders = known_label(tables, label)
-    found = sorted(
-        {c for t in holders for c in t.classes(label)}, key=lambda c: (isinstance(number(c), str), number(c))
-    )
+    """The two or more distinct values of the label column over all tables that have it: public."""
+    found = values_of(known_label(tables, label), label)
     if len(found) < 2:
         raise mpc.InputError(f"label column {label!r} has one class only; a classifier needs two or more")
     return found
+
+
+def values_of(tables: Sequence[Any], column: str) -> list[str]:
+    """The distinct values of a column that all these tables have, numbers in their order: public."""
+    return sorted({c for t in tables for c in t.classes(column)}, key=lambda c: (isinstance(number(c), str), number(c)))
 
 
 def shared_labels(t: Any, label: str, classes: Sequence[str]) -> Any:

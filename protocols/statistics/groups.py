@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import mpc
-from protocols.learning.owners import classes_of, number, one_hot
+from protocols.learning.owners import number, one_hot, values_of
 from protocols.statistics.columns import LIMIT, check_limit, known_column, rows_of, total
 
 
 def _keys(data: Any, column: str) -> list[str]:
     for t in data:
         known_column(t, column)
-    return classes_of(list(data), column)
+    return values_of(list(data), column)
 
 
 @mpc.program
@@ -52,8 +52,8 @@ def chi_square(data: mpc.PerParty[mpc.Table], row: str, column: str) -> dict[str
     The categories are public; the table of counts stays secret. χ² = n·(Σ O²/(R·C) − 1), R and C the marginal counts.
     A category that nobody's row has does not occur. Error: below 2^-16·n.
     15 rounds for 569 rows in 3 by 2 categories.
-    Revealed: the statistic. Degrees of freedom follow from the categories. As `scipy.stats.chi2_contingency` without
-    Yates' correction.
+    Revealed: the statistic. Degrees of freedom follow from the categories, the p-value from both. As
+    `scipy.stats.chi2_contingency` without Yates' correction.
     """
     rows, columns = _keys(data, row), _keys(data, column)
     n = rows_of(data)
@@ -68,7 +68,8 @@ def chi_square(data: mpc.PerParty[mpc.Table], row: str, column: str) -> dict[str
     ratio = mpc.bounded((by_row * by_column).sum(), 0.0, most + 0.01)
     statistic = mpc.reveal(ratio - 1, bits=30, name="chi-square over n") * float(n)
     freedom = (len(rows) - 1) * (len(columns) - 1)
-    return {"chi_square": statistic, "degrees_of_freedom": freedom, "rows": n}
+    p_value = mpc.chi_square_tail(statistic, float(freedom)) if freedom else 1.0  # one category: nothing to differ
+    return {"chi_square": statistic, "degrees_of_freedom": freedom, "p_value": p_value, "rows": n}
 
 
 @mpc.program
@@ -81,12 +82,13 @@ def t_test(
     test, else Welch's. |values| ≤ limit, refused outside: a limit near the data's own makes t precise, its error is
     about limit²/variance·2^-22 of it. Stated, and listed: each group has two rows or more, and varies.
     As `scipy.stats.ttest_ind` of the first value's rows against the second's.
-    Revealed: t, and Welch's degrees of freedom. 50 rounds for 569 rows, 36 with equal_variances.
+    Revealed: t, and Welch's degrees of freedom; the two-sided p-value follows from both. 50 rounds for 569 rows, 36
+    with equal_variances.
     """
     check_limit(limit)
     keys = _keys(data, group)
     if len(keys) != 2:
-        raise mpc.InputError(f"column {group!r} has {len(keys)} values; a t-test compares two groups")
+        raise mpc.InputError(f"column {group!r} has {len(keys)} value(s); a t-test compares two groups")
     for t in data:
         known_column(t, column)
     n = rows_of(data, 4)
@@ -111,7 +113,9 @@ def t_test(
         facts = {"degrees_of_freedom": _welch(each, error, below)}
     root = mpc.rsqrt(mpc.bounded(mpc.rescale(error, 40), 2.0**-40, 2.0))
     value = mpc.bounded(mpc.rescale(difference, 24) * mpc.rescale(root, 16), -(2.0**16), 2.0**16)
-    return {"t": mpc.reveal(value, name="t"), "groups": [number(k) for k in keys], "rows": n, **facts}
+    t_value = mpc.reveal(value, name="t")
+    p_value = mpc.student_tail(t_value, facts["degrees_of_freedom"] * 1.0)
+    return {"t": t_value, "p_value": p_value, "groups": [number(k) for k in keys], "rows": n, **facts}
 
 
 def _welch(each: Any, error: Any, below: Any) -> Any:

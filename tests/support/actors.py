@@ -61,6 +61,7 @@ class Script:
         words = self.text.split()
         self.rounds, self.parties = int(words[1]), words[2:]
         self.name, self.facts, self.order = "script", {"fact": 1}, ["fact", "sum", "own"]
+        self.handles, self.keeps = [], []
         self.inputs = [SimpleNamespace(name="x", owner=p, shape=(2,), columns=None) for p in self.parties]
         self.outputs = [
             SimpleNamespace(name="sum", to="everyone", shape=()),

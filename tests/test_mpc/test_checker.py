@@ -152,6 +152,15 @@ def test_a_mask_made_in_the_loop_is_accepted() -> None:
     check_openings(in_loop(lambda s, r: mpc.open(s + mpc.mask(())) * mpc.deal(r * r) + s, lambda x: mpc.mask(())))
 
 
+def test_a_mask_stays_one_when_it_is_taken_for_a_share() -> None:
+    t = RuleTrace(64)
+    t.frames[0].block.params = (t.fresh(Type(Kind.SHARE)),)
+    with t.recording():
+        (x,) = (t.wrap(p, t.frames[0]) for p in t.frames[0].block.params)
+        mpc.open(x + t.emit("cast", [mpc.mask(())], {"kind": "share"}))
+    check_openings(t.frames[0].block)
+
+
 # --- what is refused (the list of rule 1)
 
 
@@ -173,6 +182,11 @@ def broadcast(x: Any, y: Any) -> Any:
 
 def broadcast_one(x: Any, y: Any) -> Any:
     return mpc.open(np.stack([x, y]) + np.broadcast_to(mpc.mask((1,)), (2,)))
+
+
+def broadcast_beside(x: Any, y: Any) -> Any:
+    """The one of full shape is even; the odd one is spread over both lanes."""
+    return mpc.open(np.stack([x, y]) + 2 * mpc.mask((2,)) + mpc.mask((1,)))
 
 
 def summed(x: Any, y: Any) -> Any:
@@ -238,6 +252,7 @@ REFUSED = [
     (shifted, "even number"),
     (broadcast, "hide nothing by themselves"),
     (broadcast_one, "hide nothing by themselves"),
+    (broadcast_beside, "hide nothing by themselves"),
     (summed, "hide nothing by themselves"),
     (permuted, "second time in the same value"),
     (times, "go through masked"),
@@ -344,6 +359,14 @@ def test_results_that_depend_on_masks_are_refused(function: Function) -> None:
         check_result(rule(function), "a.py:1")
     with pytest.raises(LeakError, match=r"test_checker.py:\d+: .*depends on its masks"):
         shared(lambda x, y: mpc.protocol(function)(x, y), (), ()).lower(MASKED).check()  # noqa: PLW0108
+
+
+def test_such_a_rule_is_refused_inside_a_loop_too() -> None:
+    def step(_: Any, s: Any) -> Any:
+        return mpc.assume_range(mpc.protocol(shows_sign)(s, s), -8, 8)
+
+    with pytest.raises(LeakError, match="depends on its masks"):
+        shared(lambda x: mpc.repeat(2, step, x), ()).lower(MASKED).check()
 
 
 def test_results_that_do_not_are_accepted() -> None:

@@ -126,3 +126,60 @@ def _shallow(self: Any, e: Any) -> Any:
         self.depends[p] = self.of(v)
     nodes = self.block(e.body)
     return checker._Node(e.where, frozenset().union(*(n.pads for n in nodes)), frozenset(), loop=True)
+
+
+def test_a_mask_of_the_block_around_hides_nothing_even_where_a_body_names_it() -> None:
+    """No lowering makes such a body, since what comes from outside is an operand; the check does not rely on that."""
+    t = RuleTrace(2)
+    with t.recording():
+        x, _ = start(t)
+        outer = mpc.mask((LANES,))
+        with t.frame() as frame:
+            step, state = t.fresh(Type(Kind.CONST)), t.fresh(Type(Kind.SHARE, (LANES,)))
+            frame.block.params = (step, state)
+            mpc.open(t.wrap(state, frame) + mpc.mask((LANES,)))
+            frame.block.results = (state,)
+        t.record("repeat", (x.var,), [state.type], {"times": STEPS, "carry": 1}, "a.py:1", frame.block)
+    check_openings(t.frames[0].block)
+    (add,) = (e for e in frame.block.equations if e.op == "add")
+    add.inputs = tuple(outer.var if v.type.kind is Kind.MASK else v for v in add.inputs)
+    with pytest.raises(LeakError, match="outside this loop"):
+        check_openings(t.frames[0].block)
+
+
+def opened_after(step: Callable[[Any, Any, Any], Any], last: Callable[[Any, Any, Any], Any]) -> Block:
+    """A loop whose body opens and gives back what `step` does, then an opening of what `last` makes of its result."""
+    t = RuleTrace(2)
+    with t.recording():
+        x, y = start(t)
+        outer = mpc.mask((LANES,))
+        with t.frame() as frame:
+            count, state = t.fresh(Type(Kind.CONST)), t.fresh(Type(Kind.SHARE, (LANES,)))
+            frame.block.params = (count, state)
+            frame.block.results = (t.use(step(t.wrap(state, frame), y, outer)),)
+        frame.block.params += tuple(frame.lifted.values())
+        (out,) = t.record(
+            "repeat", (x.var, *frame.outer), [state.type], {"times": STEPS, "carry": 1}, "a.py:1", frame.block
+        )
+        mpc.open(last(out, y, outer))
+    return t.frames[0].block
+
+
+def test_what_a_loop_gives_back_keeps_its_masks() -> None:
+    """The result is x − STEPS·outer; what is added outside may take the mask away again."""
+    check_openings(opened_after(lambda s, y, r: s + y, lambda s, y, r: s + r))
+    with pytest.raises(LeakError, match="second time"):
+        check_openings(opened_after(lambda s, y, r: s - r, lambda s, y, r: s + r))
+
+
+def test_a_loops_own_masks_may_not_leave_it_into_an_opening_that_shares_another() -> None:
+    """x + a + b inside, y + a + b afterwards: each has a mask that no other made, and their difference is open."""
+
+    def step(s: Any, y: Any, outer: Any) -> Any:
+        own = mpc.mask((LANES,))
+        mpc.open(s + own + outer)
+        return own + 0 * s
+
+    check_openings(opened_after(step, lambda s, y, outer: y + s + mpc.mask((LANES,))))
+    with pytest.raises(LeakError, match="used twice"):
+        check_openings(opened_after(step, lambda s, y, outer: y + s + outer * 3))

@@ -42,6 +42,31 @@ def test_parties_learn_what_is_theirs_only() -> None:
     assert known == {"alice": {"all", "one", "two"}, "bob": {"all", "two"}, "carol": {"all"}}
 
 
+# --- zero-shares, rule 6
+
+
+def test_each_step_of_a_loop_reveals_under_a_zero_share_of_its_own() -> None:
+    """The secret is the same in both steps, and so is its share: only the zero-shares make the words differ."""
+
+    @mpc.program
+    def again(x: mpc.Private) -> Any:
+        def step(i: Any, s: Any) -> Any:
+            mpc.reveal(s, name="step")
+            return s
+
+        return mpc.reveal(mpc.repeat(3, step, mpc.share(x, range=(0, 9))))
+
+    lowered, owned = prepared(again, {"x": {"alice": np.arange(4.0)}}, names_of(2), {})
+    sent: list[bytes] = []
+
+    def watch(p: int, request: Any) -> None:
+        if p == 0 and isinstance(request, Exchange):
+            sent.extend(a.tobytes() for arrays in request.send.values() for a in arrays)
+
+    drive(lowered, owned, 2, watch)
+    assert len(sent) == len(set(sent)) == 4
+
+
 # --- narrow openings, rule 9
 
 

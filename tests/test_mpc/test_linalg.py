@@ -154,6 +154,23 @@ def test_the_inverse_of_more_parties_and_its_cost() -> None:
     assert two.rounds <= 4 * (steps + 1) + 4
 
 
+def test_an_inverse_from_one_nearby_takes_few_steps() -> None:
+    h = definite(6, 1, 64)
+
+    @mpc.program
+    def twice(a: mpc.Private) -> Any:
+        x = mpc.share(a, range=(-64, 64), scale=20)
+        bounds = {"smallest": 0.5, "largest": 64.0}
+        first = mpc.inverse(x, **bounds)
+        return [mpc.reveal(mpc.inverse(x * 0.75, **bounds, steps=steps, near=first), bits=24) for steps in (1, 5)]
+
+    results = mpc.emulate(twice, {"a": {"alice": h}}, parties=2).results
+    want = np.linalg.inv(0.75 * h)
+    # near·H is 0.75, so a step leaves a part of 1/16 and five leave 4^-32, far below the rounding
+    assert np.allclose(results["result_0"], want * (1 - 1 / 16), atol=1e-6)
+    assert np.allclose(results["result_1"], want, atol=1e-6)
+
+
 def test_solving() -> None:
     h, b = definite(5, 1, 50), grid((5, 2))
 

@@ -11,6 +11,7 @@ from traced import SUITES
 
 import mpc
 from mpc.memory import names_of, run_in_memory
+from mpc.schedule import schedule
 from mpc.testing import deterministic_entropy
 
 # --- plan and run
@@ -86,3 +87,36 @@ def test_what_is_shared_twice_is_shared_twice() -> None:
 
     text = both.trace({"x": {"alice": np.ones(2)}}, ["alice", "bob"]).text
     assert text.count(" = share(") == 2
+
+
+def test_memory_is_that_of_what_lives_at_once() -> None:
+    """A chain of local steps holds a few values, however long; views keep what they look at."""
+
+    def peak(steps: int, view: bool) -> int:
+        @mpc.program
+        def chain(x: mpc.Private) -> Any:
+            y = total = mpc.share(x, range=(-1, 1))
+            for k in range(steps):
+                y = mpc.bounded(y + np.full(100_000, 1.0 + k), -99, 99)
+                total = total + y[:1] if view else y
+            return mpc.reveal(total[:1])
+
+        plan = chain.trace({"x": {"alice": mpc.Schema((100_000,))}}, ["alice", "bob"]).plan("masked")
+        return max(plan.peak_memory_bytes.values())
+
+    assert peak(40, view=False) == peak(4, view=False)
+    assert peak(40, view=True) - peak(4, view=True) < 3 * 8 * 100_000
+
+
+def test_spent_values_are_forgotten_where_they_were_read_last() -> None:
+    @mpc.program
+    def program(x: mpc.Private) -> Any:
+        return mpc.reveal(mpc.sqrt(mpc.share(x, range=(0, 64))))
+
+    lowered, _ = prepared(program, {"x": {"alice": np.ones(3)}}, ["alice", "bob"], {})
+    for slot in schedule(lowered.block):
+        for i, e in enumerate(slot.local):
+            later = {v for other in (*slot.local[i + 1 :], *slot.exchange, *slot.loops) for v in other.inputs}
+            assert not later & set(slot.spent.get(e, ()))
+    spent = sum(len(v) for slot in schedule(lowered.block) for v in slot.spent.values())
+    assert spent > 0.8 * sum(len(e.outputs) for e in lowered.block.equations)

@@ -77,7 +77,9 @@ def test_the_broken_twin_with_shares_x_and_0_is_caught():
 
     twin = replace(
         honest,
-        run_party=lambda lowered, me, inputs, e: honest.run_party(lowered, me, inputs, replace(e, stream=zeros)),
+        run_party=lambda lowered, me, inputs, e, *more: honest.run_party(
+            lowered, me, inputs, replace(e, stream=zeros), *more
+        ),
         run_dealer=lambda lowered, e: honest.run_dealer(lowered, replace(e, stream=zeros)),
     )
     assert hits(handed_over(twin))

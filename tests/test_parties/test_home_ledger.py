@@ -6,6 +6,7 @@ import sys
 import uuid
 from pathlib import Path
 
+import homes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from parties.home import (
     key_id,
     state_root,
 )
+from parties.home.home import _make_key
 
 DIGEST = "ab" * 32
 ARRAYS = {"w": np.arange(4, dtype=np.uint64), "none": None}
@@ -31,6 +33,13 @@ ARRAYS = {"w": np.arange(4, dtype=np.uint64), "none": None}
 
 def fresh():
     return uuid.uuid4().hex
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with pytest.MonkeyPatch.context() as patch:
+        homes.without_fsync(patch)
+        yield
 
 
 @pytest.fixture
@@ -130,6 +139,14 @@ def test_a_lost_key_or_ledger_is_not_replaced(tmp_path):
     (tmp_path / "a" / "ledger.sqlite").unlink()
     with pytest.raises(HomeError, match=r"ledger\.sqlite: missing"):
         Home.open(tmp_path / "a", "alice")
+
+
+def test_the_key_of_a_faster_process_counts(home):
+    path = home.directory / "vault.key"
+    key = path.read_bytes()
+    _make_key(path, home.directory / "0.part", os.urandom)
+    assert path.read_bytes() == key
+    assert not (home.directory / "0.part").exists()
 
 
 def test_a_newer_a_foreign_and_a_damaged_ledger(tmp_path):

@@ -146,7 +146,7 @@ def test_processes_and_memory_are_bit_equal_under_test_entropy(n, suite):
     with parties.local(n, entropy=7) as ps:
         run = ps.run(inner, suite=suite, x={"alice": x}, y={"bob": y})
         again = ps.run(inner, suite=suite, x={"alice": x}, y={"bob": y})
-        program, _ = ps._program(inner, {"x": {"alice": x}, "y": {"bob": y}})
+        program, _ = ps._inputs.program(inner, {"x": {"alice": x}, "y": {"bob": y}})
         names = ps.parties
     lowered = program.lower(suites[suite])
     memory = run_in_memory(lowered, {"x": {"alice": x}, "y": {"bob": y}}, entropy=deterministic_entropy(n, 7))

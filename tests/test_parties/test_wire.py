@@ -170,7 +170,7 @@ def test_split_and_joined(sizes, limit):
 
 def test_a_joined_message_has_a_limit_and_no_other_inside():
     piece = Message(Type.DATA, 0, 1, step=3, frames=(b"12345678",), flags=wire.MORE)
-    joiner = Joiner(limit=16)
+    joiner = Joiner(limit=2 * (8 + wire.FRAME_COST))
     joiner.add(piece)
     with pytest.raises(BadMessage, match="inside another"):
         joiner.add(Message(Type.DATA, 0, 1, step=4))

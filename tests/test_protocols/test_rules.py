@@ -239,7 +239,7 @@ def requests(program: Lowered, inputs: Any) -> list[list[str]]:
             log.append(repr(request if isinstance(request, Draw) else (request.number, request.where, request.expect)))
             answer = yield request
 
-    kept, memory.run_party = memory.run_party, lambda _, at, __, ___: recorded(at)
+    kept, memory.run_party = memory.run_party, lambda _, at, *__: recorded(at)
     try:
         run_in_memory(program, inputs, entropy=deterministic_entropy(len(program.parties)))
     finally:
@@ -276,7 +276,7 @@ def test_rule_5_the_twin_asks_one_time_more_when_its_values_are_zero(monkeypatch
 def test_rule_6_zero_shares_sum_to_zero_are_new_each_time_and_unknown_to_the_dealer(suite):
     program = lowered(suite)
     dealer, parties = deterministic_entropy(3)
-    runs = [engine._Party(program, i, {}, p) for i, p in enumerate(parties)]
+    runs = [engine._Party(program, i, {}, p, {}) for i, p in enumerate(parties)]
     reveals = [e for e in walk(program.block) if e.op == "reveal"]
     seen = set()
     for e in reveals:

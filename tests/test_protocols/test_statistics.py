@@ -134,6 +134,7 @@ def test_chi_square(parties: int, suite: str) -> None:
     want = stats.chi2_contingency(table, correction=False)
     assert got["degrees_of_freedom"] == want.dof
     assert got["chi_square"] == pytest.approx(want.statistic, abs=569 * 2.0**-16)
+    assert got["p_value"] == pytest.approx(want.pvalue, rel=5e-3)
 
 
 @pytest.mark.parametrize(("parties", "suite"), [(2, "masked"), (3, "beaver")])
@@ -146,6 +147,21 @@ def test_t(parties: int, suite: str, equal: bool, column: str, limit: float) -> 
     want = stats.ttest_ind(first, second, equal_var=equal)
     assert got["t"] == pytest.approx(want.statistic, rel=2e-3)
     assert got["degrees_of_freedom"] == pytest.approx(want.df, rel=5e-3)
+    assert got["p_value"] == pytest.approx(stats.t.sf(abs(got["t"]), got["degrees_of_freedom"]) * 2, rel=1e-8)
+    assert got["p_value"] == pytest.approx(want.pvalue, rel=0.5)  # some 1e-90: a small part of t is a large one of it
+
+
+def test_one_category_differs_from_nothing() -> None:
+    given = {"alice": {"a": ["x", "x"], "b": ["y", "z"]}, "bob": {"a": ["x", "x"], "b": ["z", "z"]}}
+    got = mpc.emulate(catalog["chi-square"], {"data": given}, 2, row="a", column="b").results
+    assert (got["degrees_of_freedom"], got["p_value"]) == (0, 1.0)
+    assert got["chi_square"] == pytest.approx(0, abs=1e-4)
+
+
+def test_one_key_is_a_group_too() -> None:
+    given = {"alice": {"a": ["x", "x"], "b": [1.0, 2.0]}, "bob": {"a": ["x"], "b": [4.5]}}
+    got = mpc.emulate(catalog["group-by"], {"data": given}, 2, key="a", column="b").results
+    assert (got["keys"], list(got["count"]), list(got["sum"])) == (["x"], [3], [7.5])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +174,7 @@ def test_t(parties: int, suite: str, equal: bool, column: str, limit: float) -> 
         ("quantile", {"column": "radius", "q": 2.0}, mpc.UsageError, "between 0 and 1"),
         ("quantile", {"column": "x"}, mpc.UsageError, "has no column 'x'"),
         ("group-by", {"key": "label", "column": "nothing"}, mpc.UsageError, "has no column 'nothing'"),
-        ("t-test", {"column": "radius", "group": "grade"}, mpc.InputError, "3 values"),
+        ("t-test", {"column": "radius", "group": "grade"}, mpc.InputError, "3 value"),
     ],
 )
 def test_what_is_refused(name: str, settings: dict[str, Any], error: type[Exception], cure: str) -> None:

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SHELL = ["scripts/demo", "scripts/test", "scripts/check", "scripts/lock", "scripts/environment.sh", ".ci/run"]
+SHELL = [
+    "scripts/demo",
+    "scripts/test",
+    "scripts/check",
+    "scripts/lock",
+    "scripts/mutants",
+    "scripts/environment.sh",
+    ".ci/run",
+]
 
 
 def run(*command, **options):

@@ -1,0 +1,147 @@
+"""`privity journal`: what actors of this user have let out, for people and as JSON."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mpc.errors import UsageError
+from parties.home.home import Home
+from parties.home.places import state_root, world
+from parties.keys import NAME
+from parties.report import Block, Grid, Line
+
+__all__ = ["actors_of", "journal_report", "journals"]
+
+
+def journals(
+    root: Path | None, cluster_digest: str | None, party: str | None, run: str | None, head: str | None
+) -> list[dict[str, Any]]:
+    """The journals of one world, verified: of one actor, or of all that keep one there.
+
+    Opening a home also ends the attempts of dead processes, which adds entries and changes none.
+
+    run: the beginning of a run's id; only its entries are listed. head: `NUMBER:HASH` kept from earlier, for one actor.
+    Raises UsageError (no such actor or run, an ambiguous beginning) and HomeError (a ledger that cannot be read).
+    """
+    directory = (root or state_root()).absolute() / world(cluster_digest)
+    names = actors_of(directory, party)
+    if head and len(names) != 1:
+        raise UsageError(f"a head belongs to one journal: add --party, one of {', '.join(names)}")
+    found = [_read(directory / name, name, head) for name in names]
+    if run:
+        whole = _whole_id(run, [entry for one in found for entry in one["entries"]])
+        for one in found:
+            one["entries"] = [entry for entry in one["entries"] if entry.get("run") == whole]
+    return found
+
+
+def actors_of(directory: Path, party: str | None) -> list[str]:
+    """The actors that keep something in a world, or the one that is asked for. Raises UsageError if there is none."""
+    if party is not None and not NAME.fullmatch(party):
+        raise UsageError(f"{party!r} is not a name: small letters, digits, - and _")
+    there = sorted(p.parent.name for p in directory.glob("*/ledger.sqlite"))
+    if not there:
+        raise UsageError(f"{directory}: nothing is kept here; was it another --cluster or --state?")
+    if party is None:
+        return there
+    if party not in there:
+        near = difflib.get_close_matches(party, there, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(f"{directory}: no journal of {party!r}; {hint}there is {', '.join(there)}")
+    return [party]
+
+
+def _read(directory: Path, name: str, head: str | None) -> dict[str, Any]:
+    with Home.open(directory, name, create=False) as home:
+        verdict = home.journal.verify(head)
+        entries = home.journal.entries()
+    return {
+        "party": name,
+        "directory": str(directory),
+        "ok": verdict.holds,
+        "count": verdict.count,
+        "head": verdict.head,
+        **({} if verdict.holds else {"place": verdict.place, "reason": verdict.reason}),
+        "entries": entries,
+    }
+
+
+def _whole_id(prefix: str, entries: Sequence[Mapping[str, Any]]) -> str:
+    ids = sorted({str(entry["run"]) for entry in entries if "run" in entry})
+    fitting = [run for run in ids if run.startswith(prefix.lower())]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UsageError(f"{prefix!r} begins several runs: {', '.join(r[:8] for r in fitting)}; give more digits")
+    known = ", ".join(run[:8] for run in ids) or "none"
+    raise UsageError(f"no run begins with {prefix!r}; the journal has {known}")
+
+
+def journal_report(found: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """A table of each journal, and whether its chain holds."""
+    blocks: list[Block] = []
+    for one in found:
+        rows = [
+            (str(e["number"]), str(e["at"])[:19].replace("T", " "), str(e.get("run", ""))[:8], e["what"], _told(e))
+            for e in one["entries"]
+        ]
+        title = f"journal of {one['party']}"
+        blocks.append(Grid(title, (">entry", "when (UTC)", "run", "what", "of what"), [_visible(r) for r in rows]))
+        blocks += [Line(""), _sentence(one)]
+    return blocks
+
+
+def _sentence(one: Mapping[str, Any]) -> Line:
+    who = f"{one['party']}: "
+    if one["ok"]:
+        entries = "1 entry" if one["count"] == 1 else f"{one['count']} entries"
+        return Line(f"{who}the chain of {entries} holds; head {one['head']}", "good")
+    return Line(
+        f"{who}entry {one['place']} does not fit: {one['reason']}; up to entry {one['count']} the chain holds",
+        "warning",
+    )
+
+
+def _told(entry: Mapping[str, Any]) -> str:
+    """The entry's own fields as a sentence; one that was tampered with may lack some."""
+    field = {name: entry.get(name, "?") for name in (*entry, *_NEEDED)}
+    return _SENTENCES.get(str(entry["what"]), _anything)(field)
+
+
+def _revealed(e: Mapping[str, Any]) -> str:
+    to = e["to"] if isinstance(e["to"], list) else [e["to"]]
+    bits = f", {e['bits']} bits" if isinstance(e["bits"], int) else ""
+    where = f", {e['where']}" if e["where"] else ""
+    return f"{e['program']}: {e['name']} ({_shape(e['shape'])}) to {', '.join(map(str, to))}{bits}{where}"
+
+
+def _shape(shape: Any) -> str:
+    return ("×".join(map(str, shape)) or "one number") if isinstance(shape, list) else str(shape)
+
+
+def _anything(entry: Mapping[str, Any]) -> str:
+    return ""
+
+
+_NEEDED = (
+    "attempt", "bits", "digest", "epoch", "handle", "how", "iteration", "material", "name", "program", "role",
+    "sentence", "shape", "site", "to", "where", "why",
+)  # fmt: skip
+_SENTENCES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "run begun": lambda e: f"{e['program']} (digest {str(e['digest'])[:12]}) as {e['role']}, attempt {e['attempt']}",
+    "run ended": lambda e: f"attempt {e['attempt']} {e['how']}" + (f": {e['sentence']}" if e["sentence"] else ""),
+    "revealed": _revealed,
+    "handle kept": lambda e: f"{e['handle']} ({_shape(e['shape'])})",
+    "handle dropped": lambda e: str(e["handle"]),
+    "material taken": lambda e: f"{str(e['material'])[:8]} by attempt {e['attempt']}",
+    "material burnt": lambda e: f"{str(e['material'])[:8]}: {e['why']}",
+    "checkpoint restored": lambda e: f"epoch {e['epoch']}, iteration {e['iteration']}, for attempt {e['attempt']}",
+}
+
+
+def _visible(row: tuple[str, ...]) -> tuple[str, ...]:
+    """Names come from other people's programs: nothing in them steers a terminal."""
+    return tuple("".join(c if c.isprintable() else "�" for c in str(cell)) for cell in row)

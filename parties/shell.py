@@ -1,0 +1,47 @@
+"""What the commands have in common: options, answers, and how they are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from parties.run import Run
+
+__all__ = ["SCHEMA_VERSION", "cluster_option", "json_option", "run_answer", "say", "state_option"]
+
+SCHEMA_VERSION = 1
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+state_option = click.option(
+    "--state", type=click.Path(path_type=Path), metavar="DIR", help="Where actors keep their state; $PRIVITY_STATE."
+)
+cluster_option = click.option(
+    "--cluster", type=click.Path(path_type=Path), metavar="FILE", help="Of this cluster; else of local runs."
+)
+
+
+def say(as_json: bool, answer: dict[str, Any], report: Callable[[], list[Any]]) -> None:
+    """One object on standard output, or a report."""
+    from parties.report import emit
+
+    if as_json:
+        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **answer}, ensure_ascii=False))
+    else:
+        emit(report())
+
+
+def run_answer(command: str, program: str, suite: str, run: Run) -> dict[str, Any]:
+    """The JSON of a finished run."""
+    from parties.report import plain_value
+
+    names = (
+        "digest", "parties", "results", "rounds", "online_seconds", "preprocessing_seconds", "total_seconds",
+        "bytes_sent", "input_bytes", "dealt_bytes", "peak_rss_bytes", "reveals", "checkpoint", "warnings",
+    )  # fmt: skip
+    shown = {name: plain_value(getattr(run, name)) for name in names}
+    return {"command": command, "program": program, "suite": suite, "run": run.id, **shown}
