@@ -77,7 +77,7 @@ def test_a_resumed_run_goes_on_from_its_checkpoint(library):
         world = World(plan("loop", Fault("crash", (1,), step, 0.5)), library, trace=True)
         world.run()
         steps |= {line.rpartition(" begins at ")[2] for line in world.log if " begins at " in line}
-    assert steps >= {"the beginning", "step 1", "step 2", "step 3", "step 4"}
+    assert steps >= {"the beginning", "step 1", "step 2", "step 3"}
 
 
 @pytest.mark.parametrize("actor", [0, DEALER, COORDINATOR])
