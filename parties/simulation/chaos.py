@@ -19,7 +19,7 @@ from parties.simulation.world import Kit, World
 
 __all__ = ["Chaos", "Finding", "chaos", "examine", "shrink"]
 
-MIX = [*["sum"] * 6, *["product"] * 3, "loop", "loop2"]  # the short ones are many times faster
+MIX = [*["sum"] * 6, *["product"] * 3, "stocked", "loop", "loop2"]  # the short ones are many times faster
 _COMPARED = 8  # every eighth run is made again with other inputs: the dealer must not notice
 
 

@@ -37,6 +37,8 @@ class Person:
         self._brain: CoordinatorBrain | None = None
         self._run = self._dice(16).hex()
         self._began = False
+        self._deals = world.plan.program == "stocked"
+        self._material = ""
         self._asked: dict[int, int] = {}
         self._following: Following | None = None
         self._deadline = FOR_EVER
@@ -99,9 +101,12 @@ class Person:
             self._deadline = self._patient
             return
         self._deadline = FOR_EVER
+        if self._deals and not self._material:
+            yield from self._begin(brain, 1, (0, -1, 0), "deal")
+            return
         if not self._began:
             self._began = True
-            yield from self._begin(brain, 1, (0, -1, 0))
+            yield from self._begin(brain, 1, (0, -1, 0), material=self._material)
             return
         self.doing, self._asked = "asking", {}
         questions: list[Send] = []
@@ -125,7 +130,9 @@ class Person:
         self._world.rules.resumes(at[0])
         yield from self._begin(brain, 1 + max(h["attempts"] for h in held), at)
 
-    def _begin(self, brain: CoordinatorBrain, attempt: int, at: tuple[int, int, int]) -> Iterator[Instruction]:
+    def _begin(
+        self, brain: CoordinatorBrain, attempt: int, at: tuple[int, int, int], mode: str = "run", material: str = ""
+    ) -> Iterator[Instruction]:
         world = self._world
         epoch, site, iteration = at
         program = world.case.program.continued(site, iteration) if epoch else world.case.program
@@ -133,7 +140,7 @@ class Person:
         lowered = program.lower(world.library.suites[SUITE])
         terms = Terms(
             VERSION, FORMAT, program.digest, lowered.digest, SUITE, tuple(world.cluster.names), world.cluster.digest(),
-            session.hex(), "", "run", self._run, attempt, epoch, "",
+            session.hex(), "", mode, self._run if mode == "run" else session.hex(), attempt, epoch, material,
         )  # fmt: skip
         self.doing = "running"
         self._following = following = brain.follow(session, terms)
@@ -146,7 +153,11 @@ class Person:
         if following is None:
             return
         rules.watches(following)
-        if following.outcome is not None:
+        if following.outcome is not None and following.terms.mode == "deal":
+            self._world.note("material is stored")
+            self._material = following.outcome.material
+            self._connect()
+        elif following.outcome is not None:
             self._world.note("done")
             self.history.append("done")
             self.final, self.doing = "right", "gone"

@@ -46,6 +46,7 @@ PROGRAMS: dict[str, tuple[Any, int]] = {
     "product": (product, 0),
     "loop": (loop, 1),
     "loop2": (loop, 2),
+    "stocked": (product, 0),  # with material that is dealt beforehand
 }
 UNITS = 2.0**-10  # what some truncations at 16 fraction bits may add up to here
 
