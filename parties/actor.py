@@ -201,16 +201,19 @@ class Actor:
 
     def close(self, seconds: float) -> None:
         """Say goodbye to everybody, give last words so long to arrive, and close."""
-        for peer in self._joined:
+        for peer in self._joined & self._alive:
             self._channels[peer].send(Message(Type.BYE, self.brain.me, peer))
         self.drain(seconds)
         self.watch.close(min(seconds, 0.2))
         self.mesh.close(min(seconds, 0.2))
 
     def drain(self, seconds: float) -> None:
-        """Until every actor that is there has acknowledged what it was sent, at most so long; nothing is answered."""
+        """Until every actor that is there has acknowledged what it was sent, at most so long; nothing is answered.
+
+        Whoever counts as dead is not waited for.
+        """
         end = self._clock() + seconds
-        while self._clock() < end and any(self._channels[p].unacknowledged for p in self._joined):
+        while self._clock() < end and any(self._channels[p].unacknowledged for p in self._joined & self._alive):
             for happening in self.mesh.poll(_RETRY_SECONDS):
                 self._transport(happening, heed=False)
             for peer in self._channels:

@@ -78,7 +78,7 @@ class Liaison:
         watch.start()
 
     def close(self) -> None:
-        """Say goodbye, once everybody has the last words: whoever is told that a run is done still has to write it down.
+        """Say goodbye, once everybody has the last words: whoever hears that a run is done still has to write it down.
 
         A local session's processes are gone afterwards.
         """

@@ -393,10 +393,13 @@ class Participation:
             yield from self._fail("dead", what, peer)
 
     def _alone(self, verdict: Verdict) -> Steps:
-        """No verdict will come: say what this party knows."""
+        """No verdict will come: say what this party knows. A coordinator that was only stopped hears of it later."""
         run = "" if self.dealing else self.attempt.terms.run
         line = sentence(verdict, "", run)
         yield Say(line)
+        meta = {"origin": verdict.origin, "kind": verdict.kind, "reason": verdict.sentence[:1000]}
+        where = {"round": verdict.round, "where": verdict.where, "final": False}
+        yield Send(COORDINATOR, Type.ABORT, self.attempt.session, meta={**meta, **where})
         yield from self._close("stopped", line)
 
     def tick(self) -> Steps:
