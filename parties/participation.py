@@ -57,12 +57,12 @@ class Surroundings:
 
 
 class Participation:
-    """This party's part of one attempt. `over`: nothing of it is left, and the brain may drop it."""
+    """This party's part of one attempt. `over`: the brain may drop it. `alone`: it ended without a verdict."""
 
     def __init__(self, around: Surroundings, attempt: Attempt, brought: bytes) -> None:
         self.around = around
         self.attempt = attempt
-        self.over = False
+        self.over = self.alone = False
         self._dealt_record: records.Stock | None = None
         self._brought = brought
 
