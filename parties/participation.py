@@ -394,6 +394,7 @@ class Participation:
 
     def _alone(self, verdict: Verdict) -> Steps:
         """No verdict will come: say what this party knows. A coordinator that was only stopped hears of it later."""
+        self.alone = True
         run = "" if self.dealing else self.attempt.terms.run
         line = sentence(verdict, "", run)
         yield Say(line)
