@@ -151,7 +151,8 @@ class Actor:
                 self._digest(peer)
             if channel.ready:
                 self._flush(peer)
-        if self.brain.deadline is not None and now >= self.brain.deadline:
+        deadline = self.brain.deadline
+        if deadline is not None and now >= deadline:
             self.perform(self.brain.handle(Tick()))
         if self.brain.pumping and self.backlog < _QUEUE_BYTES:
             self.perform(self.brain.handle(Pump()))

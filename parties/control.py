@@ -83,7 +83,7 @@ class Control:
         for peer in sorted(self._peers):
             shown = _SILENT if peer == DEALER else sign
             meta = {"progress": shown.progress, "waiting": shown.waiting}
-            signs.append(self.stamped(Message(Type.PING, self._me, peer, meta=meta)))
+            signs.append(Message(Type.PING, self._me, peer, meta=meta, incarnation=self._incarnation))
         return signs
 
     def farewell(self) -> list[Message]:

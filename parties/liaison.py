@@ -26,6 +26,7 @@ __all__ = ["Launcher", "Liaison"]
 
 OnProgress = Callable[[str, int, int], None]
 _TURN = 0.05
+_STOPPED = 2.0  # seconds between two turns of a process that was not running
 _KINDS: dict[str, type[MpcError]] = {
     "input": InputError,
     "policy": PolicyError,
@@ -94,14 +95,18 @@ class Liaison:
 
     def connect(self, without: frozenset[int] = frozenset()) -> None:
         """Wait until everybody is there. PeerError that names whoever is not, and why."""
-        began = time.monotonic()
+        began = looked = time.monotonic()
         wanted = {*range(len(self.cluster.parties)), DEALER} - without
         while missing := sorted(wanted - self.brain.connected):
             self._look_between_runs()
             self._actor.step(_TURN)
+            now = time.monotonic()
+            if now - looked > _STOPPED:
+                began += now - looked  # this very process was stopped, and nobody else kept it waiting
+            looked = now
             plain = all(self._mesh.refused(actor) for actor in missing)
             patience = min(self.limits.refusal, self.limits.startup) if plain else self.limits.startup
-            if time.monotonic() - began > patience and (missing := sorted(wanted - self.brain.connected)):
+            if now - began > patience and (missing := sorted(wanted - self.brain.connected)):
                 raise PeerError("; ".join(self._unreachable(actor) for actor in missing))
 
     def _unreachable(self, actor: int) -> str:

@@ -2,8 +2,8 @@
 
 A connection that breaks is no death, and one that stands is no life: a process that hangs keeps its sockets. So every
 actor says every half second, from a thread of its own, that it lives, and how far its computing thread has come. Silent
-for two seconds: suspect; for five: dead. Only a peer that has been heard once, or is expected, can die; before the first
-sign the limit for starting applies, which is longer.
+for two seconds: suspect; for five: dead. Only a peer that has been heard once, or is expected, can die; before the
+first sign the limit for starting applies, which is longer.
 """
 
 from __future__ import annotations

@@ -57,12 +57,13 @@ class Surroundings:
 
 
 class Participation:
-    """This party's part of one attempt. `over`: nothing of it is left, and the brain may drop it."""
+    """This party's part of one attempt. `over`: the brain may drop it. `alone`: it ended without a verdict."""
 
     def __init__(self, around: Surroundings, attempt: Attempt, brought: bytes) -> None:
         self.around = around
         self.attempt = attempt
-        self.over = False
+        self.over = self.alone = False
+        self._dealt_record: records.Stock | None = None
         self._brought = brought
 
     def _write(self, record: Any, then: Then) -> Write:
@@ -104,6 +105,9 @@ class Participation:
             raise BadMessage("another agreement")
         a.stage = Stage.STOCKING
         self._breathe(self.around.limits.startup)
+        if self.dealing:  # no keys between parties are needed, and what the dealer sends may have been faster
+            yield from self._lay_up()
+            return
         for peer in a.peers:
             yield Send(peer, Type.PAIR, a.session, frames=(a.public, self._brought))
         if a.terms.material:
@@ -134,7 +138,7 @@ class Participation:
     def _correction(self, m: Message) -> Steps:
         a = self.attempt
         a.add_correction(m)
-        if a.keyed and not self.dealing:
+        if a.keyed or self.dealing:
             self._breathe(self.around.limits.stall)
         yield from self._stock()
         if isinstance(a.request, Draw):
@@ -146,8 +150,14 @@ class Participation:
             raise BadMessage("a wrong count of corrections")
         a.dealt = True
         if self.dealing:
-            yield self._write(records.Stock.of(a.terms, self.around.me, *a.material(), m.frames), self._laid_up)
+            self._dealt_record = records.Stock.of(a.terms, self.around.me, *a.material(), m.frames)
+            yield from self._lay_up()
         yield from self._stock()
+
+    def _lay_up(self) -> Steps:
+        """Put away what was dealt for later, when all of it is here and everybody has agreed to it."""
+        if self._dealt_record is not None and self.attempt.stage is Stage.STOCKING:
+            yield self._write(self._dealt_record, self._laid_up)
 
     def _laid_up(self, w: Written) -> Steps:
         """Material for later is on disk."""
@@ -389,6 +399,7 @@ class Participation:
 
     def _alone(self, verdict: Verdict) -> Steps:
         """No verdict will come: say what this party knows. A coordinator that was only stopped hears of it later."""
+        self.alone = True
         run = "" if self.dealing else self.attempt.terms.run
         line = sentence(verdict, "", run)
         yield Say(line)
@@ -409,7 +420,7 @@ class Participation:
         elif a.stage is Stage.STOCKING:
             if a.stocked or (a.terms.material and a.paired):
                 return  # all is here but the coordinator's word, and whoever keeps that waiting is not known here
-            peer = a.missing_key()
+            peer = DEALER if self.dealing else a.missing_key()
             trouble = around.trouble(peer)
             why = f" ({trouble})" if trouble else ""
             text = f"{around.name} has heard nothing from {around.cluster.call(peer)} since the start{why}"

@@ -9,6 +9,7 @@ verdict, so that every party prints the same sentence.
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -63,6 +64,7 @@ class PartyBrain:
         self._tokens = 0
         self._waiting: dict[int, Then] = {}
         self._answered = 0
+        self._given_up: deque[tuple[bytes, Terms]] = deque(maxlen=_MOST_AT_ONCE)
         self.around = Surroundings(
             me,
             self.name,
@@ -86,6 +88,8 @@ class PartyBrain:
     @property
     def deadline(self) -> float | None:
         """When this brain wants a Tick, if at all."""
+        if not self.sessions:
+            return None
         times = (p.attempt.deadline for p in self.sessions.values())
         return min((t for t in times if t is not None), default=None)
 
@@ -93,6 +97,8 @@ class PartyBrain:
     def sign(self) -> Sign:
         """How much its engines have asked for so far, and whether all of them wait."""
         live = self.sessions.values()
+        if not live:
+            return Sign(self._answered, waiting=True)
         return Sign(self._answered + sum(p.attempt.answered for p in live), all(p.waiting for p in live))
 
     def _token(self, then: Then) -> int:
@@ -132,12 +138,22 @@ class PartyBrain:
             if p.over:
                 self._answered += p.attempt.answered
                 del self.sessions[session]
+                if p.alone and p.attempt.reserved:
+                    self._given_up.append((session, p.attempt.terms))
 
     def _arrived(self, m: Message) -> Steps:
         if is_coordinator(m.src) and m.type in _QUESTIONS:
             yield from _QUESTIONS[m.type](self, m)
+        elif m.src == COORDINATOR and m.type is Type.END and m.session not in self.sessions:
+            yield from self._done_after_all(m.session)
         elif m.session in self.sessions:  # else: the last words of a session that is over
             yield from self.sessions[m.session].arrived(m)
+
+    def _done_after_all(self, session: bytes) -> Steps:
+        """The coordinator was only stopped, and has everybody's results: this party had given it up."""
+        for given_up, terms in self._given_up:
+            if given_up == session:
+                yield Write(self._token(lambda _: iter(())), records.Conclude(terms, "done", ""))
 
     # ---------------------------------------------------------------------------------------------- questions
 

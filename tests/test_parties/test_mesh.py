@@ -314,3 +314,13 @@ def test_last_words_are_heard_before_the_end(make):
         heard += listener.poll(0.1)
     assert [bytes(h.parts[0]) for h in heard[:-1]] == [b"%d" % n for n in range(40)]
     assert [h.fresh for h in heard[:-1]] == [True] + [False] * 39
+
+
+def test_a_former_route_comes_back_when_its_successor_is_dead(make):
+    mesh = make()
+    assert mesh._route(1, b"new")
+    assert mesh._route(1, b"left behind by an older connection, and read too late")
+    assert not mesh._route(1, b"new")
+    mesh._retire(1, mesh._routes.pop(1))
+    assert mesh._route(1, b"new")
+    assert mesh._routes[1] == b"new"
