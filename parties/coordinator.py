@@ -82,6 +82,11 @@ class Following:
         return [a for a in self.actors if a != DEALER]
 
     @property
+    def prepared(self) -> bool:
+        """Whether everybody has taken its data for it, or it is over."""
+        return len(self.ready) == len(self.actors) or self.verdict is not None or self.outcome is not None
+
+    @property
     def furthest(self) -> tuple[int, str]:
         """The latest round that a party has told of, and its line."""
         return max(self.rounds.values(), default=(0, ""))

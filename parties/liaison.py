@@ -196,8 +196,15 @@ class Liaison:
     # ------------------------------------------------------------------------------------------------------- runs
 
     def begin(self, following: Following, text: str, bound: dict[int, dict[str, str]]) -> None:
-        """Have a program prepared by everybody."""
+        """Have a program prepared by everybody.
+
+        Local parties are waited for: the next run's data comes through a pipe of its own, and would overtake.
+        """
         self._actor.perform(self.brain.begin(following, text, bound))
+        end = time.monotonic() + self.limits.stall
+        while self.launcher is not None and not following.prepared and time.monotonic() < end:
+            self._look()
+            self._actor.step(_TURN)
 
     def conclude(self, following: Following, rounds: int, on_progress: OnProgress | None) -> None:
         """Wait for the end of an attempt; other attempts go on meanwhile. Raises what ended it."""
