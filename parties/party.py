@@ -144,7 +144,7 @@ class PartyBrain:
     def _arrived(self, m: Message) -> Steps:
         if is_coordinator(m.src) and m.type in _QUESTIONS:
             yield from _QUESTIONS[m.type](self, m)
-        elif m.src == COORDINATOR and m.type is Type.END and m.session not in self.sessions:
+        elif is_coordinator(m.src) and m.type is Type.END and m.session not in self.sessions:
             yield from self._done_after_all(m.session)
         elif m.session in self.sessions:  # else: the last words of a session that is over
             yield from self.sessions[m.session].arrived(m)

@@ -207,10 +207,8 @@ def test_a_coordinator_that_vanishes_frees_the_parties(hosts, tmp_path):
     with hosts.connect() as ps:  # another seat: nobody has to wait until the first one is missed
         assert ps.run(ages).results["result"] == pytest.approx(216, abs=1e-2)
     lines = iter(hosts.processes["alice"].stdout.readline, "")
-    assert any(
-        line.startswith("alice: run stopped: the coordinator died (no sign of life for 5 s); resume with: privity resume")
-        for line in lines
-    )
+    told = "alice: run stopped: the coordinator died (no sign of life for 5 s); resume with: privity resume"
+    assert any(line.startswith(told) for line in lines)
 
 
 def test_whoever_cannot_be_reached_is_named_with_the_reason(hosts):
