@@ -93,7 +93,7 @@ class Following:
 
 
 class CoordinatorBrain:
-    """The coordinator of one cluster. `heard`: an actor's last sign of life."""
+    """A coordinator of one cluster. heard: an actor's last sign of life. me: its seat."""
 
     def __init__(
         self,
@@ -101,8 +101,9 @@ class CoordinatorBrain:
         clock: Callable[[], float],
         limits: Limits | None = None,
         heard: Callable[[int], Sign] = lambda _: Sign(),
+        me: int = COORDINATOR,
     ) -> None:
-        self.me = COORDINATOR
+        self.me = me
         self.pumping = False
         self.sign = Sign()
         self.connected: set[int] = set()
@@ -152,7 +153,7 @@ class CoordinatorBrain:
     def stop(self, reason: str) -> Steps:
         """The person at the coordinator ends every run."""
         for s in list(self.sessions.values()):
-            yield from self._judge(s, Verdict(COORDINATOR, "stopped", reason))
+            yield from self._judge(s, Verdict(self.me, "stopped", reason))
 
     # --------------------------------------------------------------------------------------------- what happens
 
@@ -292,7 +293,7 @@ class CoordinatorBrain:
 
     def _abort(self, s: Following, m: Message) -> Steps:
         meta = m.meta
-        if meta["origin"] not in (*s.actors, COORDINATOR):
+        if meta["origin"] not in (*s.actors, self.me):
             raise BadMessage("an accusation of nobody")
         verdict = Verdict(meta["origin"], meta["kind"], meta["reason"], meta["round"], meta["where"], m.src)
         if meta["origin"] == m.src:
@@ -301,7 +302,7 @@ class CoordinatorBrain:
             self._consider(s, _STALL if meta["kind"] == "stall" else _HEARSAY, verdict)
 
     def _accuse(self, s: Following, origin: int, reason: str) -> None:
-        verdict = Verdict(origin, "dead", f"{self._cluster.call(origin)} {reason}", reporter=COORDINATOR)
+        verdict = Verdict(origin, "dead", f"{self._cluster.call(origin)} {reason}", reporter=self.me)
         self._consider(s, _SEEN, verdict)
 
     def _consider(self, s: Following, rank: int, verdict: Verdict) -> None:

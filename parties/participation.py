@@ -19,7 +19,7 @@ from mpc.prg import Entropy
 from parties import records
 from parties.agree import Verdict, sentence
 from parties.attempt import Attempt, Stage
-from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.cluster import DEALER, Cluster, is_coordinator
 from parties.events import Instruction, Keep, Say, Send, Tell, Write, Written
 from parties.limits import Limits
 from parties.liveness import Sign
@@ -57,12 +57,13 @@ class Surroundings:
 
 
 class Participation:
-    """This party's part of one attempt. `over`: nothing of it is left, and the brain may drop it."""
+    """This party's part of one attempt. `over`: the brain may drop it. `alone`: it ended without a verdict."""
 
     def __init__(self, around: Surroundings, attempt: Attempt, brought: bytes) -> None:
         self.around = around
         self.attempt = attempt
-        self.over = False
+        self.over = self.alone = False
+        self._dealt_record: records.Stock | None = None
         self._brought = brought
 
     def _write(self, record: Any, then: Then) -> Write:
@@ -81,7 +82,7 @@ class Participation:
     def arrived(self, m: Message) -> Steps:
         """A message of this session from a party, the dealer or the coordinator."""
         a = self.attempt
-        stages, handler = _CONVERSATION.get((_role(m.src), m.type), ((), None))
+        stages, handler = _CONVERSATION.get((self._role(m.src), m.type), ((), None))
         if handler is None or a.stage not in stages:
             if a.stage is not Stage.STOPPED:
                 yield from self._broken(m.src, f"sent {m.type.name} where it does not belong")
@@ -91,6 +92,11 @@ class Participation:
         except BadMessage as error:
             yield from self._broken(m.src if error.peer is None else error.peer, f"sent a bad message ({error})")
 
+    def _role(self, actor: int) -> str:
+        if is_coordinator(actor):
+            return "coordinator" if actor == self.attempt.boss else "another coordinator"
+        return "dealer" if actor == DEALER else "party"
+
     # ------------------------------------------------------------------------------------------ keys and material
 
     def _start(self, m: Message) -> Steps:
@@ -99,6 +105,9 @@ class Participation:
             raise BadMessage("another agreement")
         a.stage = Stage.STOCKING
         self._breathe(self.around.limits.startup)
+        if self.dealing:  # no keys between parties are needed, and what the dealer sends may have been faster
+            yield from self._lay_up()
+            return
         for peer in a.peers:
             yield Send(peer, Type.PAIR, a.session, frames=(a.public, self._brought))
         if a.terms.material:
@@ -129,7 +138,7 @@ class Participation:
     def _correction(self, m: Message) -> Steps:
         a = self.attempt
         a.add_correction(m)
-        if a.keyed and not self.dealing:
+        if a.keyed or self.dealing:
             self._breathe(self.around.limits.stall)
         yield from self._stock()
         if isinstance(a.request, Draw):
@@ -141,8 +150,14 @@ class Participation:
             raise BadMessage("a wrong count of corrections")
         a.dealt = True
         if self.dealing:
-            yield self._write(records.Stock.of(a.terms, self.around.me, *a.material(), m.frames), self._laid_up)
+            self._dealt_record = records.Stock.of(a.terms, self.around.me, *a.material(), m.frames)
+            yield from self._lay_up()
         yield from self._stock()
+
+    def _lay_up(self) -> Steps:
+        """Put away what was dealt for later, when all of it is here and everybody has agreed to it."""
+        if self._dealt_record is not None and self.attempt.stage is Stage.STOCKING:
+            yield self._write(self._dealt_record, self._laid_up)
 
     def _laid_up(self, w: Written) -> Steps:
         """Material for later is on disk."""
@@ -153,7 +168,7 @@ class Participation:
             return
         self.attempt.stage = Stage.DONE
         self.attempt.deadline = None
-        yield Send(COORDINATOR, Type.DONE, self.attempt.session, frames=self._report({}))
+        yield Send(self.attempt.boss, Type.DONE, self.attempt.session, frames=self._report({}))
 
     def _stock(self) -> Steps:
         """Tell the coordinator when this party has all keys and material, and start when it says so."""
@@ -172,7 +187,7 @@ class Participation:
             yield self._write(records.Begin(a.terms, a.program.name, text, a.fingerprints, a.seeds), self._begun)
         if not a.stocked and a.dealt and not self.dealing:
             a.stocked = True
-            yield Send(COORDINATOR, Type.STOCKED, a.session, meta={"complete": True})
+            yield Send(self.attempt.boss, Type.STOCKED, a.session, meta={"complete": True})
         if a.go and a.reserved:
             a.stage = Stage.STARTING
             if a.terms.material:
@@ -268,7 +283,7 @@ class Participation:
             return
         if request.site >= 0:
             meta = {"epoch": a.epoch, "iteration": request.iteration, "reason": w.error[:200]}
-            yield Send(COORDINATOR, Type.SAVED, a.session, meta=meta)
+            yield Send(self.attempt.boss, Type.SAVED, a.session, meta=meta)
         elif w.error:
             yield from self._fail("internal", f"{self.around.name} cannot keep {request.name!r} ({w.error})")
             return
@@ -300,13 +315,13 @@ class Participation:
             yield Send(peer, Type.DATA, a.session, request.number, frames=frames)
         if now - a.told >= self.around.limits.progress:
             a.told = now
-            yield Send(COORDINATOR, Type.PROGRESS, a.session, request.number, meta={"where": a.where[:200]})
+            yield Send(self.attempt.boss, Type.PROGRESS, a.session, request.number, meta={"where": a.where[:200]})
 
     def _finish(self, results: dict[str, Any]) -> Steps:
         a = self.attempt
         a.stage, a.request, a.deadline = Stage.DONE, None, None
         shown = a.for_coordinator(results, self.around.cluster.receives)
-        yield Send(COORDINATOR, Type.DONE, a.session, a.rounds, frames=self._report(shown))
+        yield Send(self.attempt.boss, Type.DONE, a.session, a.rounds, frames=self._report(shown))
         for name, value in results.items():
             if name not in shown:
                 yield Keep(name, value)
@@ -360,7 +375,7 @@ class Participation:
     def _report_of(self, v: Verdict) -> Send:
         """To the coordinator: what this party knows."""
         meta = {"origin": v.origin, "kind": v.kind, "reason": v.sentence, "round": v.round, "where": v.where}
-        return Send(COORDINATOR, Type.ABORT, self.attempt.session, meta={**meta, "final": False})
+        return Send(self.attempt.boss, Type.ABORT, self.attempt.session, meta={**meta, "final": False})
 
     def _verdict(self, m: Message) -> Steps:
         yield Say(m.meta["reason"])
@@ -375,7 +390,7 @@ class Participation:
         """An actor is lost."""
         a = self.attempt
         what = f"{self.around.cluster.call(peer)} {reason}"
-        if peer == COORDINATOR:
+        if peer == a.boss:
             verdict = a.verdict or Verdict(peer, "dead", what)
             yield self._report_of(verdict)  # it may have been stopped only, and has to hear that nobody waits for it
             yield from self._alone(verdict)
@@ -383,10 +398,14 @@ class Participation:
             yield from self._fail("dead", what, peer)
 
     def _alone(self, verdict: Verdict) -> Steps:
-        """No verdict will come: say what this party knows."""
+        """No verdict will come: say what this party knows. A coordinator that was only stopped hears of it later."""
+        self.alone = True
         run = "" if self.dealing else self.attempt.terms.run
         line = sentence(verdict, "", run)
         yield Say(line)
+        meta = {"origin": verdict.origin, "kind": verdict.kind, "reason": verdict.sentence[:1000]}
+        where = {"round": verdict.round, "where": verdict.where, "final": False}
+        yield Send(self.attempt.boss, Type.ABORT, self.attempt.session, meta={**meta, **where})
         yield from self._close("stopped", line)
 
     def tick(self) -> Steps:
@@ -401,7 +420,7 @@ class Participation:
         elif a.stage is Stage.STOCKING:
             if a.stocked or (a.terms.material and a.paired):
                 return  # all is here but the coordinator's word, and whoever keeps that waiting is not known here
-            peer = a.missing_key()
+            peer = DEALER if self.dealing else a.missing_key()
             trouble = around.trouble(peer)
             why = f" ({trouble})" if trouble else ""
             text = f"{around.name} has heard nothing from {around.cluster.call(peer)} since the start{why}"
@@ -438,10 +457,6 @@ def place(error: BaseException) -> str:
     if trace is None:
         return "an unknown place"
     return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
-
-
-def _role(actor: int) -> str:
-    return {COORDINATOR: "coordinator", DEALER: "dealer"}.get(actor, "party")
 
 
 _DEALT = (*_LIVE, Stage.DONE)

@@ -35,6 +35,7 @@ __all__ = [
     "encode",
     "pack",
     "pack_arrays",
+    "source",
     "split",
     "unpack",
     "unpack_arrays",
@@ -189,6 +190,11 @@ def encode(message: Message) -> list[Buffer]:
         message.payload,
     )
     return [header, meta, *message.frames]
+
+
+def source(parts: Sequence[Buffer]) -> int:
+    """Which actor a message says it is from, before anything else of it is looked at; −1 if it says nothing."""
+    return int.from_bytes(parts[0][8:10], "little") if parts and len(parts[0]) == HEADER.size else -1
 
 
 def decode(parts: Sequence[Buffer]) -> Message:

@@ -112,6 +112,7 @@ class Life:
         self.body.burn = lambda: world.burn(self)
         self.body.rules = world.rules
         world.rules.born(me, self.incarnation, self.body.channel)
+        self.vigil.turn()
         world.later(world.dice.between(0, _LOOK), self._look)
 
     def _brain(self) -> Any:

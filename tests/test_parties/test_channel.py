@@ -401,7 +401,7 @@ def test_a_meta_that_is_too_long_is_refused_and_takes_no_number(ends):
     assert steps(ends.listener) == [1]
 
 
-# --------------------------------------------------------------------------------- everything that can happen, in any order
+# ----------------------------------------------------------------------------- everything that can happen, in any order
 
 
 class Anything(RuleBasedStateMachine):
