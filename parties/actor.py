@@ -200,9 +200,14 @@ class Actor:
         try:
             return Written(w.token, w.record.apply(self._home))
         except MpcError as error:
-            return Written(w.token, None, str(error))
+            return Written(w.token, None, self._shown(str(error)))
         except OSError as error:
             return Written(w.token, None, error.strerror or type(error).__name__)
+
+    def _shown(self, text: str) -> str:
+        """Others may learn which file it is, and not where on this host it lies."""
+        place = getattr(self._home, "directory", None)
+        return text if place is None else text.replace(f"{place}/", "")
 
     def close(self, seconds: float) -> None:
         """Say goodbye to everybody, give last words so long to arrive, and close."""

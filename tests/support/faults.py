@@ -184,7 +184,7 @@ def disk_full(folder: Path) -> Figures:
         disk = stack.enter_context(small_disk(folder / "disk"))
         served = stack.enter_context(Served(folder / "hosts", offers(), state={"bob": disk}))
         world = ServedWorld(served)
-        workload = regression(steps=300, every=20)
+        workload = regression(steps=120, every=10)
         expected, _ = world.expected(workload)
         wait = begun(world, "bob", checkpoints)
         command = workload.served(served)
@@ -197,9 +197,11 @@ def disk_full(folder: Path) -> Figures:
             off = run_to_its_end(command, workload, expected)
             figures |= {"outcome": "went on", "off": off, "warnings": command.json["warnings"][:2]}
             assert command.json["warnings"]
+            assert str(disk) not in str(command.json["warnings"])
         else:
             figures |= {"outcome": "named", "sentence": command.sentence}
             assert "bob" in command.sentence, command.err
+            assert str(disk) not in command.sentence, "a path of bob's host was told to others"
             served.heard(command.sentence)
             again = world.privity("resume", command.sentence.split()[-1], "--json")
             figures["off"] = run_to_its_end(again, workload, expected)
