@@ -392,7 +392,6 @@ class Participation:
         what = f"{self.around.cluster.call(peer)} {reason}"
         if peer == a.boss:
             verdict = a.verdict or Verdict(peer, "dead", what)
-            yield self._report_of(verdict)  # it may have been stopped only, and has to hear that nobody waits for it
             yield from self._alone(verdict)
         elif a.stage in _LIVE and not (peer == DEALER and a.dealt) and (peer == DEALER or peer in a.peers):
             yield from self._fail("dead", what, peer)
@@ -403,9 +402,7 @@ class Participation:
         run = "" if self.dealing else self.attempt.terms.run
         line = sentence(verdict, "", run)
         yield Say(line)
-        meta = {"origin": verdict.origin, "kind": verdict.kind, "reason": verdict.sentence[:1000]}
-        where = {"round": verdict.round, "where": verdict.where, "final": False}
-        yield Send(self.attempt.boss, Type.ABORT, self.attempt.session, meta={**meta, **where})
+        yield self._report_of(verdict)
         yield from self._close("stopped", line)
 
     def tick(self) -> Steps:
