@@ -345,7 +345,9 @@ def put(title: str, lines: list[str]) -> None:
     sections[title] = "\n".join([title, "", *lines]).rstrip() + "\n\n"
     order = [name for name, _ in CASES.values()]
     kept = sorted(sections.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
-    TARGET.write_text((head.rstrip() + "\n\n" + "".join(f"## {part}" for _, part in kept)).rstrip() + "\n", "utf-8")
+    TARGET.write_text(
+        (head.rstrip() + "\n\n" + "".join(f"## {part.rstrip()}\n\n" for _, part in kept)).rstrip() + "\n", "utf-8"
+    )
 
 
 def main() -> int:
