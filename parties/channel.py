@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parties.wire import BadMessage, Buffer, Joiner, Message, Type, decode, encode, split
+from parties.wire import WITH_FRAMES, BadMessage, Buffer, Joiner, Message, Type, decode, encode, split
 
 __all__ = ["Broken", "Channel", "Delivered", "Joined", "Left", "Restarted"]
 
@@ -109,6 +109,8 @@ class Channel:
         self._quiet_since: float | None = None  # of a connection that this end has dialled
         self._patience = QUIET_SECONDS
         self._unnumbered: deque[list[Buffer]] = deque()
+        self._last_ack: list[Buffer] = []
+        self._asked = False  # whether a greeting of this end waits for its answer
         self._reset()
 
     def _reset(self) -> None:
@@ -212,6 +214,7 @@ class Channel:
         return encode(Message(m.type, self.me, self.peer, m.session, m.step, m.meta, m.frames, m.flags, *stamp))
 
     def _greet(self, kind: Type) -> None:
+        self._asked = kind is Type.HELLO
         meta = {**self._greeting, "knows": self._theirs or 0}
         self._unnumbered.append(self._stamped(Message(kind, self.me, self.peer, meta=meta), 0))
         self._paid()
@@ -237,6 +240,8 @@ class Channel:
             raise BadMessage("a message under another actor's name")
         if (m.seq == 0) != (m.type in _UNNUMBERED):
             raise BadMessage("a number where none belongs, or none where one does")
+        if m.frames and m.type not in WITH_FRAMES:
+            raise BadMessage("frames where none belong")
         if m.type in _GREETINGS:
             self._greeted(m)
         elif m.incarnation == self._theirs:  # else: somebody's last words, or the first before the greeting
@@ -257,7 +262,9 @@ class Channel:
             self._reset()
             self.events.append(Restarted())
         self._theirs, self._shut = m.incarnation, None
-        self._requeue()
+        if m.type is Type.HELLO or self._asked:  # an answer that was not asked for has nothing sent again
+            self._requeue()
+        self._asked = False
         if m.meta["knows"] == self._incarnation:
             self._acknowledged(m.ack)
         if m.type is Type.HELLO:
@@ -304,9 +311,14 @@ class Channel:
             self._acknowledge()
 
     def _acknowledge(self) -> None:
-        if self.up:
-            self._unnumbered.append(self._stamped(Message(Type.ACK, self.me, self.peer), 0))
-            self._paid()
+        """An acknowledgement that has not left yet is replaced: whoever reads nothing lets no heap of them grow."""
+        if not self.up:
+            return
+        if self._unnumbered and self._unnumbered[-1] is self._last_ack:
+            self._unnumbered.pop()
+        self._last_ack = self._stamped(Message(Type.ACK, self.me, self.peer), 0)
+        self._unnumbered.append(self._last_ack)
+        self._paid()
 
     def tick(self, now: float) -> None:
         """Time has passed: late acknowledgements, gaps that last."""
@@ -325,4 +337,5 @@ class Channel:
         self._shut = self._theirs if self._theirs is not None else -1
         self._down()
         self._queue.clear()
+        self._joiner = Joiner()
         self.events.append(Broken(reason))

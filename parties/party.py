@@ -12,14 +12,14 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mpc.errors import InputError
+from mpc.errors import InputError, MpcError
 from mpc.exchange import Array
 from mpc.prg import Entropy
 from parties import records
 from parties.agree import Terms
 from parties.attempt import Attempt
 from parties.cluster import COORDINATOR, Cluster
-from parties.events import Arrived, Down, Event, Instruction, Send, Tell, Tick, Write, Written
+from parties.events import Arrived, Down, Event, Instruction, Send, Tell, Tick, Up, Write, Written
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery
@@ -27,7 +27,7 @@ from parties.participation import Participation, Surroundings, Then
 from parties.prepare import Refused, read_terms
 from parties.store import Store
 from parties.version import VERSION
-from parties.wire import Message, Type, pack
+from parties.wire import Message, Type, line, pack
 
 __all__ = ["PartyBrain"]
 
@@ -109,7 +109,10 @@ class PartyBrain:
                 yield from self._arrived(message)
             case Written(token):
                 yield from self._waiting.pop(token)(event)
+            case Up(peer):
+                self.around.lost.pop(peer, None)
             case Down(peer, reason):
+                self.around.lost[peer] = reason
                 for p in self._each():
                     yield from p.down(peer, reason)
             case Tick():
@@ -134,7 +137,11 @@ class PartyBrain:
                 del self.sessions[session]
 
     def _arrived(self, m: Message) -> Steps:
-        if m.src == COORDINATOR and m.type in _QUESTIONS:
+        if (
+            m.src == COORDINATOR
+            and m.type in _QUESTIONS
+            and not (m.type is Type.PREPARE and m.session in self.sessions)
+        ):
             yield from _QUESTIONS[m.type](self, m)
         elif m.session in self.sessions:  # else: the last words of a session that is over
             yield from self.sessions[m.session].arrived(m)
@@ -169,7 +176,7 @@ class PartyBrain:
 
         def answer(w: Written) -> Steps:
             if w.error:
-                meta = {"ask": m.meta["ask"], "kind": "internal", "reason": w.error[:1000]}
+                meta = {"ask": m.meta["ask"], "kind": "internal", "reason": line(w.error)}
                 yield Send(COORDINATOR, Type.REFUSED, meta=meta)
             else:
                 yield Send(COORDINATOR, Type.HOLDS, meta={"ask": m.meta["ask"]}, frames=(pack(w.result),))
@@ -183,7 +190,7 @@ class PartyBrain:
     def _prepare(self, m: Message) -> Steps:
         around = self.around
         try:
-            if len(self.sessions) >= _MOST_AT_ONCE or m.session in self.sessions:
+            if len(self.sessions) >= _MOST_AT_ONCE:
                 raise Refused("peer", f"takes part in {len(self.sessions)} runs already")  # noqa: TRY301
             terms, program, lowered, bound = read_terms(
                 m, around.cluster, around.machinery, around.insecure, self._version
@@ -219,8 +226,12 @@ class PartyBrain:
             if found.inputs.get(name, fingerprint) != fingerprint:
                 raise Refused("input", f"input {name!r} has changed since the run began; resume needs the same data")
         if terms.epoch:
-            original = self.around.machinery.parse(found.text)
-            if original.continued(found.site, found.iteration).digest != program.digest:
+            try:
+                original = self.around.machinery.parse(found.text)
+                same = original.continued(found.site, found.iteration).digest == program.digest
+            except MpcError as error:
+                raise Refused("program", f"cannot go on from its checkpoint ({error})") from None
+            if not same:
                 raise Refused("program", "was given another program than the one that its checkpoint belongs to")
         return found.kept, found.brought
 
