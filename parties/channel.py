@@ -36,6 +36,7 @@ ACK_MESSAGES = 16
 ACK_BYTES = 8 << 20
 ACK_SECONDS = 0.05
 GAP_SECONDS = 2.0
+UNHEEDED_MESSAGES = 4096  # of a peer that goes on talking and takes nothing of what it is sent
 QUIET_SECONDS = 3.0  # heard nothing for so long: greet again, and then at growing intervals
 _QUIETEST_SECONDS = 48.0
 _PAST = 16  # former incarnations of the peer whose last words are not listened to
@@ -115,7 +116,7 @@ class Channel:
 
     def _reset(self) -> None:
         """Numbers from one in both directions."""
-        self._sent = self._received = 0
+        self._sent = self._received = self._acked = 0
         self._queue: deque[_Stored] = deque()  # not on the wire, or not on this connection
         self._flying: deque[_Stored] = deque()  # on the wire, not acknowledged
         self._flying_bytes = 0
@@ -123,6 +124,7 @@ class Channel:
         self._owed = self._owed_bytes = 0  # received since the last acknowledgement
         self._owed_since = 0.0
         self._gap_since: float | None = None
+        self._unheeded = 0  # received since the peer last acknowledged something, while it had something to acknowledge
 
     def __repr__(self) -> str:
         state = "up" if self.up else "down"
@@ -278,6 +280,8 @@ class Channel:
     def _acknowledged(self, ack: int) -> None:
         if ack > self._sent:
             raise BadMessage("an acknowledgement of something never sent")
+        if ack > self._acked:
+            self._acked, self._unheeded = ack, 0
         while self._flying and self._flying[0].seq <= ack:
             self._flying_bytes -= self._flying.popleft().size
         while self._queue and self._queue[0].seq <= ack:
@@ -292,6 +296,9 @@ class Channel:
         if m.seq <= self._received:
             return
         self._received, self._gap_since = m.seq, None
+        self._unheeded += 1 if self.unacknowledged else 0
+        if self._unheeded > UNHEEDED_MESSAGES:
+            raise BadMessage("talks on and takes nothing of what it is sent")
         whole = self._joiner.add(m)
         if whole is None:
             return

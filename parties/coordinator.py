@@ -270,7 +270,7 @@ class CoordinatorBrain:
 
     def _abort(self, s: Following, m: Message) -> Steps:
         meta = m.meta
-        if meta["origin"] not in (*s.actors, COORDINATOR):
+        if meta["origin"] not in self._cluster.actors():
             raise BadMessage("an accusation of nobody")
         possible(s, meta["round"])
         name, reason = self._cluster.name(meta["origin"]), meta["reason"]

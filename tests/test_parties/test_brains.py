@@ -210,6 +210,7 @@ def test_the_same_session_twice_is_refused():
         net.step()
     net.begin()
     net.settle()
+    net.pass_time(0.3)
     assert "the coordinator sent PREPARE where it does not belong" in net.verdict.sentence
 
 
