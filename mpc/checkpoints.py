@@ -26,14 +26,16 @@ __all__ = ["check_checkpoints", "continued", "interval", "with_checkpoints", "wi
 def with_checkpoints(program: Program, every: int) -> Program:
     """The program with a checkpoint before every `every`-th step of each top-level loop, counted from its step 0.
 
-    Rounds and bytes stay what they are, but for a loop that must now wait for a reveal, or another loop, which stands
-    before it, has nothing to do with it and takes more rounds than what it begins with (`plan` has the price exactly).
-    A loop that has no such step gets none. A program that
-    has checkpoints gets these in place of its own. Raises UsageError unless `every` ≥ 1.
+    Bytes stay what they are, and so do rounds, but for a loop that must now wait for a reveal, or another loop, which
+    stands before it, has nothing to do with it and takes more rounds than what it begins with (`plan` has the price
+    exactly). A loop that has no such step gets none. A program that has checkpoints gets these in place of its own.
+    Raises UsageError unless `every` ≥ 1.
     """
     if type(every) is not int or not 1 <= every < 1 << 31:
         raise UsageError(f"checkpoints are made every 1, 2, … steps, not {every!r}")
     made = _with(without_checkpoints(program), every)
+    if interval(made) is None and interval(program) is None:
+        return program
     made.check()
     return made
 
@@ -200,18 +202,17 @@ def _insert(loop: Equation, held: _Held, site: int, every: int) -> None:
 
 
 def without_checkpoints(program: Program) -> Program:
-    """A copy of a program, without its checkpoints."""
+    """A copy of a program, without its checkpoints and without operands that its loops make no use of."""
     made = _finished(program, parse_block(list(print_block(program.block))))
     for loop in made.block.equations:
         body = loop.body
-        if loop.op != "repeat" or body is None or not any(e.op == "checkpoint" for e in body.equations):
+        if loop.op != "repeat" or body is None:
             continue
-        watched = {v for e in body.equations if e.op == "checkpoint" for v in e.inputs}
         body.equations = [e for e in body.equations if e.op != "checkpoint"]
         used = {v for e in body.equations for v in e.inputs} | set(body.results)
         fixed = 1 + loop.params["carry"]
         rest = zip(body.params[fixed:], loop.inputs[fixed - 1 :], strict=True)
-        stay = [(p, v) for p, v in rest if p in used or p not in watched]
+        stay = [(p, v) for p, v in rest if p in used]
         body.params = (*body.params[:fixed], *(p for p, _ in stay))
         loop.inputs = (*loop.inputs[: fixed - 1], *(v for _, v in stay))
     return _finished(made)

@@ -69,7 +69,7 @@ class Save:
     continued program goes on with the numbers of the first) and the step before which the state was (`iteration`).
     The first Save that a run makes at a site holds everything; later ones only what changes (`carry.0`, `carry.1`, …),
     so a checkpoint is the whole of that run's Saves at the site up to it: `whole`. What `mpc.keep` keeps has the name
-    that the program gave, site −1, iteration 0 and one array, under the same name.
+    that the program gave, site −1, iteration 0 and one array, under that name; it counts once the run has ended well.
     Values are ring integers; None stands for a number that others were shown. The driver sends back None when they are
     safe. Never a masked pair: Δ and λ of one wire, or one λ of two runs, would open it.
     """

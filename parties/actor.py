@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from mpc.errors import MpcError
 from parties.agree import place
 from parties.channel import Broken, Channel, Delivered, Joined, Left, Restarted
-from parties.cluster import DEALER, Cluster
+from parties.cluster import DEALER, SEATS, Cluster
 from parties.control import Alarm, Alive, Lost, News
 from parties.events import Arrived, Down, Event, Instruction, Keep, Pump, Say, Send, Tell, Tick, Up, Write, Written
 from parties.liveness import Sign
@@ -30,6 +30,7 @@ from parties.wire import Buffer, Message, Type
 __all__ = ["Actor", "Brain", "Signs", "Transport"]
 
 _RETRY_SECONDS = 0.002
+_EMPTY_SEATS = 64  # coordinators that are silent and may yet wake up
 _QUEUE_BYTES = 8 << 20  # above this, a brain that could go on dealing has to wait
 
 
@@ -126,8 +127,12 @@ class Actor:
         self._clock = clock
         me = brain.me
         hello = {"name": cluster.name(me), "version": VERSION, "cluster": cluster.digest(), "control": watch.port}
-        peers = [i for i in cluster.actors() if i != me]
-        self._channels = {i: channel(me, i, incarnation, hello, dials=dials(me, i), prompt=i != DEALER) for i in peers}
+
+        def fresh(i: int) -> Channel:
+            return channel(me, i, incarnation, hello, dials=dials(me, i), prompt=i != DEALER)
+
+        self._fresh = fresh
+        self._channels = {i: fresh(i) for i in cluster.actors() if i != me}
         self._joined: set[int] = set()
         self._alive: set[int] = set()
         self._written: deque[Written] = deque()
@@ -141,13 +146,14 @@ class Actor:
         for news in self.watch.news():
             self._heard(news)
         now = self._clock()
-        for peer, channel in self._channels.items():
+        for peer, channel in list(self._channels.items()):
             if channel.deadline is not None and now >= channel.deadline:
                 channel.tick(now)
                 self._digest(peer)
             if channel.ready:
                 self._flush(peer)
-        if self.brain.deadline is not None and now >= self.brain.deadline:
+        deadline = self.brain.deadline
+        if deadline is not None and now >= deadline:
             self.perform(self.brain.handle(Tick()))
         if self.brain.pumping and self.backlog < _QUEUE_BYTES:
             self.perform(self.brain.handle(Pump()))
@@ -203,16 +209,19 @@ class Actor:
 
     def close(self, seconds: float) -> None:
         """Say goodbye to everybody, give last words so long to arrive, and close."""
-        for peer in self._joined:
+        for peer in self._joined & self._alive:
             self._channels[peer].send(Message(Type.BYE, self.brain.me, peer))
         self.drain(seconds)
         self.watch.close(min(seconds, 0.2))
         self.mesh.close(min(seconds, 0.2))
 
     def drain(self, seconds: float) -> None:
-        """Until every actor that is there has acknowledged what it was sent, at most so long; nothing is answered."""
+        """Until every actor that is there has acknowledged what it was sent, at most so long; nothing is answered.
+
+        Whoever counts as dead is not waited for.
+        """
         end = self._clock() + seconds
-        while self._clock() < end and any(self._channels[p].unacknowledged for p in self._joined):
+        while self._clock() < end and any(self._channels[p].unacknowledged for p in self._joined & self._alive):
             for happening in self.mesh.poll(_RETRY_SECONDS):
                 self._transport(happening, heed=False)
             for peer in self._channels:
@@ -227,18 +236,29 @@ class Actor:
 
     def _send(self, s: Send) -> None:
         m = Message(s.type, self.brain.me, s.to, s.session, s.step, s.meta, tuple(s.frames))
-        self._channels[s.to].send(m)
-        self._flush(s.to)
+        if s.to in self._channels:  # else: the last words to a coordinator that is gone
+            self._channels[s.to].send(m)
+            self._flush(s.to)
         if s.type is Type.ABORT and s.meta["final"]:
             self.watch.alarm(m)
 
     def _flush(self, peer: int) -> None:
-        self._channels[peer].flush(lambda parts: self.mesh.send(peer, parts))
+        if peer in self._channels:
+            self._channels[peer].flush(lambda parts: self.mesh.send(peer, parts))
+
+    def _seated(self, peer: int) -> Channel:
+        """The channel to an actor; that of a coordinator is made when it comes. The longest gone make room."""
+        if peer not in self._channels:
+            gone = [i for i in self._channels if i in SEATS and i not in self._joined & self._alive]
+            for i in gone[: max(0, len(gone) - _EMPTY_SEATS)]:
+                del self._channels[i]
+            self._channels[peer] = self._fresh(peer)
+        return self._channels[peer]
 
     # ----------------------------------------------------------------------------------------------- receiving
 
     def _transport(self, happening: Happening, *, heed: bool = True) -> None:
-        channel = self._channels[happening.peer]
+        channel = self._seated(happening.peer)
         match happening:
             case Reached():
                 channel.connected(self._clock())
@@ -255,7 +275,7 @@ class Actor:
 
     def _digest(self, peer: int) -> None:
         """What a channel has to say, in order."""
-        channel = self._channels[peer]
+        channel = self._seated(peer)
         while channel.events:
             match channel.events.popleft():
                 case Delivered(message):
@@ -269,6 +289,9 @@ class Actor:
                     self._lost(peer, reason)
                 case Left():
                     self._lost(peer, "stopped")
+                    if peer in SEATS:
+                        self._flush(peer)  # the acknowledgement of its goodbye
+                        self._channels.pop(peer, None)
 
     def _heard(self, news: News) -> None:
         match news:

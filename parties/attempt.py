@@ -38,11 +38,12 @@ class Stage(Enum):
 
 
 class Attempt:
-    """The state of one run at one party; `forget` drops key material and data."""
+    """The state of one run at one party; `forget` drops key material and data. boss: the coordinator that began it."""
 
     def __init__(
         self,
         session: bytes,
+        boss: int,
         me: int,
         terms: Terms,
         program: Any,
@@ -55,6 +56,7 @@ class Attempt:
     ) -> None:
         cost = lowered.cost()
         self.session = session
+        self.boss = boss
         self.terms = terms
         self.agreed = terms.digest()
         self.program = program

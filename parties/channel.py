@@ -292,10 +292,12 @@ class Channel:
             if self._gap_since is None:
                 self._gap_since = now
             return
+        new = m.seq > self._received
+        if new:
+            self._received, self._gap_since = m.seq, None
         self._owe(m.payload, now)
-        if m.seq <= self._received:
+        if not new:
             return
-        self._received, self._gap_since = m.seq, None
         self._unheeded += 1 if self.unacknowledged else 0
         if self._unheeded > UNHEEDED_MESSAGES:
             raise BadMessage("talks on and takes nothing of what it is sent")

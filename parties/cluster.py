@@ -24,6 +24,7 @@ import hashlib
 import ipaddress
 import json
 import re
+import secrets
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,10 +36,22 @@ from mpc.errors import UsageError
 from parties.keys import NAME, is_public
 from parties.version import FORMAT
 
-__all__ = ["COORDINATOR", "DEALER", "Cluster", "Member", "load", "parse", "write"]
+__all__ = [
+    "COORDINATOR",
+    "DEALER",
+    "SEATS",
+    "Cluster",
+    "Member",
+    "is_coordinator",
+    "load",
+    "parse",
+    "take_seat",
+    "write",
+]
 
 DEALER = 0xFFFE
 COORDINATOR = 0xFFFF
+SEATS = range(0xE000, 0xF000)  # for coordinators that are at work at the same time: each takes one by chance
 _RESERVED = ("coordinator", "dealer", "everyone")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _MOST_PARTIES = 64
@@ -63,7 +76,8 @@ class Member:
 class Cluster:
     """Parties in their agreed order, the dealer, the coordinator, and whether the coordinator receives results.
 
-    Actors are numbered: parties 0..n−1, `DEALER`, `COORDINATOR`.
+    Actors are numbered: parties 0..n−1, `DEALER`, `COORDINATOR`. Whoever has the coordinator's key may start several
+    processes; each has a seat, a number of its own, and is the coordinator of what it has begun.
     """
 
     parties: tuple[Member, ...]
@@ -80,7 +94,7 @@ class Cluster:
         """The actor with this number."""
         if actor == DEALER:
             return self.dealer
-        return self.coordinator if actor == COORDINATOR else self.parties[actor]
+        return self.coordinator if is_coordinator(actor) else self.parties[actor]
 
     def name(self, actor: int) -> str:
         """Its name."""
@@ -88,9 +102,9 @@ class Cluster:
 
     def call(self, actor: int) -> str:
         """How a sentence names it: `party bob`, `the dealer`, `the coordinator`."""
-        if actor >= DEALER:
-            return "the dealer" if actor == DEALER else "the coordinator"
-        return f"party {self.name(actor)}"
+        if is_coordinator(actor):
+            return "the coordinator"
+        return "the dealer" if actor == DEALER else f"party {self.name(actor)}"
 
     def actors(self) -> Iterable[int]:
         """Every actor's number."""
@@ -116,6 +130,16 @@ class Cluster:
             ],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def is_coordinator(actor: int) -> bool:
+    """Whether this number is the coordinator's, whichever seat it has."""
+    return actor == COORDINATOR or actor in SEATS
+
+
+def take_seat() -> int:
+    """A number for one coordinator process."""
+    return SEATS.start + secrets.randbelow(len(SEATS))
 
 
 def load(path: Path) -> Cluster:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from parties.cluster import COORDINATOR, DEALER
+from parties.cluster import DEALER, SEATS, is_coordinator
 from parties.limits import Limits
 from parties.liveness import Liveness, Sign, Silent
 from parties.wire import BadMessage, Buffer, Message, Type, decode
@@ -52,7 +52,7 @@ class Control:
     def __init__(self, me: int, peers: Iterable[int], incarnation: int, limits: Limits) -> None:
         self.sign = _SILENT
         self._me = me
-        self._peers = list(peers)
+        self._peers = set(peers)
         self._incarnation = incarnation
         self._theirs: dict[int, int] = {}
         self._shut: dict[int, int] = {}  # by peer: the incarnation that is not listened to any more; -1: any
@@ -60,7 +60,7 @@ class Control:
 
     def joined(self, peer: int, now: float) -> None:
         """An actor has greeted. A coordinator that dies before its first sign of life would be waited for for ever."""
-        if peer == COORDINATOR:
+        if is_coordinator(peer):
             self._liveness.expect(peer, now)
 
     def heard(self, peer: int) -> Sign:
@@ -73,20 +73,23 @@ class Control:
         """Time has passed: signs of life that are due, and who has been silent for too long."""
         signs = self._signs() if self._liveness.due(now) else []
         found = self._liveness.tick(now)
+        for finding in found:
+            if isinstance(finding, Silent):
+                self._forget(finding.peer)
         lost = [Lost(f.peer, f"died (no sign of life for {f.seconds:g} s)") for f in found if isinstance(f, Silent)]
         return signs, [*lost]
 
     def _signs(self) -> list[Message]:
         sign, signs = self.sign, []
-        for peer in self._peers:
+        for peer in sorted(self._peers):
             shown = _SILENT if peer == DEALER else sign
             meta = {"progress": shown.progress, "waiting": shown.waiting}
-            signs.append(self.stamped(Message(Type.PING, self._me, peer, meta=meta)))
+            signs.append(Message(Type.PING, self._me, peer, meta=meta, incarnation=self._incarnation))
         return signs
 
     def farewell(self) -> list[Message]:
         """The last words to everybody."""
-        return [self.stamped(Message(Type.BYE, self._me, peer)) for peer in self._peers]
+        return [self.stamped(Message(Type.BYE, self._me, peer)) for peer in sorted(self._peers)]
 
     def stamped(self, m: Message) -> Message:
         """With the number of this process; nothing else is counted here."""
@@ -110,18 +113,26 @@ class Control:
         if m.src != peer or m.dst != self._me or m.type not in _KNOWN or m.frames:
             raise BadMessage("what does not belong on a control connection")
         if m.type is Type.ABORT:
-            return [Alarm(m)] if peer == COORDINATOR else []
+            return [Alarm(m)] if is_coordinator(peer) else []
         if m.type is Type.PING:
             return self._sign_of(peer, m, now)
         if m.incarnation == self._theirs.get(peer):
-            self._liveness.forget(peer)
+            self._forget(peer)
         return []
+
+    def _forget(self, peer: int) -> None:
+        """It left or is dead; a coordinator's seat that is empty is given no more signs."""
+        self._liveness.forget(peer)
+        if peer in SEATS:
+            self._peers.discard(peer)
+            self._theirs.pop(peer, None)
 
     def _sign_of(self, peer: int, m: Message, now: float) -> list[News]:
         if self._theirs.get(peer) != m.incarnation:
             self._theirs[peer] = m.incarnation
             self._shut.pop(peer, None)
             self._liveness.forget(peer)
+        self._peers.add(peer)
         new = not self._liveness.alive(peer)
         self._liveness.heard(peer, now, Sign(m.meta["progress"], m.meta["waiting"]))
         return [Alive(peer)] if new else []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from parties.agree import Terms, Verdict, sentence, short
-from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.cluster import COORDINATOR, DEALER, Cluster, is_coordinator
 from parties.events import Arrived, Down, Event, Instruction, Send, Tick, Up
 from parties.following import (
     LATER,
@@ -42,7 +42,7 @@ _SELF, _SEEN, _HEARSAY, _STALL = range(4)  # how far evidence is believed: the l
 
 
 class CoordinatorBrain:
-    """The coordinator of one cluster. `heard`: an actor's last sign of life."""
+    """A coordinator of one cluster. heard: an actor's last sign of life. me: its seat."""
 
     def __init__(
         self,
@@ -50,8 +50,9 @@ class CoordinatorBrain:
         clock: Callable[[], float],
         limits: Limits | None = None,
         heard: Callable[[int], Sign] = lambda _: Sign(),
+        me: int = COORDINATOR,
     ) -> None:
-        self.me = COORDINATOR
+        self.me = me
         self.pumping = False
         self.sign = Sign()
         self.connected: set[int] = set()
@@ -102,7 +103,7 @@ class CoordinatorBrain:
     def stop(self, reason: str) -> Steps:
         """The person at the coordinator ends every run."""
         for s in list(self.sessions.values()):
-            yield from self._judge(s, Verdict(COORDINATOR, "stopped", reason))
+            yield from self._judge(s, Verdict(self.me, "stopped", reason))
 
     # --------------------------------------------------------------------------------------------- what happens
 
@@ -270,7 +271,7 @@ class CoordinatorBrain:
 
     def _abort(self, s: Following, m: Message) -> Steps:
         meta = m.meta
-        if meta["origin"] not in self._cluster.actors():
+        if meta["origin"] not in self._cluster.actors() and not is_coordinator(meta["origin"]):
             raise BadMessage("an accusation of nobody")
         possible(s, meta["round"])
         name, reason = self._cluster.name(meta["origin"]), meta["reason"]
@@ -282,7 +283,7 @@ class CoordinatorBrain:
             self._consider(s, _STALL if meta["kind"] == "stall" else _HEARSAY, verdict)
 
     def _accuse(self, s: Following, origin: int, reason: str) -> None:
-        verdict = Verdict(origin, "dead", f"{self._cluster.call(origin)} {reason}", reporter=COORDINATOR)
+        verdict = Verdict(origin, "dead", f"{self._cluster.call(origin)} {reason}", reporter=self.me)
         self._consider(s, _SEEN, verdict)
 
     def _consider(self, s: Following, rank: int, verdict: Verdict) -> None:
@@ -309,7 +310,7 @@ class CoordinatorBrain:
         missing = s.missing()
         if missing and all(seen.get(peer) == progress for peer, progress in s.seen.items()):
             text = f"{self._cluster.call(missing[0])} has not said that it is {s.wanted}"
-            self._consider(s, _STALL, Verdict(missing[0], "stall", text, reporter=COORDINATOR))
+            self._consider(s, _STALL, Verdict(missing[0], "stall", text, reporter=self.me))
 
     def _tick(self, s: Following) -> Steps:
         self._missing(s)

@@ -16,7 +16,7 @@ from typing import Any
 
 from mpc.prg import DealerEntropy, Entropy
 from parties.agree import Terms, Verdict, place, sentence
-from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.cluster import DEALER, Cluster, is_coordinator
 from parties.events import Arrived, Down, Event, Instruction, Pump, Say, Send, Up
 from parties.limits import Limits
 from parties.liveness import Sign
@@ -34,11 +34,15 @@ _MOST_AT_ONCE = 64
 
 
 class _Deal:
-    """One session at the dealer. `unacknowledged[p]`: what was sent to p beyond its last credit, by correction."""
+    """One session at the dealer. boss: the coordinator that began it.
 
-    def __init__(self, session: bytes, terms: Terms, lowered: Any) -> None:
+    `unacknowledged[p]`: what was sent to p beyond its last credit, by correction.
+    """
+
+    def __init__(self, session: bytes, boss: int, terms: Terms, lowered: Any) -> None:
         n = len(terms.parties)
         self.session = session
+        self.boss = boss
         self.terms = terms
         self.lowered = lowered
         self.corrections: Iterator[Any] | None = None
@@ -132,7 +136,7 @@ class DealerBrain:
     def handle(self, event: Event) -> Steps:
         """The only way in. Perform each instruction before asking for the next one."""
         match event:
-            case Arrived(m) if m.src == COORDINATOR:
+            case Arrived(m) if is_coordinator(m.src):
                 yield from self._asked(m)
             case Arrived(m) if m.type is Type.CREDIT and m.session in self.sessions:
                 self.sessions[m.session].credit(m.src, m.step)
@@ -162,6 +166,8 @@ class DealerBrain:
         if deal is None:
             if m.type is Type.PREPARE:
                 yield from self._prepare(m)
+        elif m.src != deal.boss:
+            return
         elif m.type is Type.START:
             if m.meta["agreed"] == deal.terms.digest() and deal.corrections is None:
                 yield from self._start(deal)
@@ -185,16 +191,16 @@ class DealerBrain:
             terms, _, lowered, _ = read_terms(m, self._cluster, self._machinery, self._insecure, self._version)
         except Refused as refusal:
             meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
-            yield Send(COORDINATOR, Type.REFUSED, m.session, meta=meta)
+            yield Send(m.src, Type.REFUSED, m.session, meta=meta)
             return
-        self.sessions[m.session] = _Deal(m.session, terms, lowered)
+        self.sessions[m.session] = _Deal(m.session, m.src, terms, lowered)
         ready = {
             "version": terms.version,
             "source": terms.source,
             "lowered": terms.lowered,
             "agreed": terms.digest(),
         }
-        yield Send(COORDINATOR, Type.READY, m.session, meta=ready)
+        yield Send(m.src, Type.READY, m.session, meta=ready)
 
     def _start(self, deal: _Deal) -> Steps:
         n = len(deal.terms.parties)
@@ -240,7 +246,7 @@ class DealerBrain:
         """As far ahead as it may be: the parties can begin."""
         if not deal.ahead:
             deal.ahead = True
-            yield Send(COORDINATOR, Type.STOCKED, deal.session, meta={"complete": False})
+            yield Send(deal.boss, Type.STOCKED, deal.session, meta={"complete": False})
 
     def _finish(self, deal: _Deal, began: float) -> Steps:
         deal.finished = True
@@ -250,25 +256,27 @@ class DealerBrain:
             meta = {"count": count, "payload": payload, "seconds": deal.seconds}
             yield Send(party, Type.DEALT, deal.session, meta=meta, frames=record)
         meta = {"count": sum(deal.counts), "payload": sum(deal.payload), "seconds": deal.seconds}
-        yield Send(COORDINATOR, Type.DEALT, deal.session, meta=meta, frames=record[:1])
+        yield Send(deal.boss, Type.DEALT, deal.session, meta=meta, frames=record[:1])
 
     def _down(self, deal: _Deal, peer: int, reason: str) -> Steps:
         what = f"{self._cluster.call(peer)} {reason}"
-        if peer == COORDINATOR:
+        if peer == deal.boss:
             run = "" if deal.storing else deal.terms.run
             yield Say(sentence(Verdict(peer, "dead", what), "", run))
             yield from self._fail(deal, "dead", what, peer)  # it may have been stopped only
             del self.sessions[deal.session]
-        elif deal.corrections is not None and not deal.finished:
+        elif deal.corrections is not None and not deal.failed:
+            # Even when all is dealt: what was sent to a process that is no more never reached the one that took
+            # its place, which may be the one that takes part.
             yield from self._fail(deal, "dead", what, peer)
 
     def _misled(self, deal: _Deal, what: str) -> Steps:
         """The coordinator is at fault: no verdict will come that says so."""
-        yield from self._down(deal, COORDINATOR, what)
+        yield from self._down(deal, deal.boss, what)
 
     def _fail(self, deal: _Deal, kind: str, reason: str, origin: int) -> Steps:
         if deal.failed:
             return
         deal.finished = deal.failed = True
         meta = {"origin": origin, "kind": kind, "reason": line(reason), "round": 0, "where": "", "final": False}
-        yield Send(COORDINATOR, Type.ABORT, deal.session, meta=meta)
+        yield Send(deal.boss, Type.ABORT, deal.session, meta=meta)

@@ -111,6 +111,11 @@ class Following:
         return STOCKING if self.went is None else RUNNING
 
     @property
+    def prepared(self) -> bool:
+        """Whether everybody has taken its data for it, or it is over."""
+        return len(self.ready) == len(self.actors) or self.verdict is not None or self.outcome is not None
+
+    @property
     def furthest(self) -> tuple[int, str]:
         """The latest round that a party has told of, and its line."""
         return max(self.rounds.values(), default=(0, ""))

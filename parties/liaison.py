@@ -11,7 +11,7 @@ from mpc.errors import InputError, MpcError, PeerError, PolicyError, UsageError
 from mpc.table import Schema
 from parties.actor import Actor
 from parties.agree import Verdict
-from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.cluster import DEALER, Cluster, take_seat
 from parties.coordinator import Answer, CoordinatorBrain, Following, columns_of
 from parties.events import Down
 from parties.interrupt import Interrupt
@@ -26,6 +26,7 @@ __all__ = ["Launcher", "Liaison"]
 
 OnProgress = Callable[[str, int, int], None]
 _TURN = 0.05
+_STOPPED = 2.0  # seconds between two turns of a process that was not running
 _KINDS: dict[str, type[MpcError]] = {
     "input": InputError,
     "policy": PolicyError,
@@ -70,30 +71,42 @@ class Liaison:
         self.launcher = launcher
         incarnation = secrets.randbits(63) + 1
         self._mesh = mesh = Mesh(keys, on_send)
-        watch = Watch(Mesh(keys), 0, COORDINATOR, cluster, incarnation, mesh.wake, limits)
-        self.brain = CoordinatorBrain(cluster, time.monotonic, limits, watch.heard)
+        seat = take_seat()
+        watch = Watch(Mesh(keys), 0, seat, cluster, incarnation, mesh.wake, limits)
+        self.brain = CoordinatorBrain(cluster, time.monotonic, limits, watch.heard, seat)
         self._actor = Actor(mesh, self.brain, cluster, incarnation, watch)
-        dial(mesh, cluster, COORDINATOR)
+        dial(mesh, cluster, seat)
         watch.start()
 
     def close(self) -> None:
-        """Say goodbye. A local session's processes are gone afterwards."""
-        if self.launcher is not None:
-            self.launcher.close()
-        self._actor.close(0.0 if self.launcher is not None else 1.0)
+        """Say goodbye, once everybody has the last words: whoever hears that a run is done still has to write it down.
+
+        A local session's processes are gone afterwards.
+        """
+        if self.launcher is None:
+            self._actor.close(1.0)
+            return
+        if not self.launcher.dead():
+            self._actor.drain(1.0)
+        self.launcher.close()
+        self._actor.close(0.0)
 
     # ------------------------------------------------------------------------------------------------ being there
 
     def connect(self, without: frozenset[int] = frozenset()) -> None:
         """Wait until everybody is there. PeerError that names whoever is not, and why."""
-        began = time.monotonic()
+        began = looked = time.monotonic()
         wanted = {*range(len(self.cluster.parties)), DEALER} - without
         while missing := sorted(wanted - self.brain.connected):
             self._look_between_runs()
             self._actor.step(_TURN)
+            now = time.monotonic()
+            if now - looked > _STOPPED:
+                began += now - looked  # this very process was stopped, and nobody else kept it waiting
+            looked = now
             plain = all(self._mesh.refused(actor) for actor in missing)
             patience = min(self.limits.refusal, self.limits.startup) if plain else self.limits.startup
-            if time.monotonic() - began > patience:
+            if now - began > patience and (missing := sorted(wanted - self.brain.connected)):
                 raise PeerError("; ".join(self._unreachable(actor) for actor in missing))
 
     def _unreachable(self, actor: int) -> str:
@@ -183,8 +196,15 @@ class Liaison:
     # ------------------------------------------------------------------------------------------------------- runs
 
     def begin(self, following: Following, text: str, bound: dict[int, dict[str, str]]) -> None:
-        """Have a program prepared by everybody."""
+        """Have a program prepared by everybody.
+
+        Local parties are waited for: the next run's data comes through a pipe of its own, and would overtake.
+        """
         self._actor.perform(self.brain.begin(following, text, bound))
+        end = time.monotonic() + self.limits.stall
+        while self.launcher is not None and not following.prepared and time.monotonic() < end:
+            self._look()
+            self._actor.step(_TURN)
 
     def conclude(self, following: Following, rounds: int, on_progress: OnProgress | None) -> None:
         """Wait for the end of an attempt; other attempts go on meanwhile. Raises what ended it."""

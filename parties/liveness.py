@@ -2,12 +2,13 @@
 
 A connection that breaks is no death, and one that stands is no life: a process that hangs keeps its sockets. So every
 actor says every half second, from a thread of its own, that it lives, and how far its computing thread has come. Silent
-for two seconds: suspect; for five: dead. Only a peer that has been heard once, or is expected, can die; before the first
-sign the limit for starting applies, which is longer.
+for two seconds: suspect; for five: dead. Only a peer that has been heard once, or is expected, can die; before the
+first sign the limit for starting applies, which is longer.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ class Liveness:
     """The signs of life of some peers. dead: seconds of silence that count as death; startup: before the first sign."""
 
     def __init__(self, peers: Iterable[int], dead: float = DEAD_SECONDS, startup: float = STARTUP_SECONDS) -> None:
-        self._peers = {peer: _Peer() for peer in peers}
+        self._peers: defaultdict[int, _Peer] = defaultdict(_Peer, {peer: _Peer() for peer in peers})
         self._dead = dead
         self._startup = startup
         self._suspect = min(SUSPECT_SECONDS, dead)
@@ -81,15 +82,16 @@ class Liveness:
 
     def forget(self, peer: int) -> None:
         """It left, or is another process now: it has to be heard anew."""
-        self._peers[peer] = _Peer()
+        self._peers.pop(peer, None)
 
     def alive(self, peer: int) -> bool:
         """Whether it has been heard and is not silent."""
-        return self._peers[peer].heard is not None
+        return peer in self._peers and self._peers[peer].heard is not None
 
     def sign(self, peer: int) -> Sign:
         """The latest that it said."""
-        return self._peers[peer].sign
+        known = self._peers.get(peer)
+        return known.sign if known is not None else Sign()
 
     def due(self, now: float) -> bool:
         """Whether it is time to give a sign of life; asking makes the next one due half a second later."""
@@ -107,7 +109,7 @@ class Liveness:
         slept = self._looked is not None and now - self._looked >= SUSPECT_SECONDS
         self._looked = now
         found: list[Suspect | Silent] = []
-        for peer, p in self._peers.items():
+        for peer, p in list(self._peers.items()):
             if slept:
                 p.heard, p.expected = (None if t is None else now for t in (p.heard, p.expected))
             since, limit = (p.expected, self._startup) if p.heard is None else (p.heard, self._dead)

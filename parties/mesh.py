@@ -26,8 +26,9 @@ from dataclasses import dataclass, field
 import zmq
 
 from mpc.errors import PeerError, UsageError
+from parties.cluster import is_coordinator
 from parties.keys import KeyPair, z85
-from parties.wire import CHUNK, Buffer
+from parties.wire import CHUNK, Buffer, source
 
 __all__ = ["Gone", "Happening", "Mesh", "Packet", "Reached"]
 
@@ -268,7 +269,10 @@ class Mesh:
             peer = self._callers.get(_user(route))
             if peer is None:
                 continue
-            out.append(Packet(peer, [p.buffer for p in parts], self._route(peer, route.bytes)))
+            buffers: list[Buffer] = [p.buffer for p in parts]
+            if is_coordinator(peer) and is_coordinator(source(buffers)):
+                peer = source(buffers)  # one key, several processes: each says which seat it has
+            out.append(Packet(peer, buffers, self._route(peer, route.bytes)))
         return out
 
     def _route(self, peer: int, route: bytes) -> bool:
@@ -325,6 +329,8 @@ class Mesh:
 
     def close(self, linger: float = 1.0) -> None:
         """Close everything; undelivered last words get at most `linger` seconds."""
+        if self._context.closed:
+            return
         for dialled in self._dialled.values():
             dialled.socket.disable_monitor()
             dialled.monitor.close(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from parties.cluster import COORDINATOR, DEALER, Cluster, Member
+from parties.cluster import DEALER, Cluster, Member, is_coordinator
 from parties.mesh import Mesh
 
 __all__ = ["allowed", "control_address", "control_endpoint", "dial", "dials", "endpoint"]
@@ -12,14 +12,14 @@ __all__ = ["allowed", "control_address", "control_endpoint", "dial", "dials", "e
 
 def called(cluster: Cluster, me: int) -> list[int]:
     """Whom an actor calls."""
-    return [actor for actor in cluster.actors() if actor != me and dials(me, actor)]
+    return [actor for actor in cluster.actors() if not is_coordinator(actor) and actor != me and dials(me, actor)]
 
 
 def dials(me: int, peer: int) -> bool:
     """Whether the first of two actors calls the second."""
-    if DEALER in {me, peer} or COORDINATOR in {me, peer}:
-        return me == COORDINATOR or (peer == DEALER and me != COORDINATOR)
-    return me > peer
+    if is_coordinator(me) or is_coordinator(peer):
+        return is_coordinator(me)
+    return peer == DEALER or (me != DEALER and me > peer)
 
 
 def allowed(cluster: Cluster, me: int) -> dict[str, int]:

@@ -19,7 +19,7 @@ from mpc.prg import Entropy
 from parties import records
 from parties.agree import Verdict, place, sentence
 from parties.attempt import Attempt, Stage
-from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.cluster import DEALER, Cluster, is_coordinator
 from parties.events import Instruction, Keep, Say, Send, Tell, Write, Written
 from parties.limits import Limits
 from parties.liveness import Sign
@@ -58,12 +58,13 @@ class Surroundings:
 
 
 class Participation:
-    """This party's part of one attempt. `over`: nothing of it is left, and the brain may drop it."""
+    """This party's part of one attempt. `over`: the brain may drop it. `alone`: it ended without a verdict."""
 
     def __init__(self, around: Surroundings, attempt: Attempt, brought: bytes) -> None:
         self.around = around
         self.attempt = attempt
-        self.over = False
+        self.over = self.alone = False
+        self._dealt_record: records.Stock | None = None
         self._brought = brought
         attempt.waited = True
         self._breathe(2 * around.limits.startup + around.limits.stall)
@@ -91,12 +92,17 @@ class Participation:
     def arrived(self, m: Message) -> Steps:
         """A message of this session from a party, the dealer or the coordinator."""
         a = self.attempt
-        stages, handler = _CONVERSATION.get((_role(m.src), m.type), ((), None))
+        stages, handler = _CONVERSATION.get((self._role(m.src), m.type), ((), None))
         if handler is None or a.stage not in stages:
             if a.stage is not Stage.STOPPED:
                 yield from self._broken(m.src, f"sent {m.type.name} where it does not belong")
             return
         yield from self._unless_bad(handler(self, m), m.src)
+
+    def _role(self, actor: int) -> str:
+        if is_coordinator(actor):
+            return "coordinator" if actor == self.attempt.boss else "another coordinator"
+        return "dealer" if actor == DEALER else "party"
 
     # ------------------------------------------------------------------------------------------ keys and material
 
@@ -109,6 +115,9 @@ class Participation:
         needed = a.peers if a.terms.material else [*a.peers, DEALER]
         if missing := [peer for peer in needed if peer in self.around.lost]:
             yield from self.down(missing[0], self.around.lost[missing[0]])
+            return
+        if self.dealing:  # no keys between parties are needed, and what the dealer sends may have been faster
+            yield from self._lay_up()
             return
         for peer in a.peers:
             yield Send(peer, Type.PAIR, a.session, frames=(a.public, self._brought))
@@ -146,7 +155,7 @@ class Participation:
         a = self.attempt
         self._deals()
         a.add_correction(m)
-        if a.keyed and not self.dealing:
+        if a.keyed or self.dealing:
             self._breathe(self.around.limits.stall)
         yield from self._stock()
         if isinstance(a.request, Draw):
@@ -159,8 +168,14 @@ class Participation:
             raise BadMessage("a wrong count of corrections")
         a.dealt = True
         if self.dealing:
-            yield self._write(records.Stock.of(a.terms, self.around.me, *a.material(), m.frames), self._laid_up)
+            self._dealt_record = records.Stock.of(a.terms, self.around.me, *a.material(), m.frames)
+            yield from self._lay_up()
         yield from self._stock()
+
+    def _lay_up(self) -> Steps:
+        """Put away what was dealt for later, when all of it is here and everybody has agreed to it."""
+        if self._dealt_record is not None and self.attempt.stage is Stage.STOCKING:
+            yield self._write(self._dealt_record, self._laid_up)
 
     def _laid_up(self, w: Written) -> Steps:
         """Material for later is on disk."""
@@ -171,7 +186,7 @@ class Participation:
             return
         self.attempt.stage, self.attempt.finished, self.attempt.seen = Stage.DONE, True, -1
         self._breathe(2 * (self.around.limits.startup + self.around.limits.stall))
-        yield Send(COORDINATOR, Type.DONE, self.attempt.session, frames=self._report({}))
+        yield Send(self.attempt.boss, Type.DONE, self.attempt.session, frames=self._report({}))
 
     def _stock(self) -> Steps:
         """Tell the coordinator when this party has all keys and material, and start when it says so."""
@@ -202,7 +217,7 @@ class Participation:
         a = self.attempt
         if not a.stocked and a.dealt and not self.dealing:
             a.stocked = True
-            yield Send(COORDINATOR, Type.STOCKED, a.session, meta={"complete": True})
+            yield Send(a.boss, Type.STOCKED, a.session, meta={"complete": True})
 
     def _taken(self, w: Written) -> Steps:
         a = self.attempt
@@ -292,7 +307,7 @@ class Participation:
             return
         if request.site >= 0:
             meta = {"epoch": a.epoch, "iteration": request.iteration, "reason": line(w.error, 200)}
-            yield Send(COORDINATOR, Type.SAVED, a.session, meta=meta)
+            yield Send(self.attempt.boss, Type.SAVED, a.session, meta=meta)
         elif w.error:
             yield from self._fail("internal", f"{self.around.name} cannot keep {request.name!r} ({w.error})")
             return
@@ -327,14 +342,14 @@ class Participation:
             yield Send(peer, Type.DATA, a.session, request.number, frames=frames)
         if now - a.told >= self.around.limits.progress:
             a.told = now
-            yield Send(COORDINATOR, Type.PROGRESS, a.session, request.number, meta={"where": line(a.where, 200)})
+            yield Send(self.attempt.boss, Type.PROGRESS, a.session, request.number, meta={"where": line(a.where, 200)})
 
     def _finish(self, results: dict[str, Any]) -> Steps:
         a = self.attempt
         a.stage, a.request, a.finished, a.seen = Stage.DONE, None, True, -1
         self._breathe(2 * (self.around.limits.startup + self.around.limits.stall))
         shown = a.for_coordinator(results, self.around.cluster.receives)
-        yield Send(COORDINATOR, Type.DONE, a.session, a.rounds, frames=self._report(shown))
+        yield Send(self.attempt.boss, Type.DONE, a.session, a.rounds, frames=self._report(shown))
         for name, value in results.items():
             if name not in shown:
                 yield Keep(name, value)
@@ -391,7 +406,7 @@ class Participation:
     def _report_of(self, v: Verdict) -> Send:
         """To the coordinator: what this party knows."""
         meta = {"origin": v.origin, "kind": v.kind, "reason": v.sentence, "round": v.round, "where": v.where}
-        return Send(COORDINATOR, Type.ABORT, self.attempt.session, meta={**meta, "final": False})
+        return Send(self.attempt.boss, Type.ABORT, self.attempt.session, meta={**meta, "final": False})
 
     def _verdict(self, m: Message) -> Steps:
         yield Say(m.meta["reason"])
@@ -406,7 +421,7 @@ class Participation:
         """An actor is lost."""
         a = self.attempt
         what = f"{self.around.cluster.call(peer)} {reason}"
-        if peer == COORDINATOR:
+        if peer == a.boss:
             verdict = a.verdict or Verdict(peer, "dead", what)
             yield self._report_of(verdict)  # it may have been stopped only, and has to hear that nobody waits for it
             yield from self._alone(verdict)
@@ -414,10 +429,14 @@ class Participation:
             yield from self._fail("dead", what, peer)
 
     def _alone(self, verdict: Verdict) -> Steps:
-        """No verdict will come: say what this party knows."""
+        """No verdict will come: say what this party knows. A coordinator that was only stopped hears of it later."""
+        self.alone = True
         run = "" if self.dealing else self.attempt.terms.run
         text = sentence(verdict, "", run)
         yield Say(text)
+        meta = {"origin": verdict.origin, "kind": verdict.kind, "reason": line(verdict.sentence)}
+        where = {"round": verdict.round, "where": line(verdict.where, 200), "final": False}
+        yield Send(self.attempt.boss, Type.ABORT, self.attempt.session, meta={**meta, **where})
         yield from self._close("stopped", text)
 
     def tick(self) -> Steps:
@@ -437,7 +456,7 @@ class Participation:
             if a.stocked or (a.terms.material and a.paired):
                 yield from self._unbidden()
                 return
-            peer = a.missing_key()
+            peer = DEALER if self.dealing else a.missing_key()
             trouble = around.trouble(peer)
             why = f" ({trouble})" if trouble else ""
             text = f"{around.name} has heard nothing from {around.cluster.call(peer)} since the start{why}"
@@ -460,13 +479,13 @@ class Participation:
             a.waited = True
             self._breathe(2 * limits.startup + limits.stall)
             return
-        yield from self._fail("stall", "the coordinator has neither begun nor ended what it prepared", COORDINATOR)
+        yield from self._fail("stall", "the coordinator has neither begun nor ended what it prepared", a.boss)
 
     def _unended(self) -> Steps:
         """This party is done. As long as others go on, there is no reason for the coordinator to say so."""
         progress = sum(self.around.heard(peer).progress for peer in self.attempt.peers)
         if progress == self.attempt.seen:
-            yield from self._alone(Verdict(COORDINATOR, "stall", "the coordinator does not end what is done"))
+            yield from self._alone(Verdict(self.attempt.boss, "stall", "the coordinator does not end what is done"))
             return
         self.attempt.seen = progress
         self._breathe(2 * (self.around.limits.startup + self.around.limits.stall))
@@ -482,10 +501,6 @@ def _nothing(_w: Written) -> Steps:
 def _brief(where: str) -> str:
     """The kind of round and the user's own line, without the rules that it went through."""
     return where.partition(" via ")[0]
-
-
-def _role(actor: int) -> str:
-    return {COORDINATOR: "coordinator", DEALER: "dealer"}.get(actor, "party")
 
 
 _DEALT = (*_LIVE, Stage.DONE)

@@ -9,6 +9,7 @@ verdict, so that every party prints the same sentence.
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from mpc.prg import Entropy
 from parties import records
 from parties.agree import Terms
 from parties.attempt import Attempt
-from parties.cluster import COORDINATOR, Cluster
+from parties.cluster import Cluster, is_coordinator
 from parties.events import Arrived, Down, Event, Instruction, Send, Tell, Tick, Up, Write, Written
 from parties.limits import Limits
 from parties.liveness import Sign
@@ -63,6 +64,7 @@ class PartyBrain:
         self._tokens = 0
         self._waiting: dict[int, Then] = {}
         self._answered = 0
+        self._given_up: deque[tuple[bytes, int, Terms]] = deque(maxlen=_MOST_AT_ONCE)
         self.around = Surroundings(
             me,
             self.name,
@@ -86,6 +88,8 @@ class PartyBrain:
     @property
     def deadline(self) -> float | None:
         """When this brain wants a Tick, if at all."""
+        if not self.sessions:
+            return None
         times = (p.attempt.deadline for p in self.sessions.values())
         return min((t for t in times if t is not None), default=None)
 
@@ -93,6 +97,8 @@ class PartyBrain:
     def sign(self) -> Sign:
         """How much its engines have asked for so far, and whether all of them wait."""
         live = self.sessions.values()
+        if not live:
+            return Sign(self._answered, waiting=True)
         return Sign(self._answered + sum(p.attempt.answered for p in live), all(p.waiting for p in live))
 
     def _token(self, then: Then) -> int:
@@ -135,16 +141,23 @@ class PartyBrain:
             if p.over:
                 self._answered += p.attempt.answered
                 del self.sessions[session]
+                if p.alone and p.attempt.reserved and p.attempt.finished:
+                    self._given_up.append((session, p.attempt.boss, p.attempt.terms))
 
     def _arrived(self, m: Message) -> Steps:
-        if (
-            m.src == COORDINATOR
-            and m.type in _QUESTIONS
-            and not (m.type is Type.PREPARE and m.session in self.sessions)
-        ):
+        again = m.type is Type.PREPARE and m.session in self.sessions
+        if is_coordinator(m.src) and m.type in _QUESTIONS and not again:
             yield from _QUESTIONS[m.type](self, m)
+        elif is_coordinator(m.src) and m.type is Type.END and m.session not in self.sessions:
+            yield from self._done_after_all(m)
         elif m.session in self.sessions:  # else: the last words of a session that is over
             yield from self.sessions[m.session].arrived(m)
+
+    def _done_after_all(self, m: Message) -> Steps:
+        """The coordinator was only stopped, and has everybody's results: this party had given it up."""
+        for session, boss, terms in self._given_up:
+            if (session, boss) == (m.session, m.src):
+                yield Write(self._token(lambda _: iter(())), records.Conclude(terms, "done", ""))
 
     # ---------------------------------------------------------------------------------------------- questions
 
@@ -157,7 +170,7 @@ class PartyBrain:
             schema = self._store.schema(name)
             meta |= {"table": schema.columns is not None, "shape": list(schema.shape)}
             frames = (pack(list(schema.columns or ())),)
-        yield Send(COORDINATOR, Type.SCHEMA, meta=meta, frames=frames)
+        yield Send(m.src, Type.SCHEMA, meta=meta, frames=frames)
 
     def _classes(self, m: Message) -> Steps:
         ask, name = m.meta["ask"], m.meta["name"]
@@ -167,9 +180,9 @@ class PartyBrain:
             labels = self._store.classes(name, m.meta["column"])
         except InputError as refusal:
             yield Tell(str(refusal))
-            yield Send(COORDINATOR, Type.REFUSED, meta={"ask": ask, "kind": "input", "reason": "input refused"})
+            yield Send(m.src, Type.REFUSED, meta={"ask": ask, "kind": "input", "reason": "input refused"})
             return
-        yield Send(COORDINATOR, Type.LABELS, meta={"ask": ask}, frames=(pack(labels),))
+        yield Send(m.src, Type.LABELS, meta={"ask": ask}, frames=(pack(labels),))
 
     def _held(self, m: Message) -> Steps:
         """What is kept here: checkpoints of a run, material for a program, kept secrets; DROP: without that one."""
@@ -177,9 +190,9 @@ class PartyBrain:
         def answer(w: Written) -> Steps:
             if w.error:
                 meta = {"ask": m.meta["ask"], "kind": "internal", "reason": line(w.error)}
-                yield Send(COORDINATOR, Type.REFUSED, meta=meta)
+                yield Send(m.src, Type.REFUSED, meta=meta)
             else:
-                yield Send(COORDINATOR, Type.HOLDS, meta={"ask": m.meta["ask"]}, frames=(pack(w.result),))
+                yield Send(m.src, Type.HOLDS, meta={"ask": m.meta["ask"]}, frames=(pack(w.result),))
 
         drop = m.type is Type.DROP
         record = records.Drop(m.meta["name"]) if drop else records.Holdings(m.meta["run"], m.meta["lowered"])
@@ -208,9 +221,9 @@ class PartyBrain:
                 return
             names = around.cluster.names
             data = (inputs, fingerprints, kept)
-            attempt = Attempt(m.session, self.me, terms, program, lowered, *data, names, around.entropy)
+            attempt = Attempt(m.session, m.src, self.me, terms, program, lowered, *data, names, around.entropy)
             self.sessions[m.session] = Participation(around, attempt, brought)
-            yield Send(COORDINATOR, Type.READY, m.session, meta=_ready(terms))
+            yield Send(m.src, Type.READY, m.session, meta=_ready(terms))
 
         handles = {spec.name: (bound.get(spec.name, spec.name), spec) for spec in program.handles}
         yield Write(self._token(recalled), records.Recall(terms, handles))
@@ -239,7 +252,7 @@ class PartyBrain:
         if refusal.owner_text:
             yield Tell(refusal.owner_text)
         meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
-        yield Send(COORDINATOR, Type.REFUSED, m.session, meta=meta)
+        yield Send(m.src, Type.REFUSED, m.session, meta=meta)
 
     def _inputs(self, program: Any, bound: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
         """This party's own data, held against what the program says of it, and fingerprints of it."""

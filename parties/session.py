@@ -260,6 +260,7 @@ class Session:
     ) -> Pending:
         lowered = program.lower(self._machinery.suites[suite])
         lowered.check()
+        self._liaison.connect(frozenset({DEALER}) if material else frozenset())
         session = secrets.token_bytes(16)
         terms = Terms(
             VERSION, FORMAT, program.digest, lowered.digest, suite, tuple(self.parties), self._cluster.digest(),

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 
-from parties.cluster import COORDINATOR, Cluster
+from parties.cluster import Cluster
 from parties.control import Alarm, Control, News
 from parties.limits import Limits
 from parties.liveness import Sign
@@ -144,7 +144,7 @@ class Watch:
 
     def _tell(self, news: Iterable[News]) -> None:
         for one in news:
-            peer = COORDINATOR if isinstance(one, Alarm) else one.peer
+            peer = one.message.src if isinstance(one, Alarm) else one.peer
             self._untold[peer] += 1
             if self._untold[peer] <= _MOST_UNTOLD:  # a peer that says more while the work thread computes says nothing
                 self._news.put(one)

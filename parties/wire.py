@@ -39,6 +39,7 @@ __all__ = [
     "pack",
     "pack_arrays",
     "printable",
+    "source",
     "split",
     "unpack",
     "unpack_arrays",
@@ -202,6 +203,11 @@ def encode(message: Message) -> list[Buffer]:
         message.payload,
     )
     return [header, meta, *message.frames]
+
+
+def source(parts: Sequence[Buffer]) -> int:
+    """Which actor a message says it is from, before anything else of it is looked at; −1 if it says nothing."""
+    return int.from_bytes(parts[0][8:10], "little") if parts and len(parts[0]) == HEADER.size else -1
 
 
 def decode(parts: Sequence[Buffer]) -> Message:

@@ -11,8 +11,8 @@
     deleted      a statement that acts by itself (a call, a raise, +=, an assignment to an attribute or element) goes
     early        a loop ends after its first step; a function without a result returns after its first statement
 
-Not touched: docstrings, annotations, asserts (they state what tests watch), the words of an error, the switches of
-dataclasses. What does not compile is no mutant. Everything is in the order of the text.
+Not touched: docstrings, annotations, asserts and `strict=` (they state what tests watch), the words of an error, the
+switches of dataclasses. What does not compile is no mutant. Everything is in the order of the text.
 """
 
 from __future__ import annotations
@@ -288,6 +288,8 @@ _RULES: list[tuple[type | tuple[type, ...], Rule]] = [
 def _children(node: ast.AST) -> Iterator[ast.AST]:
     """What is looked at inside a node: no annotation, no words of an error, no invariant."""
     if isinstance(node, ast.Raise | ast.Assert | ast.JoinedStr):
+        return
+    if isinstance(node, ast.keyword) and node.arg == "strict":
         return
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "type_params"):

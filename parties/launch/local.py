@@ -82,6 +82,9 @@ class LocalLauncher:
         self._insecure = insecure
         self._limits = limits or Limits()
         self._children: list[_Child] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
+        # The interpreter's last act, should nobody close this: children must not outlive it by a second.
+        self._finalizer = weakref.finalize(self, _stop, self._processes, 0.0)
         self._selector = selectors.DefaultSelector()
         self._reader: threading.Thread | None = None
         self._closed = False
@@ -94,8 +97,6 @@ class LocalLauncher:
             target=_read_all, args=(self._selector, len(self._children) * 2), name="children", daemon=True
         )
         self._reader.start()
-        # The interpreter's last act, should nobody close this: children must not outlive it by a second.
-        self._finalizer = weakref.finalize(self, _stop, [c.process for c in self._children], 0.0)
         config = {
             "insecure": self._insecure,
             "die_with_parent": threading.current_thread() is threading.main_thread(),
@@ -124,6 +125,7 @@ class LocalLauncher:
             env=_environment(len(self._names)),
             process_group=0,  # a terminal's Ctrl-C reaches this process only, which then stops the children
         )
+        self._processes.append(process)
         child = _Child(actor, name, process)
         for pipe, take in ((process.stdout, child.feed), (process.stderr, child.complain)):
             self._selector.register(cast("IO[bytes]", pipe), selectors.EVENT_READ, take)
@@ -212,12 +214,11 @@ class LocalLauncher:
         if self._closed:
             return
         self._closed = True
-        if self._children:
-            self._finalizer.detach()
+        self._finalizer.detach()
         for child in self._children:
             with contextlib.suppress(OSError):
                 child.stdin.close()
-        _stop([c.process for c in self._children], 0.5)
+        _stop(self._processes, 0.5)
         if self._reader is not None:
             self._reader.join(1.0)
         for child in self._children:

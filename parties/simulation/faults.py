@@ -87,7 +87,7 @@ def make_plan(seed: int, programs: list[str], parties: int | None = None) -> Pla
     """The plan of a seed. parties: 2 or 3 unless given."""
     dice = Dice(seed, "plan")
     program = dice.one_of(programs)
-    usual = dice.one_of([2, 2, 2, 3])
+    usual = dice.one_of([2, 2, 2, 2, 3])
     n = parties or usual
     actors = [*range(n), DEALER, COORDINATOR]
     severity = dice.one_of(["none", *["mild"] * 8, *["hard"] * 8, *["lasting"] * 3])

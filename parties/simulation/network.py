@@ -105,7 +105,7 @@ class Plane:
         self._poke = poke
         self._retired: set[int] = set()
 
-    def poll(self, seconds: float) -> list[Happening]:
+    def poll(self, seconds: float) -> list[Happening]:  # noqa: ARG002 - the world knows when it has to look
         """What has come."""
         found, self.inbox = self.inbox, []
         return found
@@ -209,7 +209,7 @@ class Vigil:
         """The latest that a peer said of itself."""
         return self.control.heard(peer)
 
-    def trouble(self, peer: int) -> str:
+    def trouble(self, peer: int) -> str:  # noqa: ARG002
         """Nothing that a simulation could say."""
         return "no sign of life came"
 

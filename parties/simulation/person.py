@@ -1,4 +1,4 @@
-"""The person at the coordinator: starts a run, and resumes it when it was stopped. A state machine of `parties.session`."""
+"""The person at the coordinator: starts a run, resumes it when it was stopped. `parties.session` as a state machine."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Person"]
 
 SUITE = "masked"
+_TURN = 1.0
+_STOPPED = 2.0  # seconds between two turns of a process that was not running
 
 
 class Person:
@@ -35,10 +37,12 @@ class Person:
         self._brain: CoordinatorBrain | None = None
         self._run = self._dice(16).hex()
         self._began = False
+        self._deals = world.plan.program == "stocked"
+        self._material = ""
         self._asked: dict[int, int] = {}
         self._following: Following | None = None
         self._deadline = FOR_EVER
-        self._patient = 0.0
+        self._patient = self._looked = 0.0
 
     @property
     def attempts(self) -> int:
@@ -48,7 +52,8 @@ class Person:
     @property
     def patience(self) -> float:
         """Seconds until this person wants to look again by itself."""
-        return max(0.0, self._deadline - self._world.now)
+        left = max(0.0, self._deadline - self._world.now)
+        return min(left, _TURN) if self.doing == "connecting" else left
 
     def sits_down(self, brain: CoordinatorBrain) -> None:
         """At a new coordinator."""
@@ -67,6 +72,7 @@ class Person:
     def _connect(self) -> None:
         self._following = None
         self.doing, self._deadline = "connecting", self._world.now + self._world.limits.startup
+        self._looked = self._world.now
         self._patient = self._world.now + self._dice.between(0, 2 if self._began else 0)
 
     def turn(self) -> Iterator[Instruction]:
@@ -84,6 +90,9 @@ class Person:
         world = self._world
         missing = [a for a in (*range(world.plan.parties), DEALER) if a not in brain.connected]
         if missing:
+            if world.now - self._looked > _STOPPED:
+                self._deadline += world.now - self._looked  # nobody else kept it waiting
+            self._looked = world.now
             if world.now >= self._deadline - 1e-9:
                 world.rules.unreachable(missing)
                 self._stop_or_go_on("unreachable")
@@ -92,9 +101,12 @@ class Person:
             self._deadline = self._patient
             return
         self._deadline = FOR_EVER
+        if self._deals and not self._material:
+            yield from self._begin(brain, 1, (0, -1, 0), "deal")
+            return
         if not self._began:
             self._began = True
-            yield from self._begin(brain, 1, (0, -1, 0))
+            yield from self._begin(brain, 1, (0, -1, 0), material=self._material)
             return
         self.doing, self._asked = "asking", {}
         questions: list[Send] = []
@@ -118,7 +130,9 @@ class Person:
         self._world.rules.resumes(at[0])
         yield from self._begin(brain, 1 + max(h["attempts"] for h in held), at)
 
-    def _begin(self, brain: CoordinatorBrain, attempt: int, at: tuple[int, int, int]) -> Iterator[Instruction]:
+    def _begin(
+        self, brain: CoordinatorBrain, attempt: int, at: tuple[int, int, int], mode: str = "run", material: str = ""
+    ) -> Iterator[Instruction]:
         world = self._world
         epoch, site, iteration = at
         program = world.case.program.continued(site, iteration) if epoch else world.case.program
@@ -126,12 +140,12 @@ class Person:
         lowered = program.lower(world.library.suites[SUITE])
         terms = Terms(
             VERSION, FORMAT, program.digest, lowered.digest, SUITE, tuple(world.cluster.names), world.cluster.digest(),
-            session.hex(), "", "run", self._run, attempt, epoch, "",
+            session.hex(), "", mode, self._run if mode == "run" else session.hex(), attempt, epoch, material,
         )  # fmt: skip
         self.doing = "running"
         self._following = following = brain.follow(session, terms)
         world.note(f"attempt {attempt} begins at {f'step {iteration}' if epoch else 'the beginning'}")
-        world.rules.begins(following, program)
+        world.rules.begins()
         yield from brain.begin(following, program.text, {})
 
     def _running(self) -> None:
@@ -139,7 +153,11 @@ class Person:
         if following is None:
             return
         rules.watches(following)
-        if following.outcome is not None:
+        if following.outcome is not None and following.terms.mode == "deal":
+            self._world.note("material is stored")
+            self._material = following.outcome.material
+            self._connect()
+        elif following.outcome is not None:
             self._world.note("done")
             self.history.append("done")
             self.final, self.doing = "right", "gone"
@@ -152,7 +170,8 @@ class Person:
 
     def _stop_or_go_on(self, kind: str) -> None:
         """Resume, unless something is broken for good."""
-        if kind not in RESUMABLE | {"unreachable"} or any(f.for_ever for f in self._world.rules.faults):
+        for_good = kind not in RESUMABLE | {"unreachable"}
+        if for_good or any(f.for_ever for f in self._world.rules.faults):
             self.final = kind
         else:
             self._connect()

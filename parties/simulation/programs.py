@@ -34,11 +34,11 @@ def product(x: mpc.PerParty[mpc.Private]) -> Any:
 
 @mpc.program
 def loop(x: mpc.PerParty[mpc.Private]) -> Any:
-    """Five steps of something that multiplies, with what came before and what comes after."""
+    """Four steps of something that multiplies, and of what was revealed before it, afterwards."""
     a, b = mpc.share(x[0], range=(-2, 2)), mpc.share(x[1], range=(-2, 2))
     m = mpc.reveal(a.sum(), bits=8)
-    w = mpc.repeat(5, lambda i, s: mpc.rescale(mpc.assume_range(s * a * 0.5 + b, -8, 8), 16), b)
-    return {"m": m, "w": mpc.reveal(w), "rest": mpc.reveal(w * b)}
+    w = mpc.repeat(4, lambda i, s: mpc.rescale(mpc.assume_range(s * a * 0.5 + b, -8, 8), 16), b)
+    return {"m": m, "w": mpc.reveal(w + m)}
 
 
 PROGRAMS: dict[str, tuple[Any, int]] = {
@@ -46,6 +46,7 @@ PROGRAMS: dict[str, tuple[Any, int]] = {
     "product": (product, 0),
     "loop": (loop, 1),
     "loop2": (loop, 2),
+    "stocked": (product, 0),  # with material that is dealt beforehand
 }
 UNITS = 2.0**-10  # what some truncations at 16 fraction bits may add up to here
 

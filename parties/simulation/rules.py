@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mpc.exchange import Exchange
+from mpc.exchange import Exchange, Save
 from mpc.prg import PartyEntropy, Position, block
 from parties import records
 from parties.channel import Broken, Channel, Delivered, Joined, Left, Restarted
@@ -31,7 +31,7 @@ _VERDICT = 1.0  # seconds of a fault that may keep a verdict from somebody until
 _STOPPED = "run stopped: "
 
 
-class Violation(Exception):
+class Violation(BaseException):  # a brain makes a report of every Exception of its engine
     """A rule was broken; the text says which and how."""
 
 
@@ -47,7 +47,7 @@ class _Struck:
 
 @dataclass
 class _End:
-    """One process's end of a channel: what it was given to send since it knows the peer's process, and what went out."""
+    """One process's end of a channel: what it was given to send to the peer's process, and what went out."""
 
     incarnation: int
     sent: list[tuple[Any, ...]] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Rules:
         if not fault.for_ever:
             self.troubled_until = max(self.troubled_until, self._world.now + fault.seconds)
 
-    # ---------------------------------------------------------------------------------- channels: exactly once, in order
+    # --------------------------------------------------------------------------------- channels: exactly once, in order
 
     def born(self, me: int, incarnation: int, channel: Callable[[int], Channel]) -> None:
         """A process begins."""
@@ -170,22 +170,25 @@ class Rules:
     def machinery(self, me: int, machinery: Machinery, home: MemoryHome | None) -> Machinery:
         """The same, with every draw from a stream and every exchange looked at."""
 
-        def run_party(lowered: Any, me: int, inputs: Any, entropy: PartyEntropy, kept: Any) -> Engine:
+        def run_party(lowered: Any, _me: int, inputs: Any, entropy: PartyEntropy, kept: Any) -> Engine:
             drawn: set[tuple[bytes, int, int]] = set()
+            blocks: set[bytes] = set()
             self._engines += 1
             number = self._engines
 
             def stream(seed: bytes, at: Position, shape: tuple[int, ...]) -> Any:
                 self._draws(me, number, seed, home)
                 drawn.add((seed, at.number, at.iteration))
-                return block(seed, at, shape)
+                words = block(seed, at, shape)
+                blocks.add(words.tobytes())
+                return words
 
             engine = machinery.run_party(lowered, me, inputs, replace(entropy, stream=stream), kept)
-            return self._watched(me, number, engine, drawn)
+            return self._watched(me, engine, drawn, blocks)
 
         return replace(machinery, run_party=run_party)
 
-    def _watched(self, me: int, number: int, engine: Engine, drawn: set[tuple[bytes, int, int]]) -> Engine:
+    def _watched(self, me: int, engine: Engine, drawn: set[tuple[bytes, int, int]], blocks: set[bytes]) -> Engine:
         answer: Any = None
         while True:
             try:
@@ -193,9 +196,17 @@ class Rules:
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return] # the results
             if isinstance(request, Exchange):
-                self._exchanges(me, number, request, drawn)
+                self._exchanges(me, request, drawn)
                 drawn.clear()
+            elif isinstance(request, Save):
+                self._saves(me, request, blocks)
             answer = yield request
+
+    def _saves(self, me: int, request: Save, blocks: set[bytes]) -> None:
+        """What is put away are shares, re-randomised: no mask, and nothing that came from one stream alone."""
+        for name, array in request.arrays.items():
+            if array is not None and array.size and array.tobytes() in blocks:
+                raise Violation(f"{call(me)} puts a mask away in a checkpoint, as {name}")
 
     def _draws(self, me: int, number: int, seed: bytes, home: MemoryHome | None) -> None:
         known = self._seeds.setdefault((me, seed), number)
@@ -204,7 +215,7 @@ class Rules:
         if home is not None and key_id(seed) not in home.ledger.streams:
             raise Violation(f"{call(me)} draws from a stream that its ledger does not know yet")
 
-    def _exchanges(self, me: int, number: int, request: Exchange, drawn: set[tuple[bytes, int, int]]) -> None:
+    def _exchanges(self, me: int, request: Exchange, drawn: set[tuple[bytes, int, int]]) -> None:
         digest = hashlib.sha256()
         for peer, arrays in sorted(request.send.items()):
             digest.update(peer.to_bytes(2, "little"))
@@ -248,7 +259,7 @@ class Rules:
 
     # ------------------------------------------------------------------------------------------------ ends of attempts
 
-    def begins(self, following: Following, program: Any) -> None:
+    def begins(self) -> None:
         """An attempt begins."""
         self._began = self._world.now
 
@@ -306,9 +317,9 @@ class Rules:
                 raise Violation(f"{call(actor)} prints another sentence than the verdict: {line}")
         for party, home in world.homes.items():
             if world.person.final == "right" and world.lives.get(party) and home.checkpoints.kept:
-                self._left_over(party, home)
+                self._left_over(party)
 
-    def _left_over(self, party: int, home: MemoryHome) -> None:
+    def _left_over(self, party: int) -> None:
         """A run that is done needs no checkpoints, unless this party could not know."""
         if not any(s.fault.who and party in s.fault.who for s in self._struck):
             raise Violation(f"{call(party)} keeps checkpoints of a run that is done")

@@ -94,9 +94,9 @@ class Life:
         self.awake = True
         self.person: Person | None = None
         self._busy = False
-        self.incarnation = (me + 1) * 1000 + number
+        self.incarnation = world.next_incarnation()
         self.plane = Plane(world, me, self.poke)
-        self.vigil = Vigil(world, me, self.incarnation % 65536, self.incarnation, self.poke)
+        self.vigil = Vigil(world, me, self.incarnation, self.incarnation, self.poke)
         self._world = world
         self._armed: float | None = None
         self._waiting: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
@@ -112,6 +112,7 @@ class Life:
         self.body.burn = lambda: world.burn(self)
         self.body.rules = world.rules
         world.rules.born(me, self.incarnation, self.body.channel)
+        self.vigil.turn()
         world.later(world.dice.between(0, _LOOK), self._look)
 
     def _brain(self) -> Any:
@@ -218,7 +219,7 @@ class World:
         self.lives: dict[int, Life] = {}
         self.events = 0
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._count = 0
+        self._count = self._processes = 0
         self._kept: list[Any] = []
         self._numbers = dict.fromkeys(self.cluster.actors(), 0)
         self._burnt = dict.fromkeys(self.cluster.actors(), 0)
@@ -253,6 +254,11 @@ class World:
     def keep_alive(self, thing: Any) -> None:
         """Keep a thing whose identity somebody has written down."""
         self._kept.append(thing)
+
+    def next_incarnation(self) -> int:
+        """The number of the next process."""
+        self._processes += 1
+        return self._processes
 
     def pair(self, a: int, b: int) -> Pair:
         """What joins two actors."""

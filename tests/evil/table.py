@@ -9,12 +9,17 @@ PAGE = ROOT / "docs" / "evidence" / "evil-cases.md"
 MEANS = {
     "named": "refused or stopped in a sentence that names the evil actor",
     "ignored": "the protocol takes no notice, and the run ends as it would have",
-    "its verdict": "the coordinator is evil, and the parties repeat the verdict that it gives: a run is the coordinator's "
-    "to end",
+    "its verdict": "the coordinator is evil, and the parties repeat its verdict: a run is the coordinator's to end",
     "named as reporter": "a false accusation: the sentence says who reports it",
     "by value": "a wrong number of the right form: found because results differ, and without a culprit, for nothing is "
     "promised about parties that deviate (SECURITY.md)",
 }
+
+INTRODUCTION = """\
+Made by `scripts/evil --write`. Every case is a whole cluster in memory (three parties, dealer, coordinator; real
+bodies, channels and brains) in which one actor does what the row says, once the run has reached the state. No case
+raises an exception or hangs (100 virtual seconds), and a flood leaves less than 2 MiB with its victim. `stored`: a
+run on stored material; `deal`: material is made for later."""
 
 
 def row(case, end, words):
@@ -34,11 +39,7 @@ def rows():
 def page(cases, ends):
     count = Counter(end for end, _ in ends)
     lines = [
-        "# Evil actors", "",
-        "Made by `scripts/evil --write`. Every case is a whole cluster in memory (three parties, dealer, coordinator; real",
-        "bodies, channels and brains) in which one actor does what the row says, once the run has reached the state. No case",
-        "raises an exception or hangs (100 virtual seconds), and a flood leaves less than 2 MiB with its victim. `stored`: a",
-        "run on stored material; `deal`: material is made for later.", "",
+        "# Evil actors", "", *INTRODUCTION.splitlines(), "",
         f"{len(cases)} cases:", "", "| end | cases | meaning |", "|---|---|---|",
         *(f"| {end} | {count[end]} | {text} |" for end, text in MEANS.items()), "",
         "| who | does what | message | to | state | end | words |", "|---|---|---|---|---|---|---|",

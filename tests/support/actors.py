@@ -267,6 +267,7 @@ class Threads:
 
     def __init__(self, n=3, machinery=None, tap=None, offers=None, limits=None):
         cluster, pairs = make_cluster(n)
+        self.pairs = pairs
         self.seen = []
         self.lines = []
         machinery = machinery or real(suites)

@@ -42,6 +42,17 @@ def test_parties_learn_what_is_theirs_only() -> None:
     assert known == {"alice": {"all", "one", "two"}, "bob": {"all", "two"}, "carol": {"all"}}
 
 
+def test_facts_of_a_program_are_results_of_everyone_in_their_place() -> None:
+    @mpc.program
+    def counted(x: mpc.Private) -> Any:
+        return {"first": 3, "sum": mpc.reveal(mpc.share(x, range=(0, 9)), to="bob"), "last": "rows"}
+
+    lowered, owned = prepared(counted, {"x": {"alice": 4.0}}, names_of(2), {})
+    known = run_in_memory(lowered, owned).results_of
+    assert list(known["bob"].items()) == [("first", 3), ("sum", 4), ("last", "rows")]
+    assert list(known["alice"].items()) == [("first", 3), ("last", "rows")]
+
+
 # --- zero-shares, rule 6
 
 

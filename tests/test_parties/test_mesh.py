@@ -200,12 +200,11 @@ def test_both_ends_notice_that_the_other_is_gone(make):
     until(lambda h: Reached(0) in h[caller], caller)
     caller.send(0, PARTS)
     until(lambda h: h[listener], listener)
-    assert listener.callers() == [1]
+    assert listener.send(1, [b"there"])
     caller.close(0.0)
 
     def probed(happened):
-        for peer in listener.callers():
-            listener.send(peer, [b"probe"])
+        listener.send(1, [b"probe"])
         return Gone(1) in happened[listener]
 
     until(probed, listener)
@@ -315,3 +314,13 @@ def test_last_words_are_heard_before_the_end(make):
         heard += listener.poll(0.1)
     assert [bytes(h.parts[0]) for h in heard[:-1]] == [b"%d" % n for n in range(40)]
     assert [h.fresh for h in heard[:-1]] == [True] + [False] * 39
+
+
+def test_a_former_route_comes_back_when_its_successor_is_dead(make):
+    mesh = make()
+    assert mesh._route(1, b"new")
+    assert mesh._route(1, b"left behind by an older connection, and read too late")
+    assert not mesh._route(1, b"new")
+    mesh._retire(1, mesh._routes.pop(1))
+    assert mesh._route(1, b"new")
+    assert mesh._routes[1] == b"new"

@@ -372,13 +372,12 @@ def test_arrays_cut_anywhere_come_back(shapes, cuts, fill):
 # --- the corpus
 
 
-def test_the_corpus_has_the_targets_own_inputs():
-    assert {name: (CORPUS / name).read_bytes() for name in fuzz_wire.seeds()} == fuzz_wire.seeds()
+INPUTS = {**{p.name: p.read_bytes() for p in CORPUS.iterdir()}, **{f"{n}-now": d for n, d in fuzz_wire.seeds().items()}}
 
 
-@pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda p: p.name)
-def test_the_corpus(path):
-    fuzz_wire.target(path.read_bytes())
+@pytest.mark.parametrize("name", sorted(INPUTS))
+def test_the_corpus_and_todays_seeds(name):
+    fuzz_wire.target(INPUTS[name])
 
 
 def test_a_missing_fuzzer_is_named_with_the_cure():

@@ -286,6 +286,8 @@ def test_rule_6_zero_shares_sum_to_zero_are_new_each_time_and_unknown_to_the_dea
         assert all(np.all(p != 0) for p in parts)
         seen.add(parts[0].tobytes())
     assert len(seen) == len(reveals) == 2
+    alone = engine._Party(program, 0, {}, replace(parties[0], pairs={}, dealer=b"", owners=(), own=()), {})
+    assert seen == {alone.zero_share(Position(e.params["id"], 0), e.output.type).tobytes() for e in reveals}
     known = {*dealer.parties, *(s for row in dealer.owners for s in row)}
     assert not known & {s for p in parties for s in (*p.zeros.values(), *p.pairs.values())}
 

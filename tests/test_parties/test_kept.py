@@ -1,0 +1,219 @@
+"""What outlives a run, with real processes: kept secrets, stored material, checkpoints, and several runs at once."""
+
+import contextlib
+import os
+
+import numpy as np
+import pytest
+from command import privity
+
+import mpc
+import parties
+from mpc.errors import InputError, PeerError, UsageError
+from parties.home import Home, actor_directory
+
+X = {"alice": np.arange(3.0), "bob": np.arange(3.0) + 1}
+
+
+@mpc.program
+def train(x: mpc.PerParty[mpc.Private]):
+    a, b = (mpc.share(v) for v in x)
+    model = a * b
+    mpc.keep(model, "model")
+    return mpc.reveal(model.sum())
+
+
+@mpc.program
+def predict(model: mpc.Secret, x: mpc.Private):
+    return mpc.reveal((model * mpc.share(x)).sum())
+
+
+@mpc.program
+def walk(x: mpc.PerParty[mpc.Private], steps: int = 120):
+    a, b = (mpc.share(v) for v in x)
+    c = mpc.assume_range(a / 8, -1, 1)
+
+    def step(i, state):
+        return mpc.assume_range(state * c + b / 16, -4, 4)
+
+    return mpc.reveal(mpc.repeat(steps, step, c))
+
+
+@mpc.program
+def needs_positive(x: mpc.Private):
+    return mpc.reveal(mpc.share(mpc.within(x, 0, 10)).sum())
+
+
+@pytest.fixture(scope="module")
+def two():
+    with parties.local(2) as ps:
+        yield ps
+
+
+def reserved(state, name):
+    with Home.open(actor_directory(name, None, state), name) as home:
+        return [stream.key for _, stream in home.ledger.reserved()]
+
+
+def test_train_today_and_predict_tomorrow(tmp_path):
+    with parties.local(2, state=tmp_path) as ps:
+        assert ps.run(train, x=X).results["result"] == 8
+        (spec,) = ps.kept()
+        assert (spec.name, spec.shape, list(spec.parties)) == ("model", (3,), ["alice", "bob"])
+    with parties.local(2, state=tmp_path) as ps:  # other processes
+        assert ps.run(predict, x={"alice": np.arange(3.0)}).results["result"] == 14
+        assert ps.run(predict, model="model", x={"bob": np.ones(3)}).results["result"] == 8
+        with pytest.raises(UsageError, match="keeps no secret under the name 'modell'; did you mean 'model'"):
+            ps.run(predict, model="modell", x={"bob": np.ones(3)})
+        ps.drop("model")
+        assert ps.kept() == []
+        with pytest.raises(UsageError, match="keeps no secret"):
+            ps.run(predict, x={"bob": np.ones(3)})
+        with pytest.raises(UsageError, match="no secret is kept under the name 'model'"):
+            ps.drop("model")
+
+
+def test_parties_that_keep_different_secrets_are_refused(tmp_path):
+    with parties.local(2, state=tmp_path) as ps:
+        ps.run(train, x=X)
+    with Home.open(actor_directory("bob", None, tmp_path), "bob") as home:
+        home.handles.drop("model")
+    with parties.local(2, state=tmp_path) as ps:
+        with pytest.raises(UsageError, match="bob keeps no secret"):
+            ps.run(predict, x={"bob": np.ones(3)})
+        ps.run(train, x=X)
+        assert ps.run(predict, x={"bob": np.ones(3)}).results["result"] == 8
+
+
+def test_material_for_later_serves_once_and_needs_no_dealer(two):
+    with pytest.raises(UsageError, match="no unused material"):
+        two.run(train, x=X, material=True)
+    first = two.deal(train, x=X)
+    second = two.deal(train, x=X)
+    assert two.stock() == {"alice": sorted([first, second]), "bob": sorted([first, second])}
+    dealt = two.run(train, x=X)
+    run = two.run(train, x=X, material=second)
+    assert run.results == dealt.results
+    assert (run.rounds, run.bytes_sent, run.dealt_bytes) == (dealt.rounds, dealt.bytes_sent, dealt.dealt_bytes)
+    assert two.stock() == {"alice": [first], "bob": [first]}
+    with pytest.raises(UsageError, match="no unused material"):
+        two.run(train, x=X, material=second)
+    with pytest.raises(UsageError, match="on inputs of these shapes"):
+        two.run(train, x={"alice": np.arange(4.0), "bob": np.arange(4.0)}, material=True)
+    assert two.run(train, x=X, material=True).results == dealt.results
+
+
+def test_a_restored_old_store_is_refused(tmp_path):
+    """Rule 11: alice's disk is set back to before the material was used; bob's is not."""
+    alice = actor_directory("alice", None, tmp_path)
+    with parties.local(2, state=tmp_path) as ps:
+        material = ps.deal(train, x=X)
+    backup = tmp_path / "backup"
+    os.system(f"cp -a {alice} {backup}")
+    with parties.local(2, state=tmp_path) as ps:
+        ps.run(train, x=X, material=material)
+    os.system(f"rm -r {alice}; cp -a {backup} {alice}")
+    with Home.open(alice, "alice") as home:
+        assert home.materials.state(material) == "stocked"
+    with parties.local(2, state=tmp_path) as ps:
+        with pytest.raises(UsageError, match="no unused material"):  # the coordinator asks everybody
+            ps.run(train, x=X, material=True)
+        ps._material = lambda *_: material  # a coordinator that does not
+        with pytest.raises(PeerError, match=r"bob: has material .* as used; it is never used again"):
+            ps.run(train, x=X, material=True)
+
+
+def test_several_runs_at_once(two):
+    long = two.start(walk, x=X)
+    short = two.start(train, x=X)
+    third = two.start(walk, x=X, steps=20)
+    assert short.result().results["result"] == 8
+    refused = two.start(needs_positive, x={"alice": np.asarray([-1.0, 2.0])})
+    with pytest.raises(InputError):
+        refused.result()
+    assert third.result().rounds < long.result().rounds
+    assert long.id != short.id
+
+
+@pytest.mark.parametrize("victim", ["alice", "dealer"])
+def test_a_run_goes_on_from_its_checkpoint(tmp_path, victim):
+    """Killed after a checkpoint, by name; the rest gives the uninterrupted run's result, and no key serves twice."""
+    with parties.local(2, state=tmp_path) as ps:
+        whole = ps.run(walk, x=X, checkpoint_every=20)
+        assert whole.checkpoint == 100
+
+        def kill(_stage, done, _total):
+            if done > 150 and ps.pids():
+                with contextlib.suppress(ProcessLookupError):  # progress is told once more before its end is noticed
+                    os.kill(ps.pids()[victim], 9)
+
+        pending = ps.start(walk, x=X, steps=2000, checkpoint_every=20)
+        with pytest.raises(PeerError, match=rf"{victim} died \(killed by signal 9\)") as stopped:
+            pending.result(on_progress=kill)
+        assert f"resume with: privity resume {pending.id[:10]}" in str(stopped.value)
+    with parties.local(2, state=tmp_path) as ps:
+        uninterrupted = ps.run(walk, x=X, steps=2000)
+        with pytest.raises(UsageError, match="no run begins with"):
+            ps.resume("0" * 32)
+        resumed = ps.resume(pending.id[:8])
+        assert resumed.rounds < uninterrupted.rounds - 100
+        assert resumed.id == pending.id
+        assert np.allclose(resumed.results["result"], uninterrupted.results["result"], atol=2**-14)
+        with pytest.raises(UsageError, match="is done; there is nothing to resume"):
+            ps.resume(pending.id)
+    for name in ("alice", "bob"):
+        keys = reserved(tmp_path, name)
+        assert len(set(keys)) == len(keys)
+        with Home.open(actor_directory(name, None, tmp_path), name) as home:
+            assert home.journal.verify().holds
+            assert [a.how for a in home.ledger.attempts(pending.id)] == [
+                "crashed" if name == victim else "stopped",
+                "done",
+            ]
+
+
+def test_data_that_changed_since_the_run_began_is_refused(tmp_path):
+    """Resuming with other data would mix two inputs in one result."""
+    for name, scale in (("alice", 1), ("bob", 2)):
+        (tmp_path / f"{name}.csv").write_text("age\n" + "\n".join(str(scale * i) for i in range(1, 4)) + "\n")
+    (tmp_path / "prog.py").write_text(
+        "import mpc\n@mpc.program\ndef f(t: mpc.PerParty[mpc.Table]):\n"
+        "    a, b = (mpc.share(x['age']) / 16 for x in t)\n"
+        "    c = mpc.assume_range(a, -1, 1)\n"
+        "    s = mpc.repeat(3000, lambda i, s: mpc.assume_range(s * c + b, -4, 4), c)\n"
+        "    return mpc.reveal(s)\n"
+    )
+    state = tmp_path / "state"
+    files = {name: tmp_path / f"{name}.csv" for name in ("alice", "bob")}
+    program = mpc.ProgramFunction(parties_target(tmp_path / "prog.py"))
+    with parties.local(2, state=state) as ps:
+
+        def kill(_stage, done, _total):
+            if done > 30:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(ps.pids()["bob"], 9)
+
+        pending = ps.start(program, t=files)
+        with pytest.raises(PeerError):
+            pending.result(on_progress=kill)
+    files["bob"].write_text("age\n9\n9\n9\n")
+    result = privity("resume", pending.id[:8], "--state", state, cwd=tmp_path)
+    assert result.code == 3
+    assert "bob: input 't' has changed since the run began; resume needs the same data" in result.err
+
+
+def parties_target(path):
+    from parties.target import load_target
+
+    return load_target(f"{path}:f", {}).function
+
+
+def test_nothing_of_a_temporary_session_is_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with parties.local(2) as ps:
+        ps.run(train, x=X)
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
