@@ -148,3 +148,80 @@ def test_garbage_before_the_first_sign_of_life_is_told_once():
 def test_signs_of_life_have_no_frames():
     (lost,) = control().receive(0, sign(frames=(b"x",)), 0.0)
     assert lost.reason.endswith("(what does not belong on a control connection)")
+
+
+# ------------------------------------------------------------------------------------------- edges that mutants found
+
+
+def test_the_window_of_bytes_is_exact(monkeypatch):
+    channel = end()
+    for _ in range(4):
+        channel.send(Message(Type.DATA, 1, 0, frames=(bytes(100),)))
+    size = channel.unsent // 4
+    monkeypatch.setattr(module, "WINDOW_BYTES", 2 * size)
+    assert [m.seq for m in drain(channel)] == [1, 2]
+    says(channel, Type.GO, 1, ack=1)
+    assert [m.seq for m in drain(channel)] == [3]
+    monkeypatch.setattr(module, "WINDOW_BYTES", 3 * size - 1)
+    assert drain(channel) == []
+
+
+def test_whichever_comes_first_is_the_deadline():
+    channel = end()
+    channel.receive(encode(Message(Type.GO, 0, 1, incarnation=200, seq=1)), 0.0)
+    channel.tick(1.0)
+    drain(channel)
+    assert channel.deadline is None
+    channel.receive(encode(Message(Type.GO, 0, 1, incarnation=200, seq=3)), 10.0)
+    assert channel.deadline == 10.0 + module.GAP_SECONDS
+    channel.receive(encode(Message(Type.GO, 0, 1, incarnation=200, seq=1)), 11.0)
+    assert channel.deadline == 11.0 + module.ACK_SECONDS
+    channel.tick(11.5)
+    channel.receive(encode(Message(Type.GO, 0, 1, incarnation=200, seq=1)), 11.99)
+    assert channel.deadline == 10.0 + module.GAP_SECONDS
+
+
+def test_a_lost_connection_takes_back_what_flew_and_sends_nothing():
+    channel = end(dials=True)
+    channel.send(Message(Type.GO, 1, 0))
+    drain(channel)
+    assert channel.unsent == 0
+    channel.disconnected()
+    assert channel.unsent > 0
+    assert not channel.up
+    channel.send(Message(Type.GO, 1, 0))
+    assert drain(channel) == []
+    assert repr(channel) == "<Channel 1-0 down, 0 flying, 2 waiting>"
+    channel.connected(1.0)
+    greets(channel, dials=True, knows=100)
+    drain(channel)
+    assert repr(channel) == "<Channel 1-0 up, 2 flying, 0 waiting>"
+
+
+def test_whoever_greets_again_sends_again():
+    channel = end(dials=True)
+    channel.send(Message(Type.GO, 1, 0))
+    drain(channel)
+    channel.tick(module.QUIET_SECONDS)
+    assert [m.type for m in drain(channel)] == [Type.HELLO]
+    greets(channel, dials=True, knows=100)
+    assert [m.seq for m in drain(channel)] == [1]
+
+
+def test_many_bytes_are_acknowledged_at_once(monkeypatch):
+    monkeypatch.setattr(module, "ACK_BYTES", 1000)
+    channel = end()
+    says(channel, Type.DATA, 1, frames=(bytes(500),))
+    assert drain(channel) == []
+    says(channel, Type.DATA, 2, frames=(bytes(500),))
+    assert [m.ack for m in drain(channel)] == [2]
+
+
+def test_an_empty_seat_of_a_coordinator_is_given_no_more_signs():
+    c, seat = control(), 0xE001
+    sign = encode(Message(Type.PING, seat, 1, meta=PING, incarnation=7))
+    assert c.receive(seat, sign, 0.0) == [Alive(seat)]
+    assert seat in {m.dst for m in c.turn(0.1)[0]}
+    for second in range(1, 7):
+        c.turn(float(second))
+    assert seat not in {m.dst for m in c.turn(7.0)[0]}
