@@ -30,9 +30,9 @@ from parties.limits import Limits
 from parties.liveness import Sign
 from parties.values import pack_values, unpack_values
 from parties.version import FORMAT
-from parties.wire import BadMessage, Message, Type, line, pack, printable, unpack
+from parties.wire import BadMessage, Message, Type, line, pack, printable
 
-__all__ = ["Answer", "CoordinatorBrain", "Following", "Outcome", "columns_of"]
+__all__ = ["Answer", "CoordinatorBrain", "Following", "Outcome"]
 
 Steps = Iterator[Instruction]
 _MOST_SAVED = 4096  # checkpoints that some parties have written and others not
@@ -356,16 +356,6 @@ class CoordinatorBrain:
             }  # fmt: skip
         for peer in s.actors:
             yield Send(peer, kind, s.id, meta=meta)
-
-
-def columns_of(message: Message) -> tuple[str, ...] | None:
-    """The column names in a SCHEMA message; None for an array."""
-    if not message.meta["table"]:
-        return None
-    columns = unpack(message.frames)
-    if not isinstance(columns, list) or not all(isinstance(c, str) and c == line(c) for c in columns):
-        raise BadMessage("columns that are no names")
-    return tuple(columns)
 
 
 _ANSWERS = {Type.DESCRIBE: Type.SCHEMA, Type.CLASSES: Type.LABELS, Type.HELD: Type.HOLDS, Type.DROP: Type.HOLDS}

@@ -244,7 +244,7 @@ class Session:
     def stock(self) -> dict[str, list[str]]:
         """The ids of unused material, by party."""
         self._usable()
-        return {name: list(h["materials"]) for name, h in self._liaison.holdings().items()}
+        return {name: sorted(h["materials"]) for name, h in self._liaison.holdings().items()}
 
     def _attempt(
         self,
