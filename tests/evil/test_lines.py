@@ -1,5 +1,7 @@
 """Words of peers that would reach a terminal or a journal; and numbers of the wire that may never change."""
 
+import tracemalloc
+
 import pytest
 
 from parties import wire
@@ -100,3 +102,19 @@ def test_short_messages_may_not_be_long_in_pieces(monkeypatch):
     for kind in (Type.PREPARE, Type.HOLDS, Type.PAIR, Type.SEEDS):
         with pytest.raises(BadMessage, match="message too long"):
             join(kind, 1001 - 2 * wire.FRAME_COST)
+
+
+def test_a_document_of_exactly_the_limit_is_packed():
+    assert len(wire.pack(bytes(wire.BODY_LIMIT - 5))) == wire.BODY_LIMIT
+    with pytest.raises(BadMessage, match="document too long"):
+        wire.pack(bytes(wire.BODY_LIMIT - 4))
+
+
+def test_a_short_document_may_not_claim_a_long_list():
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadMessage, match="not a document"):
+            wire.unpack([b"\xdd" + (1_000_000).to_bytes(4, "big")])
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
