@@ -76,6 +76,8 @@ class Inputs:
         needed: dict[str, dict[str, Any]] = {}
         for spec in program.inputs:
             source = given.get(spec.name, stored.inputs.get(spec.name, {})).get(spec.owner)
+            if source is None and self._launcher is None:
+                source = spec.name  # what was left out was found under the input's own name
             if source is None:
                 raise UsageError(
                     f"input {spec.name} of {spec.owner} was not a file, so it is not kept: give it to resume again"

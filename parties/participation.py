@@ -405,7 +405,13 @@ class Participation:
 
     def _report_of(self, v: Verdict) -> Send:
         """To the coordinator: what this party knows."""
-        meta = {"origin": v.origin, "kind": v.kind, "reason": v.sentence, "round": v.round, "where": v.where}
+        meta = {
+            "origin": v.origin,
+            "kind": v.kind,
+            "reason": line(v.sentence),
+            "round": v.round,
+            "where": line(v.where, 200),
+        }
         return Send(self.attempt.boss, Type.ABORT, self.attempt.session, meta={**meta, "final": False})
 
     def _verdict(self, m: Message) -> Steps:
@@ -423,7 +429,6 @@ class Participation:
         what = f"{self.around.cluster.call(peer)} {reason}"
         if peer == a.boss:
             verdict = a.verdict or Verdict(peer, "dead", what)
-            yield self._report_of(verdict)  # it may have been stopped only, and has to hear that nobody waits for it
             yield from self._alone(verdict)
         elif a.stage in _LIVE and not (peer == DEALER and a.dealt) and (peer == DEALER or peer in a.peers):
             yield from self._fail("dead", what, peer)
@@ -434,9 +439,7 @@ class Participation:
         run = "" if self.dealing else self.attempt.terms.run
         text = sentence(verdict, "", run)
         yield Say(text)
-        meta = {"origin": verdict.origin, "kind": verdict.kind, "reason": line(verdict.sentence)}
-        where = {"round": verdict.round, "where": line(verdict.where, 200), "final": False}
-        yield Send(self.attempt.boss, Type.ABORT, self.attempt.session, meta={**meta, **where})
+        yield self._report_of(verdict)
         yield from self._close("stopped", text)
 
     def tick(self) -> Steps:

@@ -315,14 +315,15 @@ class Rules:
         for when, actor, line in self._said:
             if line not in self._verdicts and not self._cut_off(actor, when):
                 raise Violation(f"{call(actor)} prints another sentence than the verdict: {line}")
-        for party, home in world.homes.items():
-            if world.person.final == "right" and world.lives.get(party) and home.checkpoints.kept:
-                self._left_over(party)
+        for party in self.left_over():
+            if not any(party in s.fault.who for s in self._struck):  # else it may not know
+                raise Violation(f"{call(party)} keeps checkpoints of a run that is done")
 
-    def _left_over(self, party: int) -> None:
-        """A run that is done needs no checkpoints, unless this party could not know."""
-        if not any(s.fault.who and party in s.fault.who for s in self._struck):
-            raise Violation(f"{call(party)} keeps checkpoints of a run that is done")
+    def left_over(self) -> list[int]:
+        """The parties that keep checkpoints although the run is done."""
+        world = self._world
+        done = world.person.final == "right"
+        return [p for p, home in world.homes.items() if done and world.lives.get(p) and home.checkpoints.kept]
 
     def _cut_off(self, actor: int, when: float) -> bool:
         """Whether an actor or the coordinator was in trouble, so that it may not have heard the verdict."""

@@ -32,6 +32,7 @@ __all__ = ["LIMITS", "Kit", "World"]
 
 LIMITS = Limits(stall=15.0)
 _LONGEST = 150.0  # virtual seconds after the last fault; whatever is not over then hangs
+_LATEST = 10.0  # seconds after the end in which last words arrive
 _LOOK = 0.5
 _RETRY = 0.05
 
@@ -275,12 +276,15 @@ class World:
                 self._fuses[fault.who[0]].append(fault)
             else:
                 self.later(fault.at, self._strike, fault)
+        ended: float | None = None
         while self._queue:
             self.now, _, act, args = heapq.heappop(self._queue)
             self.events += 1
             act(*args)
-            if self.person.final is not None and self._quiet():
-                break
+            if self.person.final is not None:
+                ended = self.now if ended is None else ended
+                if self._quiet() and (self.now > ended + _LATEST or not self.rules.left_over()):
+                    break
             if self.now > self.rules.troubled_until + _LONGEST:
                 raise Violation(f"still not over after {self.now:.0f} s: {self._who_is_busy()}")
         self.rules.finish()

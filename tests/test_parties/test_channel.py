@@ -427,6 +427,8 @@ class Anything(RuleBasedStateMachine):
                 match end.events.popleft():
                     case Delivered(message):
                         self.got[end].append(message.step)
+                    case Joined():
+                        self.source[end] = self.sent[self.ends.other(end)]
                     case Restarted():
                         other = self.ends.other(end)
                         self.sent[end] = self.source[other] = []
