@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from mpc.errors import MpcError
+from parties.agree import place
 from parties.channel import Broken, Channel, Delivered, Joined, Left, Restarted
 from parties.cluster import DEALER, SEATS, Cluster
 from parties.control import Alarm, Alive, Lost, News
@@ -203,6 +204,8 @@ class Actor:
             return Written(w.token, None, self._shown(str(error)))
         except OSError as error:
             return Written(w.token, None, error.strerror or type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - no peer's numbers may end a long-lived party
+            return Written(w.token, None, f"{type(error).__name__} at {place(error)}")
 
     def _shown(self, text: str) -> str:
         """Others may learn which file it is, and not where on this host it lies."""

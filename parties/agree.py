@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from mpc.prg import SEED_BYTES
 from parties.wire import BadMessage
 
-__all__ = ["PURPOSES", "RESUMABLE", "Terms", "Verdict", "pair_seed", "sentence", "short", "short_run"]
+__all__ = ["PURPOSES", "RESUMABLE", "Terms", "Verdict", "pair_seed", "place", "sentence", "short", "short_run"]
 
 PURPOSES = ("input", "zero")
 
@@ -107,3 +107,13 @@ def pair_seed(mine: X25519PrivateKey, theirs: bytes, agreed: str, names: tuple[s
 def short(digest: str) -> str:
     """The first twelve digits: enough to compare by eye."""
     return digest[:12]
+
+
+def place(error: BaseException) -> str:
+    """File and line of a failure; its message may hold a value."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "an unknown place"
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"

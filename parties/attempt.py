@@ -21,6 +21,11 @@ from parties.wire import BadMessage, Buffer, Message, unpack_arrays
 __all__ = ["Attempt", "Stage"]
 
 
+_BROUGHT_LIMIT = 1 << 20
+_EMPTY_FRAMES = 64
+_EMPTY_CORRECTIONS = 4096  # as many as the stock may hold of corrections without content
+
+
 class Stage(Enum):
     """How far a session has come."""
 
@@ -66,7 +71,7 @@ class Attempt:
         self.request: Exchange | Draw | Save | None = None
         self.answered = 0
         self.peers = [i for i in range(len(names)) if i != me]
-        self.go = self.stocked = self.dealt = self.reserving = self.reserved = False
+        self.go = self.stocked = self.dealt = self.reserving = self.reserved = self.finished = self.waited = False
         self.seen = 0
         self.epoch = terms.attempt << 32  # of the last checkpoint; later attempts have later epochs
         self.held: dict[str, Array | None] = {}
@@ -88,6 +93,7 @@ class Attempt:
         self._brought: dict[int, bytes] = {}
         self._uncredited = [0, 0]
         self._dealer_room = int(cost.dealt_bytes[names[me]])
+        self._rounds = int(cost.rounds)
         self._parked: dict[int, dict[int, tuple[Buffer, ...]]] = {i: {} for i in self.peers}
         self._room = {i: int(cost.bytes_sent[names[i]]) for i in self.peers}
         self._transcript = hashlib.sha256() if terms.insecure else None
@@ -139,9 +145,11 @@ class Attempt:
         """Whether every seed is there, but for those that are in stored material."""
         return self.paired if self.terms.material else self.keyed
 
-    def add_brought(self, peer: int, record: bytes) -> None:
+    def add_brought(self, peer: int, record: Buffer) -> None:
         """What a peer brings from before: ids and hashes of its stored material and kept secrets."""
-        self._brought[peer] = record
+        if len(record) > _BROUGHT_LIMIT:
+            raise BadMessage("a record that is too long")
+        self._brought[peer] = bytes(record)
 
     def disagreeing(self, mine: bytes) -> list[int]:
         """The peers who bring something else than this party's counterpart."""
@@ -164,13 +172,14 @@ class Attempt:
         """The next correction, in the dealer's order."""
         if m.step != (self.corrections + 1) & 0xFFFFFFFF or self.dealt:
             raise BadMessage("a correction out of order")
+        _frugal(m)
         self.put_in_stock(m.frames)
 
     def put_in_stock(self, frames: tuple[Buffer, ...]) -> None:
         """A correction, from the dealer or from this party's store."""
         self.corrections += 1
         self.dealt_bytes += sum(len(f) for f in frames)
-        if self.dealt_bytes > self._dealer_room:
+        if self.dealt_bytes > self._dealer_room or len(self._stock) > self._dealer_room + _EMPTY_CORRECTIONS:
             raise BadMessage("more material than the program draws")
         self._stock.append(frames)
 
@@ -181,6 +190,9 @@ class Attempt:
     def park(self, m: Message) -> None:
         """A peer's arrays for an exchange that this party may not have reached yet."""
         parked = self._parked[m.src]
+        if not 0 < m.step <= self._rounds:
+            raise BadMessage("data of a round that the program does not have")
+        _frugal(m)
         self._room[m.src] -= m.payload
         if self._room[m.src] < 0:
             raise BadMessage("more data than the program lets it send")
@@ -271,6 +283,12 @@ class Attempt:
         self._pairs = {purpose: {} for purpose in PURPOSES}
         self._stock.clear()
         self._parked.clear()
+
+
+def _frugal(m: Message) -> None:
+    """Refuse frames without content beyond the few that arrays without elements have: they take memory too."""
+    if len(m.frames) > m.payload + _EMPTY_FRAMES:
+        raise BadMessage("frames without content")
 
 
 def _arrays(frames: Sequence[Buffer], expect: tuple[Frame, ...], peer: int) -> list[Array]:

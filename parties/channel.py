@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parties.wire import BadMessage, Buffer, Joiner, Message, Type, decode, encode, split
+from parties.wire import WITH_FRAMES, BadMessage, Buffer, Joiner, Message, Type, decode, encode, split
 
 __all__ = ["Broken", "Channel", "Delivered", "Joined", "Left", "Restarted"]
 
@@ -36,6 +36,7 @@ ACK_MESSAGES = 16
 ACK_BYTES = 8 << 20
 ACK_SECONDS = 0.05
 GAP_SECONDS = 2.0
+UNHEEDED_MESSAGES = 4096  # of a peer that goes on talking and takes nothing of what it is sent
 QUIET_SECONDS = 3.0  # heard nothing for so long: greet again, and then at growing intervals
 _QUIETEST_SECONDS = 48.0
 _PAST = 16  # former incarnations of the peer whose last words are not listened to
@@ -109,11 +110,13 @@ class Channel:
         self._quiet_since: float | None = None  # of a connection that this end has dialled
         self._patience = QUIET_SECONDS
         self._unnumbered: deque[list[Buffer]] = deque()
+        self._last_ack: list[Buffer] = []
+        self._asked = False  # whether a greeting of this end waits for its answer
         self._reset()
 
     def _reset(self) -> None:
         """Numbers from one in both directions."""
-        self._sent = self._received = 0
+        self._sent = self._received = self._acked = 0
         self._queue: deque[_Stored] = deque()  # not on the wire, or not on this connection
         self._flying: deque[_Stored] = deque()  # on the wire, not acknowledged
         self._flying_bytes = 0
@@ -121,6 +124,7 @@ class Channel:
         self._owed = self._owed_bytes = 0  # received since the last acknowledgement
         self._owed_since = 0.0
         self._gap_since: float | None = None
+        self._unheeded = 0  # received since the peer last acknowledged something, while it had something to acknowledge
 
     def __repr__(self) -> str:
         state = "up" if self.up else "down"
@@ -212,6 +216,7 @@ class Channel:
         return encode(Message(m.type, self.me, self.peer, m.session, m.step, m.meta, m.frames, m.flags, *stamp))
 
     def _greet(self, kind: Type) -> None:
+        self._asked = kind is Type.HELLO
         meta = {**self._greeting, "knows": self._theirs or 0}
         self._unnumbered.append(self._stamped(Message(kind, self.me, self.peer, meta=meta), 0))
         self._paid()
@@ -237,6 +242,8 @@ class Channel:
             raise BadMessage("a message under another actor's name")
         if (m.seq == 0) != (m.type in _UNNUMBERED):
             raise BadMessage("a number where none belongs, or none where one does")
+        if m.frames and m.type not in WITH_FRAMES:
+            raise BadMessage("frames where none belong")
         if m.type in _GREETINGS:
             self._greeted(m)
         elif m.incarnation == self._theirs:  # else: somebody's last words, or the first before the greeting
@@ -257,7 +264,9 @@ class Channel:
             self._reset()
             self.events.append(Restarted())
         self._theirs, self._shut = m.incarnation, None
-        self._requeue()
+        if m.type is Type.HELLO or self._asked:  # an answer that was not asked for has nothing sent again
+            self._requeue()
+        self._asked = False
         if m.meta["knows"] == self._incarnation:
             self._acknowledged(m.ack)
         if m.type is Type.HELLO:
@@ -271,6 +280,8 @@ class Channel:
     def _acknowledged(self, ack: int) -> None:
         if ack > self._sent:
             raise BadMessage("an acknowledgement of something never sent")
+        if ack > self._acked:
+            self._acked, self._unheeded = ack, 0
         while self._flying and self._flying[0].seq <= ack:
             self._flying_bytes -= self._flying.popleft().size
         while self._queue and self._queue[0].seq <= ack:
@@ -287,6 +298,9 @@ class Channel:
         self._owe(m.payload, now)
         if not new:
             return
+        self._unheeded += 1 if self.unacknowledged else 0
+        if self._unheeded > UNHEEDED_MESSAGES:
+            raise BadMessage("talks on and takes nothing of what it is sent")
         whole = self._joiner.add(m)
         if whole is None:
             return
@@ -306,9 +320,14 @@ class Channel:
             self._acknowledge()
 
     def _acknowledge(self) -> None:
-        if self.up:
-            self._unnumbered.append(self._stamped(Message(Type.ACK, self.me, self.peer), 0))
-            self._paid()
+        """An acknowledgement that has not left yet is replaced: whoever reads nothing lets no heap of them grow."""
+        if not self.up:
+            return
+        if self._unnumbered and self._unnumbered[-1] is self._last_ack:
+            self._unnumbered.pop()
+        self._last_ack = self._stamped(Message(Type.ACK, self.me, self.peer), 0)
+        self._unnumbered.append(self._last_ack)
+        self._paid()
 
     def tick(self, now: float) -> None:
         """Time has passed: late acknowledgements, gaps that last."""
@@ -327,4 +346,5 @@ class Channel:
         self._shut = self._theirs if self._theirs is not None else -1
         self._down()
         self._queue.clear()
+        self._joiner = Joiner()
         self.events.append(Broken(reason))

@@ -55,6 +55,7 @@ class Control:
         self._peers = set(peers)
         self._incarnation = incarnation
         self._theirs: dict[int, int] = {}
+        self._shut: dict[int, int] = {}  # by peer: the incarnation that is not listened to any more; -1: any
         self._liveness = Liveness(self._peers, limits.dead, limits.startup)
 
     def joined(self, peer: int, now: float) -> None:
@@ -99,13 +100,17 @@ class Control:
     def receive(self, peer: int, parts: Sequence[Buffer], now: float) -> list[News]:
         """What an authenticated peer sent."""
         try:
-            return self.take(peer, decode(parts), now)
+            m = decode(parts)
+            return [] if m.incarnation == self._shut.get(peer) else self.take(peer, m, now)
         except BadMessage as error:
+            if peer in self._shut:  # it was said before: what follows says no more
+                return []
+            self._shut[peer] = self._theirs.get(peer, -1)
             return [Lost(peer, f"sent a malformed message ({error})")]
 
     def take(self, peer: int, m: Message, now: float) -> list[News]:
         """A decoded message. Raises BadMessage."""
-        if m.src != peer or m.dst != self._me or m.type not in _KNOWN:
+        if m.src != peer or m.dst != self._me or m.type not in _KNOWN or m.frames:
             raise BadMessage("what does not belong on a control connection")
         if m.type is Type.ABORT:
             return [Alarm(m)] if is_coordinator(peer) else []
@@ -125,6 +130,7 @@ class Control:
     def _sign_of(self, peer: int, m: Message, now: float) -> list[News]:
         if self._theirs.get(peer) != m.incarnation:
             self._theirs[peer] = m.incarnation
+            self._shut.pop(peer, None)
             self._liveness.forget(peer)
         self._peers.add(peer)
         new = not self._liveness.alive(peer)

@@ -8,88 +8,37 @@ hearsay; the verdict goes to all, in one sentence.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from parties.agree import Terms, Verdict, sentence, short
-from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.cluster import COORDINATOR, DEALER, Cluster, is_coordinator
 from parties.events import Arrived, Down, Event, Instruction, Send, Tick, Up
+from parties.following import (
+    LATER,
+    PREPARING,
+    RUNNING,
+    STOCKING,
+    Answer,
+    Following,
+    Outcome,
+    known,
+    measured,
+    once,
+    possible,
+)
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.values import pack_values, unpack_values
 from parties.version import FORMAT
-from parties.wire import BadMessage, Message, Type, pack, unpack
+from parties.wire import BadMessage, Message, Type, line, pack, printable
 
-__all__ = ["Answer", "CoordinatorBrain", "Following", "Outcome", "columns_of"]
+__all__ = ["Answer", "CoordinatorBrain", "Following", "Outcome"]
 
 Steps = Iterator[Instruction]
+_MOST_SAVED = 4096  # checkpoints that some parties have written and others not
+_MOST_TROUBLES = 100
+_MOST_EVIDENCE = 1000
 _SELF, _SEEN, _HEARSAY, _STALL = range(4)  # how far evidence is believed: the lowest rank wins
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an actor answered to a question: `refused` holds its public reason, or the question's answer.
-
-    kind `lost`: it will not answer any more.
-    """
-
-    peer: int
-    message: Message
-    refused: str = ""
-    kind: str = ""
-
-
-@dataclass
-class Outcome:
-    """What a finished run left at the coordinator. material: the id of what was dealt for later, if that was it."""
-
-    results: dict[str, Any] = field(default_factory=dict)
-    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
-    preprocessing_seconds: float = 0.0
-    material: str = ""
-
-
-@dataclass
-class Following:
-    """One attempt, as the coordinator sees it. It ends with an outcome or a verdict.
-
-    committed: epoch and step of the last checkpoint that every party has written. troubles: about checkpoints that some
-    party could not write.
-    """
-
-    id: bytes
-    terms: Terms
-    actors: list[int]
-    outcome: Outcome | None = None
-    verdict: Verdict | None = None
-    committed: tuple[int, int] | None = None
-    troubles: list[str] = field(default_factory=list)
-    ready: set[int] = field(default_factory=set)
-    stocked: dict[int, bool] = field(default_factory=dict)
-    done: dict[int, dict[str, Any]] = field(default_factory=dict)
-    rounds: dict[int, tuple[int, str]] = field(default_factory=dict)
-    saved: dict[int, set[int]] = field(default_factory=dict)
-    started: float = 0.0
-    went: float | None = None
-    dealing: float | None = None
-    material: str = ""
-    evidence: list[tuple[int, Verdict]] = field(default_factory=list)
-    deadline: float | None = None
-
-    @property
-    def parties(self) -> list[int]:
-        """The computing parties among its actors."""
-        return [a for a in self.actors if a != DEALER]
-
-    @property
-    def prepared(self) -> bool:
-        """Whether everybody has taken its data for it, or it is over."""
-        return len(self.ready) == len(self.actors) or self.verdict is not None or self.outcome is not None
-
-    @property
-    def furthest(self) -> tuple[int, str]:
-        """The latest round that a party has told of, and its line."""
-        return max(self.rounds.values(), default=(0, ""))
 
 
 class CoordinatorBrain:
@@ -110,7 +59,7 @@ class CoordinatorBrain:
         self.answers: dict[int, Answer] = {}
         self.sessions: dict[bytes, Following] = {}
         self._asked = 0
-        self._open: dict[int, int] = {}
+        self._open: dict[int, tuple[int, Type]] = {}
         self._cluster = cluster
         self._clock = clock
         self._limits = limits or Limits()
@@ -118,22 +67,22 @@ class CoordinatorBrain:
 
     @property
     def deadline(self) -> float | None:
-        """When evidence has to become a verdict."""
-        return min((s.deadline for s in self.sessions.values() if s.deadline is not None), default=None)
+        """When evidence has to become a verdict, or somebody has kept all others waiting for too long."""
+        return min((t for s in self.sessions.values() for t in (s.deadline, s.patience) if t is not None), default=None)
 
     # --------------------------------------------------------------------------------------------- what is asked
 
     def ask(self, peer: int, kind: Type, **meta: Any) -> tuple[int, Send]:
         """A question to a party; its number in `answers`."""
         self._asked += 1
-        self._open[self._asked] = peer
+        self._open[self._asked] = (peer, _ANSWERS[kind])
         return self._asked, Send(peer, kind, meta={"ask": self._asked, **meta})
 
-    def follow(self, session: bytes, terms: Terms) -> Following:
-        """A new attempt; `begin` starts it. Without a dealer if its material was dealt before."""
+    def follow(self, session: bytes, terms: Terms, rounds: int = 0xFFFFFFFF) -> Following:
+        """A new attempt, of so many rounds; `begin` starts it. Without a dealer if its material was dealt before."""
         parties = range(len(self._cluster.parties))
         actors = [*parties] if terms.material else [*parties, DEALER]
-        self.sessions[session] = Following(session, terms, actors)
+        self.sessions[session] = Following(session, terms, actors, rounds)
         return self.sessions[session]
 
     def begin(self, s: Following, text: str, bound: dict[int, dict[str, str]]) -> Steps:
@@ -143,6 +92,7 @@ class CoordinatorBrain:
             "version": t.version, "format": FORMAT, "suite": t.suite, "cluster": t.cluster, "insecure": t.insecure,
             "mode": t.mode, "run": t.run, "attempt": t.attempt, "epoch": t.epoch, "material": t.material,
         }  # fmt: skip
+        self._wait(s)
         for peer in s.actors:
             frames = (pack(bound.get(peer, {})), text.encode())
             yield Send(peer, Type.PREPARE, s.id, meta=meta, frames=frames)
@@ -178,23 +128,33 @@ class CoordinatorBrain:
 
     def _unanswered(self, peer: int, reason: str) -> None:
         """A new process of an actor knows nothing of what the last one was asked."""
-        for number in [number for number, asked in self._open.items() if asked == peer]:
+        for number in [number for number, (asked, _) in self._open.items() if asked == peer]:
             del self._open[number]
             self.answers[number] = Answer(peer, Message(Type.REFUSED, peer, self.me), reason, "lost")
 
+    def _answered(self, m: Message) -> None:
+        """An answer to an open question of this very actor; others are not even kept."""
+        number = m.meta["ask"]
+        asked, wanted = self._open.get(number, (None, None))
+        if asked != m.src:
+            return
+        del self._open[number]
+        refused, kind = (m.meta["reason"], m.meta["kind"]) if m.type is Type.REFUSED else ("", "")
+        if m.type not in {wanted, Type.REFUSED}:
+            refused, kind = f"sent a bad message ({m.type.name} is no answer to what it was asked)", "peer"
+        self.answers[number] = Answer(m.src, m, refused, kind)
+
     def _arrived(self, m: Message) -> Steps:
         if m.type in {Type.SCHEMA, Type.LABELS, Type.HOLDS} or (m.type is Type.REFUSED and m.meta["ask"] >= 0):
-            refused, kind = (m.meta["reason"], m.meta["kind"]) if m.type is Type.REFUSED else ("", "")
-            if self._open.get(m.meta["ask"]) == m.src:
-                del self._open[m.meta["ask"]]
-                self.answers[m.meta["ask"]] = Answer(m.src, m, refused, kind)
+            self._answered(m)
             return
         s = self.sessions.get(m.session)
         if s is None or m.src not in s.actors:
             return
-        handler = _CONVERSATION.get(m.type)
+        phases, handler = _CONVERSATION.get(("dealer" if m.src == DEALER else "party", m.type), ((), None))
+        self._wait(s)
         try:
-            if handler is None:
+            if handler is None or s.phase not in phases:
                 raise BadMessage(f"{m.type.name} where it does not belong")  # noqa: TRY301
             yield from handler(self, s, m)
         except BadMessage as error:
@@ -203,6 +163,7 @@ class CoordinatorBrain:
 
     def _ready(self, s: Following, m: Message) -> Steps:
         mine = s.terms
+        once(m.src not in s.ready)
         for what, theirs, ours in (
             ("version", m.meta["version"], mine.version),
             ("program digest", short(m.meta["source"]), short(mine.source)),
@@ -222,16 +183,18 @@ class CoordinatorBrain:
 
     def _refused(self, s: Following, m: Message) -> Steps:
         text = f"{self._cluster.name(m.src)}: {m.meta['reason']}"
-        yield from self._refuse(s, Verdict(m.src, m.meta["kind"], text))
+        yield from self._refuse(s, Verdict(m.src, known(m.meta["kind"]), text))
 
     def _dealt(self, s: Following, m: Message) -> Steps:
-        if m.src != DEALER:
-            raise BadMessage("the dealer's word from a party")
+        once(s.dealing is None)
+        if [len(f) for f in m.frames] != ([16] if s.terms.mode == "deal" else []) or not m.meta["seconds"] >= 0:
+            raise BadMessage("dealt in another form")
         s.dealing = m.meta["seconds"]
         s.material = bytes(m.frames[0]).hex() if m.frames else ""
         yield from self._go(s)
 
     def _stocked(self, s: Following, m: Message) -> Steps:
+        once(m.src not in s.stocked)
         s.stocked[m.src] = m.meta["complete"]
         yield from self._go(s)
 
@@ -243,28 +206,43 @@ class CoordinatorBrain:
                 yield Send(peer, Type.GO, s.id)
 
     def _progress(self, s: Following, m: Message) -> Steps:
+        possible(s, m.step)
         s.rounds[m.src] = max((m.step, m.meta["where"]), s.rounds.get(m.src, (0, "")))
         return iter(())
 
     def _saved(self, s: Following, m: Message) -> Steps:
         """A checkpoint counts when every party has written it; only then may older ones go."""
         epoch, step = m.meta["epoch"], m.meta["iteration"]
+        last = s.epochs.get(m.src, s.terms.attempt << 32)
+        if epoch != last + 1 or step < 0:
+            raise BadMessage("a checkpoint out of order")
+        s.epochs[m.src] = epoch
+        if m.meta["reason"] and len(s.troubles) >= _MOST_TROUBLES:
+            return
         if m.meta["reason"]:
             name = self._cluster.name(m.src)
             s.troubles.append(f"the checkpoint before step {step} could not be written at {name}: {m.meta['reason']}")
             return
+        if epoch not in s.saved and len(s.saved) >= _MOST_SAVED:
+            return  # so far ahead of the others that it will not be common
         there = s.saved.setdefault(epoch, set())
         there.add(m.src)
         if there == set(s.parties):
             s.committed = (epoch, step)
-            del s.saved[epoch]
+            s.saved = {e: who for e, who in s.saved.items() if e > epoch}
             for peer in s.parties:
                 yield Send(peer, Type.COMMIT, s.id, meta={"epoch": epoch})
 
     def _done(self, s: Following, m: Message) -> Steps:
+        once(m.src not in s.done)
+        if s.phase != (STOCKING if s.terms.mode == "deal" else RUNNING):
+            raise BadMessage("done before it began")
+        possible(s, m.step)
         content = unpack_values(m.frames)
         results, measures = content.get("results"), content.get("measures")
         if not isinstance(results, dict) or not isinstance(measures, dict) or content.keys() != {"results", "measures"}:
+            raise BadMessage("results of another form")
+        if not measured(measures) or any(name != printable(name) for name in results):
             raise BadMessage("results of another form")
         s.rounds[m.src] = (m.step, "")
         s.done[m.src] = {"results": results, "measures": measures}
@@ -293,9 +271,12 @@ class CoordinatorBrain:
 
     def _abort(self, s: Following, m: Message) -> Steps:
         meta = m.meta
-        if meta["origin"] not in (*s.actors, self.me):
+        if meta["origin"] not in self._cluster.actors() and not is_coordinator(meta["origin"]):
             raise BadMessage("an accusation of nobody")
-        verdict = Verdict(meta["origin"], meta["kind"], meta["reason"], meta["round"], meta["where"], m.src)
+        possible(s, meta["round"])
+        name, reason = self._cluster.name(meta["origin"]), meta["reason"]
+        reason = reason if name in reason else f"{name}: {reason}"
+        verdict = Verdict(meta["origin"], known(meta["kind"]), reason, meta["round"], meta["where"], m.src)
         if meta["origin"] == m.src:
             yield from self._judge(s, verdict)
         else:
@@ -307,11 +288,32 @@ class CoordinatorBrain:
 
     def _consider(self, s: Following, rank: int, verdict: Verdict) -> None:
         """Keep evidence for a moment: the first word about a death is not always the whole one."""
-        s.evidence.append((rank, verdict))
+        if len(s.evidence) < _MOST_EVIDENCE:
+            s.evidence.append((rank, verdict))
         if s.deadline is None:
             s.deadline = self._clock() + self._limits.grace
 
+    def _wait(self, s: Following) -> None:
+        """Something has come: whoever is still missing has so long again. Longer than any party waits for another."""
+        s.patience = self._clock() + self._limits.startup + self._limits.stall
+        s.seen = self._progress_of(s)
+
+    def _progress_of(self, s: Following) -> dict[int, int]:
+        return {peer: self._heard(peer).progress for peer in s.missing()}
+
+    def _missing(self, s: Following) -> None:
+        """Who keeps everybody waiting, if nothing comes any more and nobody goes on."""
+        if s.patience is None or self._clock() < s.patience:
+            return
+        seen = s.seen
+        self._wait(s)
+        missing = s.missing()
+        if missing and all(seen.get(peer) == progress for peer, progress in s.seen.items()):
+            text = f"{self._cluster.call(missing[0])} has not said that it is {s.wanted}"
+            self._consider(s, _STALL, Verdict(missing[0], "stall", text, reporter=self.me))
+
     def _tick(self, s: Following) -> Steps:
+        self._missing(s)
         if s.deadline is None or self._clock() < s.deadline:
             return
         rank, chosen = min(s.evidence, key=lambda e: e[0])
@@ -326,9 +328,10 @@ class CoordinatorBrain:
         yield from self._judge(s, chosen)
 
     def _culprit(self, s: Following, told: Sequence[Verdict], otherwise: Verdict) -> Verdict:
-        """In a row of parties that wait for one another, the one that is not waiting."""
+        """In a row of parties that wait for one another, the one that is not waiting, or waited for the longest."""
         waiting = {peer for peer in s.parties if self._heard(peer).waiting}
-        return next((v for v in told if v.origin not in waiting), otherwise)
+        first = min(told, key=lambda v: v.round, default=otherwise)
+        return next((v for v in told if v.origin not in waiting), first)
 
     def _refuse(self, s: Following, verdict: Verdict) -> Steps:
         """Nothing has moved yet."""
@@ -348,30 +351,26 @@ class CoordinatorBrain:
         if s.verdict is not None:
             v = s.verdict
             meta = {
-                "origin": v.origin, "kind": v.kind, "reason": v.sentence[:2000], "round": v.round,
-                "where": v.where[:200], "final": True,
+                "origin": v.origin, "kind": v.kind, "reason": line(v.sentence, 2000), "round": v.round,
+                "where": line(v.where, 200), "final": True,
             }  # fmt: skip
         for peer in s.actors:
             yield Send(peer, kind, s.id, meta=meta)
 
 
-def columns_of(message: Message) -> tuple[str, ...] | None:
-    """The column names in a SCHEMA message; None for an array."""
-    if not message.meta["table"]:
-        return None
-    columns = unpack(message.frames)
-    if not isinstance(columns, list) or not all(isinstance(c, str) for c in columns):
-        raise BadMessage("columns that are no names")
-    return tuple(columns)
-
-
-_CONVERSATION: dict[Type, Callable[[CoordinatorBrain, Following, Message], Steps]] = {
-    Type.READY: CoordinatorBrain._ready,
-    Type.REFUSED: CoordinatorBrain._refused,
-    Type.DEALT: CoordinatorBrain._dealt,
-    Type.STOCKED: CoordinatorBrain._stocked,
-    Type.PROGRESS: CoordinatorBrain._progress,
-    Type.SAVED: CoordinatorBrain._saved,
-    Type.DONE: CoordinatorBrain._done,
-    Type.ABORT: CoordinatorBrain._abort,
+_ANSWERS = {Type.DESCRIBE: Type.SCHEMA, Type.CLASSES: Type.LABELS, Type.HELD: Type.HOLDS, Type.DROP: Type.HOLDS}
+_CONVERSATION: dict[tuple[str, Type], tuple[tuple[str, ...], Callable[[CoordinatorBrain, Following, Message], Steps]]]
+_CONVERSATION = {
+    ("party", Type.READY): ((PREPARING,), CoordinatorBrain._ready),
+    ("dealer", Type.READY): ((PREPARING,), CoordinatorBrain._ready),
+    ("party", Type.REFUSED): ((PREPARING,), CoordinatorBrain._refused),
+    ("dealer", Type.REFUSED): ((PREPARING,), CoordinatorBrain._refused),
+    ("party", Type.STOCKED): (LATER, CoordinatorBrain._stocked),
+    ("dealer", Type.STOCKED): (LATER, CoordinatorBrain._stocked),
+    ("dealer", Type.DEALT): (LATER, CoordinatorBrain._dealt),
+    ("party", Type.PROGRESS): ((RUNNING,), CoordinatorBrain._progress),
+    ("party", Type.SAVED): ((RUNNING,), CoordinatorBrain._saved),
+    ("party", Type.DONE): (LATER, CoordinatorBrain._done),
+    ("party", Type.ABORT): ((PREPARING, *LATER), CoordinatorBrain._abort),
+    ("dealer", Type.ABORT): ((PREPARING, *LATER), CoordinatorBrain._abort),
 }

@@ -15,16 +15,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mpc.prg import DealerEntropy, Entropy
-from parties.agree import Terms, Verdict, sentence
+from parties.agree import Terms, Verdict, place, sentence
 from parties.cluster import DEALER, Cluster, is_coordinator
-from parties.events import Arrived, Down, Event, Instruction, Pump, Say, Send
+from parties.events import Arrived, Down, Event, Instruction, Pump, Say, Send, Up
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery, randomness
-from parties.participation import place
 from parties.prepare import Refused, read_terms
 from parties.version import VERSION
-from parties.wire import Buffer, Message, Type, pack_arrays
+from parties.wire import Buffer, Message, Type, line, pack_arrays
 
 __all__ = ["DealerBrain"]
 
@@ -112,6 +111,7 @@ class DealerBrain:
         self._entropy = entropy
         self._version = version
         self._limits = limits or Limits()
+        self._lost: dict[int, str] = {}
 
     @property
     def busy(self) -> bool:
@@ -144,7 +144,13 @@ class DealerBrain:
                 for deal in list(self.sessions.values()):
                     if self._can_go_on(deal):
                         yield from self._pump(deal)
+            case Arrived(m) if m.session in self.sessions:
+                what = f"{self._cluster.call(m.src)} sent {m.type.name} where it does not belong"
+                yield from self._fail(self.sessions[m.session], "peer", what, m.src)
+            case Up(peer):
+                self._lost.pop(peer, None)
             case Down(peer, reason):
+                self._lost[peer] = reason
                 for deal in list(self.sessions.values()):
                     yield from self._down(deal, peer, reason)
             case _:
@@ -157,22 +163,30 @@ class DealerBrain:
 
     def _asked(self, m: Message) -> Steps:
         deal = self.sessions.get(m.session)
-        if m.type is Type.PREPARE:
-            yield from self._prepare(m)
-        elif deal is None or m.src != deal.boss:
+        if deal is None:
+            if m.type is Type.PREPARE:
+                yield from self._prepare(m)
+        elif m.src != deal.boss:
             return
-        elif m.type is Type.START and m.meta["agreed"] == deal.terms.digest() and deal.corrections is None:
-            yield from self._start(deal)
+        elif m.type is Type.START:
+            if m.meta["agreed"] == deal.terms.digest() and deal.corrections is None:
+                yield from self._start(deal)
+            else:
+                yield from self._misled(deal, "sent START where it does not belong")
+        elif m.type is Type.END and deal.corrections is None:
+            yield from self._misled(deal, "sent END where it does not belong")
         elif m.type is Type.END:
             yield Say(f"run {deal.terms.source[:12]} done: {sum(deal.payload)} bytes dealt")
             del self.sessions[m.session]
         elif m.type is Type.ABORT:
             yield Say(m.meta["reason"])
             del self.sessions[m.session]
+        else:
+            yield from self._misled(deal, f"sent {m.type.name} where it does not belong")
 
     def _prepare(self, m: Message) -> Steps:
         try:
-            if len(self.sessions) >= _MOST_AT_ONCE or m.session in self.sessions:
+            if len(self.sessions) >= _MOST_AT_ONCE:
                 raise Refused("peer", f"deals for {len(self.sessions)} runs already")  # noqa: TRY301
             terms, _, lowered, _ = read_terms(m, self._cluster, self._machinery, self._insecure, self._version)
         except Refused as refusal:
@@ -190,6 +204,11 @@ class DealerBrain:
 
     def _start(self, deal: _Deal) -> Steps:
         n = len(deal.terms.parties)
+        if missing := sorted(party for party in self._lost if party < n):
+            yield from self._fail(
+                deal, "dead", f"{self._cluster.call(missing[0])} {self._lost[missing[0]]}", missing[0]
+            )
+            return
         entropy = DealerEntropy.fresh(n, randomness(self._insecure) if self._insecure else self._entropy)
         for party in range(n):
             seeds = b"".join(entropy.seeds_for(party))
@@ -251,7 +270,13 @@ class DealerBrain:
             # its place, which may be the one that takes part.
             yield from self._fail(deal, "dead", what, peer)
 
+    def _misled(self, deal: _Deal, what: str) -> Steps:
+        """The coordinator is at fault: no verdict will come that says so."""
+        yield from self._down(deal, deal.boss, what)
+
     def _fail(self, deal: _Deal, kind: str, reason: str, origin: int) -> Steps:
+        if deal.failed:
+            return
         deal.finished = deal.failed = True
-        meta = {"origin": origin, "kind": kind, "reason": reason[:1000], "round": 0, "where": "", "final": False}
+        meta = {"origin": origin, "kind": kind, "reason": line(reason), "round": 0, "where": "", "final": False}
         yield Send(deal.boss, Type.ABORT, deal.session, meta=meta)

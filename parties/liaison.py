@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from mpc.errors import InputError, MpcError, PeerError, PolicyError, UsageError
 from mpc.table import Schema
 from parties.actor import Actor
 from parties.agree import Verdict
+from parties.answers import columns_of, holdings_of, labels_of, shape_of
 from parties.cluster import DEALER, Cluster, take_seat
-from parties.coordinator import Answer, CoordinatorBrain, Following, columns_of
+from parties.coordinator import Answer, CoordinatorBrain, Following
 from parties.events import Down
 from parties.interrupt import Interrupt
 from parties.keys import KeyPair
@@ -20,7 +22,7 @@ from parties.limits import Limits
 from parties.mesh import Mesh, Tap
 from parties.network import dial
 from parties.watch import Watch
-from parties.wire import BadMessage, Type, unpack
+from parties.wire import BadMessage, Type
 
 __all__ = ["Launcher", "Liaison"]
 
@@ -130,13 +132,14 @@ class Liaison:
         numbers = {party: self._ask(party, Type.DESCRIBE, name=offer) for party, offer in wanted.items()}
         schemas = {}
         for party, number in numbers.items():
-            message = self._answer(number, self.cluster.index(party)).message
+            answer = self._answer(number, self.cluster.index(party))
+            if answer.refused:
+                raise PeerError(f"party {party} {answer.refused}")
+            message = answer.message
             if message.meta["offered"]:
-                try:
-                    columns = columns_of(message)
-                except BadMessage as error:
-                    raise PeerError(f"party {party} sent a bad message ({error})") from None
-                schemas[party] = Schema(tuple(message.meta["shape"]), columns, self._classes(party, wanted[party]))
+                with _bad(party):
+                    columns, shape = columns_of(message), shape_of(message)
+                schemas[party] = Schema(shape, columns, self._classes(party, wanted[party]))
             elif required:
                 raise PolicyError(f"{party} offers no data named {wanted[party]!r}")
         return schemas
@@ -146,7 +149,8 @@ class Liaison:
             answer = self._answer(self._ask(party, Type.CLASSES, name=offer, column=column), self.cluster.index(party))
             if answer.refused:
                 raise self.input_error(self.cluster.index(party), f"{party}: {answer.refused}")
-            return [str(label) for label in unpack(answer.message.frames)]
+            with _bad(party):
+                return labels_of(answer.message)
 
         return ask
 
@@ -159,10 +163,8 @@ class Liaison:
             answer = self._answer(number, self.cluster.index(name))
             if answer.refused:
                 raise PeerError(f"{name}: {answer.refused}")
-            content = unpack(answer.message.frames)
-            if not isinstance(content, dict) or content.keys() != _HOLDINGS:
-                raise PeerError(f"party {name} sent a bad message (holdings of another form)")
-            found[name] = content
+            with _bad(name):
+                found[name] = holdings_of(answer.message)
         return found
 
     def drop(self, name: str) -> None:
@@ -250,4 +252,10 @@ class Liaison:
         return error
 
 
-_HOLDINGS = {"attempts", "checkpoints", "materials", "handles"}
+@contextlib.contextmanager
+def _bad(party: str) -> Iterator[None]:
+    """A message of a party that is not what it must be ends what the person asked for, and the party is named."""
+    try:
+        yield
+    except BadMessage as error:
+        raise PeerError(f"party {party} sent a bad message ({error})") from None

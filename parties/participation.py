@@ -10,14 +10,14 @@ the journal says so. The brain (`parties.party`) owns the table of participation
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mpc.errors import InputError, MpcError, PeerError
 from mpc.exchange import Array, Draw, Exchange, Save
 from mpc.prg import Entropy
 from parties import records
-from parties.agree import Verdict, sentence
+from parties.agree import Verdict, place, sentence
 from parties.attempt import Attempt, Stage
 from parties.cluster import DEALER, Cluster, is_coordinator
 from parties.events import Instruction, Keep, Say, Send, Tell, Write, Written
@@ -25,9 +25,9 @@ from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery
 from parties.values import pack_values
-from parties.wire import BadMessage, Message, Type, pack_arrays
+from parties.wire import BadMessage, Message, Type, line, pack_arrays
 
-__all__ = ["Participation", "Surroundings", "place"]
+__all__ = ["Participation", "Surroundings"]
 
 Steps = Iterator[Instruction]
 Then = Callable[[Written], Steps]
@@ -39,7 +39,7 @@ _LIVE = (*_KEYING, Stage.STARTING, Stage.RUNNING)
 class Surroundings:
     """What every participation of a party has in common.
 
-    token: remembers who waits for a Written. entropy: where its keys come from.
+    token: remembers who waits for a Written. entropy: where its keys come from. lost: who is not there, and why.
     """
 
     me: int
@@ -54,6 +54,7 @@ class Surroundings:
     memory: Callable[[], int]
     token: Callable[[Then], int]
     entropy: Entropy
+    lost: dict[int, str] = field(default_factory=dict)
 
 
 class Participation:
@@ -65,9 +66,18 @@ class Participation:
         self.over = self.alone = False
         self._dealt_record: records.Stock | None = None
         self._brought = brought
+        attempt.waited = True
+        self._breathe(2 * around.limits.startup + around.limits.stall)
 
     def _write(self, record: Any, then: Then) -> Write:
-        return Write(self.around.token(then), record)
+        return Write(self.around.token(lambda w: self._unless_bad(then(w), self.around.me)), record)
+
+    def _unless_bad(self, steps: Steps, whose: int) -> Steps:
+        """Steps that may come upon a bad message, which may have been waiting for a while."""
+        try:
+            yield from steps
+        except BadMessage as error:
+            yield from self._broken(whose if error.peer is None else error.peer, f"sent a bad message ({error})")
 
     @property
     def dealing(self) -> bool:
@@ -87,10 +97,7 @@ class Participation:
             if a.stage is not Stage.STOPPED:
                 yield from self._broken(m.src, f"sent {m.type.name} where it does not belong")
             return
-        try:
-            yield from handler(self, m)
-        except BadMessage as error:
-            yield from self._broken(m.src if error.peer is None else error.peer, f"sent a bad message ({error})")
+        yield from self._unless_bad(handler(self, m), m.src)
 
     def _role(self, actor: int) -> str:
         if is_coordinator(actor):
@@ -103,8 +110,12 @@ class Participation:
         a = self.attempt
         if m.meta["agreed"] != a.agreed:
             raise BadMessage("another agreement")
-        a.stage = Stage.STOCKING
+        a.stage, a.waited = Stage.STOCKING, False
         self._breathe(self.around.limits.startup)
+        needed = a.peers if a.terms.material else [*a.peers, DEALER]
+        if missing := [peer for peer in needed if peer in self.around.lost]:
+            yield from self.down(missing[0], self.around.lost[missing[0]])
+            return
         if self.dealing:  # no keys between parties are needed, and what the dealer sends may have been faster
             yield from self._lay_up()
             return
@@ -128,15 +139,21 @@ class Participation:
         if len(m.frames) != 2:
             raise BadMessage("not a key")
         a.add_pair(m.src, m.frames[:1])
-        a.add_brought(m.src, bytes(m.frames[1]))
+        a.add_brought(m.src, m.frames[1])
         yield from self._stock()
 
     def _seeds(self, m: Message) -> Steps:
+        self._deals()
         self.attempt.add_seeds(m.frames)
         yield from self._stock()
 
+    def _deals(self) -> None:
+        if self.attempt.terms.material or self.attempt.dealt:
+            raise BadMessage("dealt where nothing is left to deal")
+
     def _correction(self, m: Message) -> Steps:
         a = self.attempt
+        self._deals()
         a.add_correction(m)
         if a.keyed or self.dealing:
             self._breathe(self.around.limits.stall)
@@ -146,6 +163,7 @@ class Participation:
 
     def _dealt(self, m: Message) -> Steps:
         a = self.attempt
+        self._deals()
         if m.meta["count"] != a.corrections:
             raise BadMessage("a wrong count of corrections")
         a.dealt = True
@@ -166,13 +184,15 @@ class Participation:
         if w.error:
             yield from self._fail("internal", f"{self.around.name} cannot store material ({w.error})")
             return
-        self.attempt.stage = Stage.DONE
-        self.attempt.deadline = None
+        self.attempt.stage, self.attempt.finished, self.attempt.seen = Stage.DONE, True, -1
+        self._breathe(2 * (self.around.limits.startup + self.around.limits.stall))
         yield Send(self.attempt.boss, Type.DONE, self.attempt.session, frames=self._report({}))
 
     def _stock(self) -> Steps:
         """Tell the coordinator when this party has all keys and material, and start when it says so."""
         a = self.attempt
+        if a.stage in {Stage.STARTING, Stage.RUNNING}:
+            yield from self._stocked()
         if a.stage is not Stage.STOCKING or not a.complete:
             return
         if disagreeing := a.disagreeing(self._brought):
@@ -185,15 +205,19 @@ class Participation:
             a.reserving = True
             text = "" if a.terms.epoch else a.program.text  # the first attempt may have begun elsewhere only
             yield self._write(records.Begin(a.terms, a.program.name, text, a.fingerprints, a.seeds), self._begun)
-        if not a.stocked and a.dealt and not self.dealing:
-            a.stocked = True
-            yield Send(self.attempt.boss, Type.STOCKED, a.session, meta={"complete": True})
+        yield from self._stocked()
         if a.go and a.reserved:
             a.stage = Stage.STARTING
             if a.terms.material:
                 yield self._write(records.Take(a.terms), self._taken)
             else:
                 yield from self._run()
+
+    def _stocked(self) -> Steps:
+        a = self.attempt
+        if not a.stocked and a.dealt and not self.dealing:
+            a.stocked = True
+            yield Send(a.boss, Type.STOCKED, a.session, meta={"complete": True})
 
     def _taken(self, w: Written) -> Steps:
         a = self.attempt
@@ -282,7 +306,7 @@ class Participation:
         if a.stage is not Stage.RUNNING or not isinstance(request, Save):
             return
         if request.site >= 0:
-            meta = {"epoch": a.epoch, "iteration": request.iteration, "reason": w.error[:200]}
+            meta = {"epoch": a.epoch, "iteration": request.iteration, "reason": line(w.error, 200)}
             yield Send(self.attempt.boss, Type.SAVED, a.session, meta=meta)
         elif w.error:
             yield from self._fail("internal", f"{self.around.name} cannot keep {request.name!r} ({w.error})")
@@ -291,7 +315,10 @@ class Participation:
         yield from self._advance(None)
 
     def _commit(self, m: Message) -> Steps:
-        yield self._write(records.Commit(self.attempt.terms.run, m.meta["epoch"]), _nothing)
+        a = self.attempt
+        if not a.terms.attempt << 32 < m.meta["epoch"] <= a.epoch:
+            raise BadMessage("a checkpoint that was not made")
+        yield self._write(records.Commit(a.terms.run, m.meta["epoch"]), _nothing)
 
     def _disclosed(self, w: Written) -> Steps:
         a = self.attempt
@@ -315,11 +342,12 @@ class Participation:
             yield Send(peer, Type.DATA, a.session, request.number, frames=frames)
         if now - a.told >= self.around.limits.progress:
             a.told = now
-            yield Send(self.attempt.boss, Type.PROGRESS, a.session, request.number, meta={"where": a.where[:200]})
+            yield Send(self.attempt.boss, Type.PROGRESS, a.session, request.number, meta={"where": line(a.where, 200)})
 
     def _finish(self, results: dict[str, Any]) -> Steps:
         a = self.attempt
-        a.stage, a.request, a.deadline = Stage.DONE, None, None
+        a.stage, a.request, a.finished, a.seen = Stage.DONE, None, True, -1
+        self._breathe(2 * (self.around.limits.startup + self.around.limits.stall))
         shown = a.for_coordinator(results, self.around.cluster.receives)
         yield Send(self.attempt.boss, Type.DONE, a.session, a.rounds, frames=self._report(shown))
         for name, value in results.items():
@@ -335,13 +363,16 @@ class Participation:
         if a.stage is Stage.DONE:
             what = "material is stored" if self.dealing else f"done: {a.rounds} rounds"
             yield Say(f"run {a.terms.source[:12]} {what}")
-        yield from self._close("done", "")
+        if a.finished:
+            yield from self._close("done", "")
+        else:
+            yield from self._close("stopped", a.verdict.sentence if a.verdict is not None else "")
 
-    def _close(self, how: str, line: str) -> Steps:
+    def _close(self, how: str, text: str) -> Steps:
         a = self.attempt
         self.over = True
         if a.reserved:
-            yield self._write(records.Conclude(a.terms, how, line), _nothing)
+            yield self._write(records.Conclude(a.terms, how, text), _nothing)
         a.forget()
 
     # --------------------------------------------------------------------------------------------------- trouble
@@ -368,13 +399,19 @@ class Participation:
         a = self.attempt
         origin = self.around.me if origin is None else origin
         a.stage, a.engine, a.request = Stage.STOPPED, None, None
-        a.verdict = Verdict(origin, kind, reason[:1000], a.rounds, a.where[:200])
+        a.verdict = Verdict(origin, kind, line(reason), a.rounds, line(a.where, 200))
         a.deadline = self.around.clock() + self.around.limits.verdict
         yield self._report_of(a.verdict)
 
     def _report_of(self, v: Verdict) -> Send:
         """To the coordinator: what this party knows."""
-        meta = {"origin": v.origin, "kind": v.kind, "reason": v.sentence, "round": v.round, "where": v.where}
+        meta = {
+            "origin": v.origin,
+            "kind": v.kind,
+            "reason": line(v.sentence),
+            "round": v.round,
+            "where": line(v.where, 200),
+        }
         return Send(self.attempt.boss, Type.ABORT, self.attempt.session, meta={**meta, "final": False})
 
     def _verdict(self, m: Message) -> Steps:
@@ -400,10 +437,10 @@ class Participation:
         """No verdict will come: say what this party knows. A coordinator that was only stopped hears of it later."""
         self.alone = True
         run = "" if self.dealing else self.attempt.terms.run
-        line = sentence(verdict, "", run)
-        yield Say(line)
+        text = sentence(verdict, "", run)
+        yield Say(text)
         yield self._report_of(verdict)
-        yield from self._close("stopped", line)
+        yield from self._close("stopped", text)
 
     def tick(self) -> Steps:
         """A deadline has passed."""
@@ -414,9 +451,14 @@ class Participation:
         if a.stage is Stage.STOPPED:
             assert a.verdict is not None
             yield from self._alone(a.verdict)
+        elif a.stage is Stage.READY:
+            yield from self._unbidden()
+        elif a.stage is Stage.DONE:
+            yield from self._unended()
         elif a.stage is Stage.STOCKING:
             if a.stocked or (a.terms.material and a.paired):
-                return  # all is here but the coordinator's word, and whoever keeps that waiting is not known here
+                yield from self._unbidden()
+                return
             peer = DEALER if self.dealing else a.missing_key()
             trouble = around.trouble(peer)
             why = f" ({trouble})" if trouble else ""
@@ -433,6 +475,24 @@ class Participation:
                 "stall", f"{around.cluster.call(peer)} sent nothing for {around.limits.stall:g} s", peer
             )
 
+    def _unbidden(self) -> Steps:
+        """All is here but the coordinator's word. Whoever keeps that waiting, it has to say so some time."""
+        a, limits = self.attempt, self.around.limits
+        if not a.waited:
+            a.waited = True
+            self._breathe(2 * limits.startup + limits.stall)
+            return
+        yield from self._fail("stall", "the coordinator has neither begun nor ended what it prepared", a.boss)
+
+    def _unended(self) -> Steps:
+        """This party is done. As long as others go on, there is no reason for the coordinator to say so."""
+        progress = sum(self.around.heard(peer).progress for peer in self.attempt.peers)
+        if progress == self.attempt.seen:
+            yield from self._alone(Verdict(self.attempt.boss, "stall", "the coordinator does not end what is done"))
+            return
+        self.attempt.seen = progress
+        self._breathe(2 * (self.around.limits.startup + self.around.limits.stall))
+
     def _breathe(self, seconds: float) -> None:
         self.attempt.deadline = self.around.clock() + seconds
 
@@ -446,22 +506,12 @@ def _brief(where: str) -> str:
     return where.partition(" via ")[0]
 
 
-def place(error: BaseException) -> str:
-    """File and line of a failure; its message may hold a value."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "an unknown place"
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
-
-
 _DEALT = (*_LIVE, Stage.DONE)
 _CONVERSATION: dict[tuple[str, Type], tuple[tuple[Stage, ...], Callable[[Participation, Message], Steps]]] = {
     ("coordinator", Type.START): ((Stage.READY,), Participation._start),
     ("coordinator", Type.GO): ((Stage.STOCKING,), Participation._go),
     ("coordinator", Type.COMMIT): ((*_LIVE, Stage.DONE, Stage.STOPPED), Participation._commit),
-    ("coordinator", Type.END): (tuple(Stage), Participation._end),
+    ("coordinator", Type.END): ((Stage.DONE, Stage.STOPPED), Participation._end),
     ("coordinator", Type.ABORT): (tuple(Stage), Participation._verdict),
     ("party", Type.PAIR): (_KEYING, Participation._pair),
     ("party", Type.DATA): ((Stage.STOCKING, Stage.STARTING, Stage.RUNNING), Participation._data),

@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mpc.errors import InputError
+from mpc.errors import InputError, MpcError
 from mpc.exchange import Array
 from mpc.prg import Entropy
 from parties import records
 from parties.agree import Terms
 from parties.attempt import Attempt
 from parties.cluster import Cluster, is_coordinator
-from parties.events import Arrived, Down, Event, Instruction, Send, Tell, Tick, Write, Written
+from parties.events import Arrived, Down, Event, Instruction, Send, Tell, Tick, Up, Write, Written
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery
@@ -28,7 +28,7 @@ from parties.participation import Participation, Surroundings, Then
 from parties.prepare import Refused, read_terms
 from parties.store import Store
 from parties.version import VERSION
-from parties.wire import Message, Type, pack
+from parties.wire import Message, Type, line, pack
 
 __all__ = ["PartyBrain"]
 
@@ -64,7 +64,7 @@ class PartyBrain:
         self._tokens = 0
         self._waiting: dict[int, Then] = {}
         self._answered = 0
-        self._given_up: deque[tuple[bytes, Terms]] = deque(maxlen=_MOST_AT_ONCE)
+        self._given_up: deque[tuple[bytes, int, Terms]] = deque(maxlen=_MOST_AT_ONCE)
         self.around = Surroundings(
             me,
             self.name,
@@ -115,7 +115,10 @@ class PartyBrain:
                 yield from self._arrived(message)
             case Written(token):
                 yield from self._waiting.pop(token)(event)
+            case Up(peer):
+                self.around.lost.pop(peer, None)
             case Down(peer, reason):
+                self.around.lost[peer] = reason
                 for p in self._each():
                     yield from p.down(peer, reason)
             case Tick():
@@ -138,21 +141,22 @@ class PartyBrain:
             if p.over:
                 self._answered += p.attempt.answered
                 del self.sessions[session]
-                if p.alone and p.attempt.reserved:
-                    self._given_up.append((session, p.attempt.terms))
+                if p.alone and p.attempt.reserved and p.attempt.finished:
+                    self._given_up.append((session, p.attempt.boss, p.attempt.terms))
 
     def _arrived(self, m: Message) -> Steps:
-        if is_coordinator(m.src) and m.type in _QUESTIONS:
+        again = m.type is Type.PREPARE and m.session in self.sessions
+        if is_coordinator(m.src) and m.type in _QUESTIONS and not again:
             yield from _QUESTIONS[m.type](self, m)
         elif is_coordinator(m.src) and m.type is Type.END and m.session not in self.sessions:
-            yield from self._done_after_all(m.session)
+            yield from self._done_after_all(m)
         elif m.session in self.sessions:  # else: the last words of a session that is over
             yield from self.sessions[m.session].arrived(m)
 
-    def _done_after_all(self, session: bytes) -> Steps:
+    def _done_after_all(self, m: Message) -> Steps:
         """The coordinator was only stopped, and has everybody's results: this party had given it up."""
-        for given_up, terms in self._given_up:
-            if given_up == session:
+        for session, boss, terms in self._given_up:
+            if (session, boss) == (m.session, m.src):
                 yield Write(self._token(lambda _: iter(())), records.Conclude(terms, "done", ""))
 
     # ---------------------------------------------------------------------------------------------- questions
@@ -185,7 +189,7 @@ class PartyBrain:
 
         def answer(w: Written) -> Steps:
             if w.error:
-                meta = {"ask": m.meta["ask"], "kind": "internal", "reason": w.error[:1000]}
+                meta = {"ask": m.meta["ask"], "kind": "internal", "reason": line(w.error)}
                 yield Send(m.src, Type.REFUSED, meta=meta)
             else:
                 yield Send(m.src, Type.HOLDS, meta={"ask": m.meta["ask"]}, frames=(pack(w.result),))
@@ -199,7 +203,7 @@ class PartyBrain:
     def _prepare(self, m: Message) -> Steps:
         around = self.around
         try:
-            if len(self.sessions) >= _MOST_AT_ONCE or m.session in self.sessions:
+            if len(self.sessions) >= _MOST_AT_ONCE:
                 raise Refused("peer", f"takes part in {len(self.sessions)} runs already")  # noqa: TRY301
             terms, program, lowered, bound = read_terms(
                 m, around.cluster, around.machinery, around.insecure, self._version
@@ -235,8 +239,12 @@ class PartyBrain:
             if found.inputs.get(name, fingerprint) != fingerprint:
                 raise Refused("input", f"input {name!r} has changed since the run began; resume needs the same data")
         if terms.epoch:
-            original = self.around.machinery.parse(found.text)
-            if original.continued(found.site, found.iteration).digest != program.digest:
+            try:
+                original = self.around.machinery.parse(found.text)
+                same = original.continued(found.site, found.iteration).digest == program.digest
+            except MpcError as error:
+                raise Refused("program", f"cannot go on from its checkpoint ({error})") from None
+            if not same:
                 raise Refused("program", "was given another program than the one that its checkpoint belongs to")
         return found.kept, found.brought
 

@@ -10,12 +10,13 @@ from parties.agree import Terms, short
 from parties.cluster import Cluster
 from parties.machinery import Machinery
 from parties.version import FORMAT
-from parties.wire import BadMessage, Message, unpack
+from parties.wire import BadMessage, Message, line, unpack
 
 __all__ = ["MODES", "Refused", "lower", "read_terms"]
 
 
 MODES = frozenset({"run", "deal"})
+MOST_ATTEMPTS = 1 << 30  # so that the number of a checkpoint fits into 63 bits
 _RUN = re.compile(r"[0-9a-f]{32}")
 _MATERIAL = re.compile(r"([0-9a-f]{32})?")
 
@@ -26,7 +27,7 @@ class Refused(Exception):
     def __init__(self, kind: str, reason: str, owner_text: str = "") -> None:
         super().__init__(reason)
         self.kind = kind
-        self.reason = reason[:1000]
+        self.reason = line(reason)
         self.owner_text = owner_text
 
 
@@ -58,7 +59,7 @@ def read_terms(
         raise Refused("peer", "got a PREPARE message that it cannot read") from None
     if not isinstance(bound, dict) or not all(isinstance(v, str) for v in bound.values()):
         raise Refused("peer", "got a PREPARE message that it cannot read")
-    if meta["mode"] not in MODES or not _RUN.fullmatch(meta["run"]) or not _MATERIAL.fullmatch(meta["material"]):
+    if not _sensible(meta):
         raise Refused("peer", "got a PREPARE message that it cannot read")
     program, lowered = lower(text, meta["suite"], machinery)
     if list(program.parties) != cluster.names:
@@ -80,6 +81,16 @@ def read_terms(
         meta["material"],
     )
     return terms, program, lowered, bound
+
+
+def _sensible(meta: dict[str, Any]) -> bool:
+    """Whether a PREPARE names a run, an attempt, a checkpoint and material as there may be."""
+    if meta["mode"] not in MODES or not _RUN.fullmatch(meta["run"]) or not _MATERIAL.fullmatch(meta["material"]):
+        return False
+    if meta["mode"] == "deal" and (meta["material"] or meta["epoch"]):
+        return False
+    attempt, epoch = int(meta["attempt"]), int(meta["epoch"])
+    return 0 < attempt < MOST_ATTEMPTS and 0 <= epoch < attempt << 32
 
 
 def lower(text: str, suite: str, machinery: Machinery) -> tuple[Any, Any]:

@@ -244,7 +244,7 @@ class Session:
     def stock(self) -> dict[str, list[str]]:
         """The ids of unused material, by party."""
         self._usable()
-        return {name: list(h["materials"]) for name, h in self._liaison.holdings().items()}
+        return {name: sorted(h["materials"]) for name, h in self._liaison.holdings().items()}
 
     def _attempt(
         self,
@@ -266,9 +266,10 @@ class Session:
             VERSION, FORMAT, program.digest, lowered.digest, suite, tuple(self.parties), self._cluster.digest(),
             session.hex(), self._insecure, mode, run, attempt, epoch, material,
         )  # fmt: skip
-        following = self._liaison.brain.follow(session, terms)
+        plan = lowered.cost()
+        following = self._liaison.brain.follow(session, terms, plan.rounds)
         self._liaison.begin(following, program.text, bound)
-        return Pending(run, self, program, lowered.cost(), following, began)
+        return Pending(run, self, program, plan, following, began)
 
     def _finish(self, pending: Pending, on_progress: OnProgress | None) -> Run:
         following = pending._following

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 
 from parties.cluster import Cluster
-from parties.control import Control, News
+from parties.control import Alarm, Control, News
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.mesh import Mesh, Packet
@@ -21,6 +22,7 @@ from parties.wire import Message, encode
 __all__ = ["Watch"]
 
 _TURN = 0.1
+_MOST_UNTOLD = 1000
 
 
 class Watch:
@@ -40,6 +42,7 @@ class Watch:
         self._cluster = cluster
         self._addresses: dict[int, str] = {}
         self._news: SimpleQueue[News] = SimpleQueue()
+        self._untold: Counter[int] = Counter()
         self._mesh = mesh
         self._me = me
         self._wake = wake
@@ -66,6 +69,7 @@ class Watch:
     def news(self) -> list[News]:
         """What has happened since the last call."""
         found: list[News] = []
+        self._untold.clear()
         try:
             while True:
                 found.append(self._news.get_nowait())
@@ -89,7 +93,7 @@ class Watch:
     def joined(self, peer: int, port: int) -> None:
         """An actor has greeted and told its control port: call it, if calling is up to this one."""
         self._orders.put(peer)
-        if dials(self._me, peer) and port < 65536:
+        if dials(self._me, peer) and 0 < port < 65536:
             address = control_address(self._cluster.member(peer), port)
             self._addresses[peer] = address
             self._orders.put((peer, address))
@@ -140,5 +144,8 @@ class Watch:
 
     def _tell(self, news: Iterable[News]) -> None:
         for one in news:
-            self._news.put(one)
-            self._wake()
+            peer = one.message.src if isinstance(one, Alarm) else one.peer
+            self._untold[peer] += 1
+            if self._untold[peer] <= _MOST_UNTOLD:  # a peer that says more while the work thread computes says nothing
+                self._news.put(one)
+                self._wake()

@@ -10,6 +10,7 @@ failure is one `BadMessage`, which says what kind of thing was wrong and never r
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,14 +28,17 @@ __all__ = [
     "HEADER",
     "META",
     "NO_SESSION",
+    "WITH_FRAMES",
     "BadMessage",
     "Joiner",
     "Message",
     "Type",
     "decode",
     "encode",
+    "line",
     "pack",
     "pack_arrays",
+    "printable",
     "source",
     "split",
     "unpack",
@@ -49,9 +53,12 @@ CHUNK = 32 << 20
 FRAMES_LIMIT = 4096
 BODY_LIMIT = 4 << 20
 JOIN_LIMIT = 16 << 30
+SHORT_LIMIT = 64 << 20  # of what is no array that a program asks for
 FRAME_COST = 64  # what a frame counts beside its bytes: empty ones take memory too
 NO_SESSION = bytes(16)
 MORE = 1  # flag: the frames go on in the next message
+LINE_LIMIT = 1000
+_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufeff]")
 
 Buffer = bytes | memoryview
 
@@ -143,6 +150,12 @@ META: dict[Type, dict[str, type]] = {
     Type.DROP: {"ask": int, "name": str},
 }
 
+WITH_FRAMES = frozenset({
+    Type.DATA, Type.SCHEMA, Type.LABELS, Type.PREPARE, Type.PAIR, Type.SEEDS, Type.CORRECTION, Type.DEALT, Type.DONE,
+    Type.HOLDS,
+})  # fmt: skip
+_LONG = frozenset({Type.DATA, Type.CORRECTION, Type.DONE})
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -171,7 +184,7 @@ class Message:
 
 def encode(message: Message) -> list[Buffer]:
     """Header, meta and frames, ready to send."""
-    meta = bytes(msgpack.packb(message.meta)) if message.meta else b"\x80"
+    meta = bytes(msgpack.packb(_lines(message.meta))) if message.meta else b"\x80"
     if len(meta) > META_LIMIT:
         raise BadMessage(f"{message.type.name}: meta above {META_LIMIT} bytes")
     header = HEADER.pack(
@@ -236,6 +249,8 @@ def _meta(kind: Type, raw: Buffer) -> dict[str, Any]:
         raise BadMessage("wrong meta fields")
     if any(type(meta[key]) is not wanted for key, wanted in fields.items()):
         raise BadMessage("wrong type of a meta field")
+    if any(type(text) is str and _UNPRINTABLE.search(text) for text in meta.values()):
+        raise BadMessage("unprintable characters in meta")
     if not _canonical(meta, raw):
         raise BadMessage("meta in another form than its own")
     return meta
@@ -247,6 +262,21 @@ def _canonical(meta: dict[str, Any], raw: Buffer) -> bool:
         return bytes(msgpack.packb(meta)) == raw
     except ValueError:  # nested deeper than may be packed
         return False
+
+
+def _lines(meta: dict[str, Any]) -> dict[str, Any]:
+    """The same, with every text printable: a file name or an error from elsewhere may hold anything."""
+    return {key: printable(value) if type(value) is str else value for key, value in meta.items()}
+
+
+def printable(text: str) -> str:
+    """The text with a question mark for what would steer a terminal, turn its direction, or be no character at all."""
+    return _UNPRINTABLE.sub("?", text)
+
+
+def line(text: str, limit: int = LINE_LIMIT) -> str:
+    """The beginning of a text, printable, and at most so many bytes long: for meta, terminals and journals."""
+    return printable(text).encode()[:limit].decode(errors="ignore")
 
 
 def split(message: Message, limit: int = CHUNK) -> Iterator[Message]:
@@ -291,7 +321,7 @@ class Joiner:
         self._head = head or message
         self._frames += message.frames
         self._size += message.payload + FRAME_COST * len(message.frames)
-        if self._size > self._limit:
+        if self._size > (self._limit if message.type in _LONG else min(self._limit, SHORT_LIMIT)):
             raise BadMessage("message too long")
         if message.flags & MORE:
             return None

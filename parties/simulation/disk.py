@@ -164,6 +164,11 @@ class _Handles(_Room):
             raise UsageError(f"no secret is kept under the name {name!r}")
         return self.kept[name]
 
+    def drop(self, name: str) -> None:
+        self.load(name)
+        self.home.write()
+        del self.kept[name]
+
 
 class _Materials(_Room):
     def __init__(self, home: MemoryHome) -> None:

@@ -84,6 +84,7 @@ def wire_rules() -> set[str]:
         "meta where none belongs",
         "wrong meta fields",
         "wrong type of a meta field",
+        "unprintable characters in meta",
         "meta in another form than its own",
         "not a document",
         "an extension type",
@@ -116,6 +117,7 @@ def seeds() -> dict[str, bytes]:
         "meta-float32": b"\x82\xa3ask\xca\x3f\x00\x00\x00\xa4name\xa1x",
         "meta-timestamp": b"\x82\xa3ask\xd6\xff\x00\x00\x00\x01\xa4name\xa1x",
         "meta-empty-extension": b"\x82\xa3ask\xc7\x00\x05\xa4name\xa1x",
+        "meta-escape": b"\x82\xa3ask\x07\xa4name\xa4\x1b[2J",
         "meta-deep": b"\x91" * 4000,
         "meta-surrogate": b"\x82\xa3ask\x07\xa4name\xa3\xed\xa0\x80",
     }

@@ -14,6 +14,7 @@ from parties.cluster import DEALER
 from parties.coordinator import CoordinatorBrain
 from parties.dealer import DealerBrain
 from parties.events import Arrived, Send
+from parties.following import LATER
 from parties.party import PartyBrain
 from parties.simulation.chaos import examine, plan_of
 from parties.simulation.dice import Dice
@@ -92,7 +93,7 @@ class TakesTwice(Channel):
 
 @pytest.mark.parametrize("twin", [NeverAgain, UnderANewNumber, OtherBytes, AcknowledgesTooMuch, TakesTwice])
 def test_channels(twin, library):
-    caught(library, kit_of(channel=twin))
+    caught(library, kit_of(channel=twin), most=400)
 
 
 class SameKeys(DealerBrain):
@@ -167,7 +168,7 @@ def test_a_commit_before_all_have_saved(library, monkeypatch):
         s.saved.setdefault(m.meta["epoch"], set()).update(s.parties)
         return CoordinatorBrain._saved(self, s, m)
 
-    monkeypatch.setitem(coordinator._CONVERSATION, Type.SAVED, too_early)
+    monkeypatch.setitem(coordinator._CONVERSATION, ("party", Type.SAVED), (("running",), too_early))
     assert "lost the checkpoint" in caught(library, None, "loop")
 
 
@@ -176,7 +177,8 @@ def test_a_verdict_that_blames_the_reporter(library, monkeypatch):
         meta = m.meta
         yield from self._judge(s, Verdict(m.src, meta["kind"], meta["reason"], meta["round"], meta["where"], m.src))
 
-    monkeypatch.setitem(coordinator._CONVERSATION, Type.ABORT, blamed)
+    for role in ("party", "dealer"):
+        monkeypatch.setitem(coordinator._CONVERSATION, (role, Type.ABORT), (("preparing", *LATER), blamed))
     assert "is blamed" in caught(library)
 
 
@@ -243,4 +245,4 @@ def test_a_party_that_never_says_that_it_is_done(library):
                 if not (isinstance(instruction, Send) and instruction.type is Type.DONE):
                     yield instruction
 
-    assert "still not over" in caught(library, kit_of(party=Sleeps), "sum", most=5)
+    assert "has not said that it is done" in caught(library, kit_of(party=Sleeps), "sum", most=5)

@@ -210,7 +210,8 @@ def test_the_same_session_twice_is_refused():
         net.step()
     net.begin()
     net.settle()
-    assert "takes part in 1 runs already" in net.verdict.sentence
+    net.pass_time(0.3)
+    assert "the coordinator sent PREPARE where it does not belong" in net.verdict.sentence
 
 
 # ------------------------------------------------------------------------------------------------------------- trouble

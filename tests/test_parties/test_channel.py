@@ -507,7 +507,10 @@ class Anything(RuleBasedStateMachine):
             del book[old]
             book[fresh] = []
         del self.source[old]  # the other end goes on with what the old one has sent until it hears of the new one
-        self.source[fresh] = self.sent[self.ends.other(fresh)]
+        other = self.ends.other(fresh)
+        self.source[fresh] = self.sent[other]
+        if other._theirs is None:  # it has not heard of the old one, and there is no restart for it
+            self.source[other] = self.sent[fresh]
 
     @invariant()
     def in_order_and_once(self):

@@ -1,0 +1,146 @@
+"""One attempt as the coordinator sees it, and what an actor may say about it; its brain alone changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from parties.agree import RESUMABLE, Terms, Verdict
+from parties.cluster import DEALER
+from parties.wire import BadMessage, Message
+
+__all__ = [
+    "LATER",
+    "PREPARING",
+    "RUNNING",
+    "STOCKING",
+    "Answer",
+    "Following",
+    "Outcome",
+    "known",
+    "measured",
+    "once",
+    "possible",
+]
+
+PREPARING, STOCKING, RUNNING = "preparing", "stocking", "running"
+LATER = (STOCKING, RUNNING)
+_COUNTS = ("rounds", "bytes_sent", "dealt_bytes", "peak_rss_bytes")
+_KINDS = RESUMABLE | {"input", "policy", "program"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an actor answered to a question: `refused` holds its public reason, or the question's answer.
+
+    kind `lost`: it will not answer any more.
+    """
+
+    peer: int
+    message: Message
+    refused: str = ""
+    kind: str = ""
+
+
+@dataclass
+class Outcome:
+    """What a finished run left at the coordinator. material: the id of what was dealt for later, if that was it."""
+
+    results: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    preprocessing_seconds: float = 0.0
+    material: str = ""
+
+
+@dataclass
+class Following:
+    """One attempt, as the coordinator sees it. It ends with an outcome or a verdict. most: rounds of its program.
+
+    committed: epoch and step of the last checkpoint that every party has written. troubles: about checkpoints that some
+    party could not write.
+    """
+
+    id: bytes
+    terms: Terms
+    actors: list[int]
+    most: int = 0xFFFFFFFF
+    outcome: Outcome | None = None
+    verdict: Verdict | None = None
+    committed: tuple[int, int] | None = None
+    troubles: list[str] = field(default_factory=list)
+    ready: set[int] = field(default_factory=set)
+    stocked: dict[int, bool] = field(default_factory=dict)
+    done: dict[int, dict[str, Any]] = field(default_factory=dict)
+    rounds: dict[int, tuple[int, str]] = field(default_factory=dict)
+    saved: dict[int, set[int]] = field(default_factory=dict)
+    epochs: dict[int, int] = field(default_factory=dict)
+    started: float = 0.0
+    went: float | None = None
+    dealing: float | None = None
+    material: str = ""
+    evidence: list[tuple[int, Verdict]] = field(default_factory=list)
+    deadline: float | None = None
+    patience: float | None = None
+    seen: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> str:
+        """What it waits for, of those that are `missing`."""
+        if self.phase == STOCKING and self.terms.mode == "run":
+            return "stocked"
+        return "ready" if self.phase == PREPARING else "done"
+
+    def missing(self) -> list[int]:
+        """Who has not said what it waits for."""
+        if self.wanted == "stocked":
+            missing = [p for p in self.parties if p not in self.stocked]
+            return missing or [a for a in self.actors if a == DEALER and self.dealing is None]
+        there = self.ready if self.wanted == "ready" else self.done
+        return [a for a in (self.actors if self.wanted == "ready" else self.parties) if a not in there]
+
+    @property
+    def parties(self) -> list[int]:
+        """The computing parties among its actors."""
+        return [a for a in self.actors if a != DEALER]
+
+    @property
+    def phase(self) -> str:
+        """What it waits for: that everybody is ready, that everybody is stocked, that everybody is done."""
+        if len(self.ready) < len(self.actors):
+            return PREPARING
+        return STOCKING if self.went is None else RUNNING
+
+    @property
+    def prepared(self) -> bool:
+        """Whether everybody has taken its data for it, or it is over."""
+        return len(self.ready) == len(self.actors) or self.verdict is not None or self.outcome is not None
+
+    @property
+    def furthest(self) -> tuple[int, str]:
+        """The latest round that a party has told of, and its line."""
+        return max(self.rounds.values(), default=(0, ""))
+
+
+def once(first: bool) -> None:
+    """Refuse what was said before."""
+    if not first:
+        raise BadMessage("said before")
+
+
+def possible(s: Following, number: int) -> None:
+    """Refuse the number of a round that the program does not have."""
+    if not 0 <= number <= s.most:
+        raise BadMessage("a round that the program does not have")
+
+
+def measured(measures: dict[str, Any]) -> bool:
+    """Whether these are a party's measures: numbers, and the hash of its transcript."""
+    wanted = dict.fromkeys(_COUNTS, int) | {"online_seconds": float, "transcript": str}
+    return {name: type(value) for name, value in measures.items()} == wanted and len(measures["transcript"]) <= 64
+
+
+def known(kind: str) -> str:
+    """The kind of a fault, if there is such a one."""
+    if kind not in _KINDS:
+        raise BadMessage("an unknown kind of fault")
+    return kind
