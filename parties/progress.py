@@ -44,7 +44,7 @@ def _lines(title: str, stream: TextIO) -> OnProgress:
     def line(stage: str, done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= _PAUSE:
+        if done and now - last >= _PAUSE:  # nothing done is no progress: whatever takes long may end in a refusal
             last = now
             print(f"privity: {title}: {stage} {done} of {total}", file=stream, flush=True)
 

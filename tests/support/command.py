@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ class Answer:
     @property
     def refusal(self) -> str:
         """The one line of a refusal."""
-        lines = self.err.splitlines()
+        lines = [line for line in self.err.splitlines() if not re.fullmatch(r"privity: .*: round \d+ of \d+", line)]
         assert len(lines) == 1, self.err
         assert lines[0].startswith("privity: ")
         assert "Traceback" not in self.err
