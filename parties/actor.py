@@ -201,11 +201,16 @@ class Actor:
         try:
             return Written(w.token, w.record.apply(self._home))
         except MpcError as error:
-            return Written(w.token, None, str(error))
+            return Written(w.token, None, self._shown(str(error)))
         except OSError as error:
             return Written(w.token, None, error.strerror or type(error).__name__)
         except Exception as error:  # noqa: BLE001 - no peer's numbers may end a long-lived party
             return Written(w.token, None, f"{type(error).__name__} at {place(error)}")
+
+    def _shown(self, text: str) -> str:
+        """Others may learn which file it is, and not where on this host it lies."""
+        place = getattr(self._home, "directory", None)
+        return text if place is None else text.replace(f"{place}/", "")
 
     def close(self, seconds: float) -> None:
         """Say goodbye to everybody, give last words so long to arrive, and close."""
@@ -328,6 +333,6 @@ class Actor:
         """Why an actor is not up, in words; empty if it is."""
         if self.present(peer):
             return ""
-        if peer in self._joined:
+        if peer in self._joined and not self.mesh.trouble(peer):
             return self.watch.trouble(peer)
         return self.mesh.trouble(peer) or "no greeting came back"

@@ -96,7 +96,8 @@ def resets(folder: Path, count: int, steps: int) -> Figures:
     with ExitStack() as stack:
 
         def through(name: str, port: int) -> None:
-            proxies[name] = stack.enter_context(Proxy(port, BEHIND))
+            after = (1500, 2000) if name.endswith("control") else (6000, 9000, 20_000, 12_000)
+            proxies[name] = stack.enter_context(Proxy(port, BEHIND, after))
 
         world = ServedWorld(stack.enter_context(Served(folder, offers(), through=through)))
         workload = regression(steps, every=0)
@@ -105,7 +106,7 @@ def resets(folder: Path, count: int, steps: int) -> Figures:
         control = [f"{name} control" for name in data]
         for names, share in ((data, 0.9), (control, 0.1)):
             for name in names:
-                proxies[name].left = max(1, round(count * share / len(names)))
+                proxies[name].left = -(-round(count * share) // len(names))
         wanted = sum(proxy.left for proxy in proxies.values())
         command = workload.served(world.served)
         off = run_to_its_end(command, workload, expected, 3600)
@@ -183,7 +184,7 @@ def disk_full(folder: Path) -> Figures:
         disk = stack.enter_context(small_disk(folder / "disk"))
         served = stack.enter_context(Served(folder / "hosts", offers(), state={"bob": disk}))
         world = ServedWorld(served)
-        workload = regression(steps=300, every=20)
+        workload = regression(steps=120, every=10)
         expected, _ = world.expected(workload)
         wait = begun(world, "bob", checkpoints)
         command = workload.served(served)
@@ -196,9 +197,11 @@ def disk_full(folder: Path) -> Figures:
             off = run_to_its_end(command, workload, expected)
             figures |= {"outcome": "went on", "off": off, "warnings": command.json["warnings"][:2]}
             assert command.json["warnings"]
+            assert str(disk) not in str(command.json["warnings"])
         else:
             figures |= {"outcome": "named", "sentence": command.sentence}
             assert "bob" in command.sentence, command.err
+            assert str(disk) not in command.sentence, "a path of bob's host was told to others"
             served.heard(command.sentence)
             again = world.privity("resume", command.sentence.split()[-1], "--json")
             figures["off"] = run_to_its_end(again, workload, expected)

@@ -28,7 +28,7 @@ class Proxy:
     after: bytes, more than a handshake takes; the n-th connection gets the n-th of them, over and over.
     """
 
-    def __init__(self, port: int, far: str, after: tuple[int, ...] = (6000, 9000, 20_000, 12_000)) -> None:
+    def __init__(self, port: int, far: str, after: tuple[int, ...]) -> None:
         self._target = (far, port)
         self._after = after
         self.left = 0
