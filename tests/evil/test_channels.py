@@ -225,3 +225,43 @@ def test_an_empty_seat_of_a_coordinator_is_given_no_more_signs():
     for second in range(1, 7):
         c.turn(float(second))
     assert seat not in {m.dst for m in c.turn(7.0)[0]}
+
+
+def test_what_flew_on_a_lost_connection_is_not_counted_on_the_next(monkeypatch):
+    channel = end(dials=True)
+    for _ in range(2):
+        channel.send(Message(Type.DATA, 1, 0, frames=(bytes(100),)))
+    monkeypatch.setattr(module, "WINDOW_BYTES", channel.unsent)
+    for _ in range(3):
+        assert [m.seq for m in drain(channel)] == [1, 2]
+        channel.connected(1.0)
+        drain(channel)
+        greets(channel, dials=True, knows=100)
+
+
+def test_a_greeting_ends_a_gap():
+    channel = end()
+    says(channel, Type.GO, 2)
+    assert channel.deadline == module.GAP_SECONDS
+    greets(channel, dials=False)
+    assert channel.deadline is None
+
+
+def test_all_seats_that_are_empty_are_forgotten():
+    c, seats = control(), (0xE001, 0xE002)
+    for seat in seats:
+        assert c.receive(seat, encode(Message(Type.PING, seat, 1, meta=PING, incarnation=7)), 0.0) == [Alive(seat)]
+    for second in range(1, 7):
+        c.turn(float(second))
+    assert not {*seats} & {m.dst for m in c.turn(7.0)[0]}
+    assert not {*seats} & {*c._theirs}
+
+
+def test_a_process_whose_number_is_1_is_heard_after_garbage():
+    c = control()
+    assert len(c.receive(0, [b"x"], 0.0)) == 1
+    assert c.receive(0, sign(1), 0.0) == [Alive(0)]
+
+
+def test_last_words_are_one_piece():
+    assert {(m.flags, m.incarnation) for m in control().farewell()} == {(0, 100)}
