@@ -265,3 +265,20 @@ def test_a_process_whose_number_is_1_is_heard_after_garbage():
 
 def test_last_words_are_one_piece():
     assert {(m.flags, m.incarnation) for m in control().farewell()} == {(0, 100)}
+
+
+def test_on_a_fresh_connection_nothing_goes_before_the_greetings():
+    channel = end(dials=True)
+    channel.connected(1.0)
+    assert not channel.up
+    channel.send(Message(Type.GO, 1, 0))
+    assert [m.type for m in drain(channel)] == [Type.HELLO]
+
+
+def test_a_broken_channel_is_down_and_nothing_flies():
+    channel = end()
+    channel.send(Message(Type.GO, 1, 0))
+    drain(channel)
+    channel.receive([b"garbage"], 0.0)
+    assert repr(channel) == "<Channel 1-0 down, 0 flying, 0 waiting>"
+    assert channel.deadline is None
