@@ -111,11 +111,10 @@ class Participation:
         if m.meta["agreed"] != a.agreed:
             raise BadMessage("another agreement")
         a.stage, a.waited = Stage.STOCKING, False
-        self._breathe(self.around.limits.startup)
+        limits = self.around.limits
         needed = a.peers if a.terms.material else [*a.peers, DEALER]
-        if missing := [peer for peer in needed if peer in self.around.lost]:
-            yield from self.down(missing[0], self.around.lost[missing[0]])
-            return
+        # Whoever was lost may be back, as the coordinator sees already and this party will: it is not accused at once.
+        self._breathe(limits.dead if any(peer in self.around.lost for peer in needed) else limits.startup)
         if self.dealing:  # no keys between parties are needed, and what the dealer sends may have been faster
             yield from self._lay_up()
             return

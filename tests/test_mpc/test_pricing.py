@@ -97,15 +97,15 @@ def test_memory_is_that_of_what_lives_at_once() -> None:
         def chain(x: mpc.Private) -> Any:
             y = total = mpc.share(x, range=(-1, 1))
             for k in range(steps):
-                y = mpc.bounded(y + np.full(100_000, 1.0 + k), -99, 99)
+                y = mpc.bounded(y + np.full(5_000, 1.0 + k), -99, 99)
                 total = total + y[:1] if view else y
             return mpc.reveal(total[:1])
 
-        plan = chain.trace({"x": {"alice": mpc.Schema((100_000,))}}, ["alice", "bob"]).plan("masked")
+        plan = chain.trace({"x": {"alice": mpc.Schema((5_000,))}}, ["alice", "bob"]).plan("masked")
         return max(plan.peak_memory_bytes.values())
 
     assert peak(40, view=False) == peak(4, view=False)
-    assert peak(40, view=True) - peak(4, view=True) < 3 * 8 * 100_000
+    assert peak(40, view=True) - peak(4, view=True) < 3 * 8 * 5_000
 
 
 def test_spent_values_are_forgotten_where_they_were_read_last() -> None:

@@ -215,7 +215,7 @@ def test_whoever_cannot_be_reached_is_named_with_the_reason(hosts):
     for name in ("alice", "bob"):
         hosts.start(name, "--data", f"table={name}.csv")
     hosts.start("dealer")
-    with hosts.connect(limits=Limits(startup=1.0)) as ps, pytest.raises(PeerError) as error:
+    with hosts.connect(limits=Limits(startup=5.0)) as ps, pytest.raises(PeerError) as error:
         ps.run(ages)
     assert re.fullmatch(
         r"party carol cannot be reached at 127.0.0.1:\d+: nothing answers at this address", str(error.value)

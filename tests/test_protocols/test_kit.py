@@ -112,7 +112,7 @@ def test_a_function(name: str, f: Callable[[Any], Any], tolerance: float) -> Non
     masked_, beaver_ = (
         verify(applied(f), inputs=few, suite=s, parties=(2,), tolerance=tolerance) for s in ("masked", "beaver")
     )
-    assert len(masked_.lines) == len(beaver_.lines) == 5, name
+    assert len(masked_.lines) == len(beaver_.lines) == 6, name
 
 
 NARROW: list[tuple[str, Callable[[Any], Any], float, float, float]] = [
@@ -133,7 +133,7 @@ def test_a_function_of_a_narrow_range(
     few = {"x": {"alice": np.clip([-3.0, 0.5, 1, 40], lo, hi)}}
     elsewhere = {"x": {"alice": np.clip([2.0, 2.5, -4, 0.25], lo, hi)}}
     report = verify(mpc.program(one), inputs=few, other=elsewhere, parties=(2,), tolerance=tolerance)
-    assert len(report.lines) == 5, name
+    assert len(report.lines) == 6, name
 
 
 def positive(x: Any) -> Any:
@@ -157,7 +157,7 @@ def test_linear_algebra(name: str, f: Callable[[Any], Any], tolerance: float) ->
 
     given, elsewhere = ({"x": {"alice": np.array(x)}} for x in ([-1.0, 0.5, 2, 0.25], [1.0, 1.5, -0.5, 2]))
     report = verify(mpc.program(one), inputs=given, other=elsewhere, parties=(2,), tolerance=tolerance)
-    assert len(report.lines) == 5, name
+    assert len(report.lines) == 6, name
 
 
 def rows(seed: int) -> dict[str, Any]:
