@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from mpc.handles import HandleSpec
 from mpc.table import Schema
 from parties.home import StoredRun
 from parties.liaison import Launcher, Liaison
+from parties.target import nearest
 
 __all__ = ["Inputs"]
 
@@ -60,7 +60,7 @@ class Inputs:
                 if name not in handles:
                     known = list(handles)
                     raise UsageError(
-                        f"{party} keeps no secret under the name {name!r}{_nearest(name, known)} "
+                        f"{party} keeps no secret under the name {name!r}{nearest(name, known)} "
                         f"(it keeps {', '.join(known) or 'none'})"
                     )
             found = [handles[name] for handles in held.values()]
@@ -132,7 +132,7 @@ class Inputs:
                 raise UsageError(f"input {name} says who owns what: {name}={{{parties[0]!r}: data, ...}}")
             for party in by_party:
                 if party not in parties:
-                    near = _nearest(str(party), parties)
+                    near = nearest(str(party), parties)
                     raise UsageError(f"unknown party {party!r}{near} (the parties are {', '.join(parties)})")
         for p in getattr(target, "parameters", {}).values():
             if p.kind == "private" and len(given.get(p.name, {})) > 1:
@@ -164,8 +164,3 @@ def _secrets_of(target: Any) -> list[str]:
     if hasattr(target, "parameters"):
         return [p.name for p in target.parameters.values() if p.kind == "secret"]
     return [spec.name for spec in target.handles]
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""

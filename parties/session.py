@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import secrets
 import time
 from collections.abc import Iterable, Mapping
@@ -26,6 +25,7 @@ from parties.limits import Limits
 from parties.machinery import Machinery
 from parties.mesh import Tap
 from parties.run import Run, report
+from parties.target import nearest
 from parties.version import FORMAT, VERSION
 
 __all__ = ["Launcher", "OnProgress", "Pending", "Run", "Session", "latest"]
@@ -325,14 +325,14 @@ class Session:
             return target if hasattr(target, "parameters") or hasattr(target, "digest") else ProgramFunction(target)
         if target not in self._catalog:
             known = ", ".join(self._catalog) or "nothing"
-            raise UsageError(f"{target!r} is not in the catalogue{_nearest(target, self._catalog)} (it has {known})")
+            raise UsageError(f"{target!r} is not in the catalogue{nearest(target, self._catalog)} (it has {known})")
         return self._catalog[target]
 
     def _suite_name(self, suite: Any) -> str:
         name = suite if isinstance(suite, str) else str(suite.name)
         if name not in self._machinery.suites:
             known = list(self._machinery.suites)
-            raise UsageError(f"there is no suite {name!r}{_nearest(name, known)} (there: {', '.join(known)})")
+            raise UsageError(f"there is no suite {name!r}{nearest(name, known)} (there: {', '.join(known)})")
         return name
 
     def _material(self, wanted: str | bool, program: Any, suite: str) -> str:
@@ -376,8 +376,3 @@ def latest(held: list[list[list[int]]]) -> tuple[int, int, int]:
     """Epoch, site and step of the last checkpoint that is in every list; zeros if there is none."""
     common = set.intersection(*({tuple(c) for c in by_party} for by_party in held))
     return max(common, default=(0, -1, 0))  # type: ignore[return-value] # three numbers each, as `records` makes them
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
