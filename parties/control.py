@@ -60,6 +60,7 @@ class Control:
 
     def joined(self, peer: int, now: float) -> None:
         """An actor has greeted. A coordinator that dies before its first sign of life would be waited for for ever."""
+        self._liveness.moved(peer)
         if is_coordinator(peer):
             self._liveness.expect(peer, now)
 
@@ -78,6 +79,17 @@ class Control:
                 self._forget(finding.peer)
         lost = [Lost(f.peer, f"died (no sign of life for {f.seconds:g} s)") for f in found if isinstance(f, Silent)]
         return signs, [*lost]
+
+    def doubtful(self, now: float) -> list[int]:
+        """Whom to knock at, whoever can: `knocked` has to hear what came of it."""
+        return self._liveness.doubtful(now)
+
+    def knocked(self, peer: int, now: float, *, refused: bool) -> list[News]:
+        """Whether a control port that was reached before refuses connections now."""
+        if not self._liveness.knocked(peer, now, refused=refused):
+            return []
+        self._forget(peer)
+        return [Lost(peer, "died (its port refuses connections)")]
 
     def _signs(self) -> list[Message]:
         sign, signs = self.sign, []

@@ -4,6 +4,10 @@ A connection that breaks is no death, and one that stands is no life: a process 
 actor says every half second, from a thread of its own, that it lives, and how far its computing thread has come. Silent
 for two seconds: suspect; for five: dead. Only a peer that has been heard once, or is expected, can die; before the
 first sign the limit for starting applies, which is longer.
+
+Silence is ambiguous, a refusal is not: whoever has missed a sign is knocked at, and if its port refuses connections for
+a second, with no sign and no accepted knock in between, its process has ended. A process that is stopped or a network
+that is cut does not refuse.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 __all__ = ["Liveness", "Sign", "Silent", "Suspect", "Well"]
 
@@ -18,6 +23,10 @@ PING_SECONDS = 0.5
 SUSPECT_SECONDS = 2.0
 DEAD_SECONDS = 5.0
 STARTUP_SECONDS = 20.0
+DOUBT_SECONDS = 0.8  # a sign is missing: knock
+REFUSED_SECONDS = 1.0
+_KNOCK_SECONDS = 0.25  # between two knocks that are refused
+_TAKEN_SECONDS = 1.0  # between two knocks that are not: a stopped process finds them all when it wakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,8 @@ class _Peer:
         self.expected: float | None = None
         self.sign = Sign()
         self.suspect = False
+        self.refuses: float | None = None  # since when
+        self.knock_at = 0.0
 
 
 class Liveness:
@@ -73,12 +84,39 @@ class Liveness:
         """A sign of life."""
         p = self._peers[peer]
         was, p.heard, p.sign, p.suspect = p.suspect, now, sign, False
+        p.refuses, p.knock_at = None, now + DOUBT_SECONDS
         return [Well(peer)] if was else []
 
     def expect(self, peer: int, now: float) -> None:
         """It is there, so a first sign has to come: one that dies before it is missed too."""
         if self._peers[peer].expected is None:
             self._peers[peer].expected = now
+
+    def doubtful(self, now: float) -> list[int]:
+        """Whom to knock at now: a sign of theirs is missing. Each is named again after `knocked` only."""
+        found = [peer for peer, p in self._peers.items() if p.heard is not None and now >= p.knock_at]
+        for peer in found:
+            self._peers[peer].knock_at = inf
+        return found
+
+    def knocked(self, peer: int, now: float, *, refused: bool) -> bool:
+        """What came of a knock; whether the peer counts as dead now."""
+        p = self._peers.get(peer)
+        if p is None or p.heard is None or now - p.heard < DOUBT_SECONDS:
+            return False  # it has been heard meanwhile
+        if not refused:
+            p.refuses, p.knock_at = None, now + _TAKEN_SECONDS
+            return False
+        p.refuses, p.knock_at = now if p.refuses is None else p.refuses, now + _KNOCK_SECONDS
+        if now - p.refuses < REFUSED_SECONDS:
+            return False
+        self.forget(peer)
+        return True
+
+    def moved(self, peer: int) -> None:
+        """It has greeted, perhaps from another port: refusals of the last one say nothing of it."""
+        if peer in self._peers:
+            self._peers[peer].refuses, self._peers[peer].knock_at = None, 0.0
 
     def forget(self, peer: int) -> None:
         """It left, or is another process now: it has to be heard anew."""
@@ -112,6 +150,7 @@ class Liveness:
         for peer, p in list(self._peers.items()):
             if slept:
                 p.heard, p.expected = (None if t is None else now for t in (p.heard, p.expected))
+                p.refuses, p.knock_at = None, now + DOUBT_SECONDS
             since, limit = (p.expected, self._startup) if p.heard is None else (p.heard, self._dead)
             if since is None:
                 continue

@@ -1,6 +1,7 @@
 """The control plane of one actor on a thread and sockets of its own, so that it lives while the work thread computes.
 
-What it says and hears is `parties.control`. The work thread reads `news` and leaves its own state in `sign`.
+What it says and hears is `parties.control`. The work thread reads `news` and leaves its own state in `sign`. Only a
+port that this actor calls anyway is knocked at: from elsewhere a firewall may have refused it all along.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from queue import Empty, SimpleQueue
 
 from parties.cluster import Cluster
 from parties.control import Alarm, Control, News
+from parties.knock import Knocks
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.mesh import Mesh, Packet
@@ -47,6 +49,7 @@ class Watch:
         self._me = me
         self._wake = wake
         self._control = Control(me, [actor for actor in cluster.actors() if actor != me], incarnation, limits)
+        self._knocks = Knocks()
         self._orders: SimpleQueue[Message | tuple[int, str] | int] = SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="watch", daemon=True)
@@ -124,9 +127,17 @@ class Watch:
             for sign in signs:
                 self._send(sign)
             self._tell(lost)
+            self._knock()
         self._order()
         for message in self._control.farewell():
             self._send(message)
+
+    def _knock(self) -> None:
+        for peer, refused in self._knocks.answers():
+            self._tell(self._control.knocked(peer, time.monotonic(), refused=refused))
+        for peer in self._control.doubtful(time.monotonic()):
+            if peer in self._addresses:
+                self._knocks.at(peer, self._addresses[peer])
 
     def _order(self) -> None:
         while not self._orders.empty():

@@ -232,6 +232,16 @@ class Vigil:
         for sign in signs:
             self._send(sign)
         self._tell(lost)
+        for peer in self.control.doubtful(self._world.now):
+            if peer in self.called:
+                self._tell(self.control.knocked(peer, self._world.now, refused=self._refuses(peer)))
+
+    def _refuses(self, peer: int) -> bool:
+        """Whether nobody listens any more where this one called; over a link that is cut nothing comes back."""
+        world = self._world
+        life = world.lives.get(peer)
+        there = life is not None and life.vigil.port == self.called[peer]
+        return not there and world.pair(self._me, peer).held <= world.now
 
     def _tell(self, news: list[News]) -> None:
         if news:

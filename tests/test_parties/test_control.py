@@ -91,6 +91,17 @@ def test_goodbye_ends_the_waiting_for_signs_of_that_process_only():
     assert [n for half in range(41, 80) for n in control.turn(half / 2)[1]] == []
 
 
+def test_a_refusing_port_is_told_once_and_only_of_whoever_was_heard():
+    control = Control(0, [1, 2], 9, LIMITS)
+    control.take(1, ping(1), 0.0)
+    told = []
+    for tenth in range(50):
+        for peer in control.doubtful(tenth / 10):
+            told += control.knocked(peer, tenth / 10, refused=True)
+    assert told == [Lost(1, "died (its port refuses connections)")]
+    assert control.take(1, ping(1, incarnation=8), 6.0) == [Alive(1)]  # another process, which may be knocked at again
+
+
 def test_only_the_coordinator_gives_verdicts():
     control = Control(0, [1, COORDINATOR], 9, LIMITS)
     meta = {"origin": 1, "kind": "dead", "reason": "r", "round": 0, "where": "", "final": True}

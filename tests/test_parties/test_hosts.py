@@ -180,6 +180,38 @@ def test_a_death_is_the_same_sentence_everywhere_and_the_party_may_come_back(hos
         assert str(error.value) in hosts.stop(name)[1]
 
 
+@pytest.mark.parametrize(
+    ("signum", "knocks", "how"),
+    [
+        (signal.SIGKILL, True, "its port refuses connections"),
+        (signal.SIGSTOP, True, "no sign of life for 5 s"),
+        (signal.SIGKILL, False, "no sign of life for 5 s"),  # the broken twin
+    ],
+)
+def test_a_killed_party_is_known_by_its_port_and_a_stopped_one_by_its_silence(hosts, monkeypatch, signum, knocks, how):
+    if not knocks:
+        monkeypatch.setattr("parties.watch.Knocks", Deaf)
+    hosts.start_all()
+    hit = []
+
+    def strike(_stage, done, _total):
+        if done > 20 and not hit:
+            hit.append(hosts.processes["carol"].send_signal(signum))  # whom no other party calls
+
+    with hosts.connect() as ps, pytest.raises(PeerError, match=rf"run stopped: party carol died \({how}\) in round"):
+        ps.run(slow, on_progress=strike)
+
+
+class Deaf:
+    """Hears nothing come of a knock."""
+
+    def at(self, peer, address):
+        pass
+
+    def answers(self):
+        return []
+
+
 def test_an_operator_who_stops_a_party_is_named(hosts):
     hosts.start_all()
 

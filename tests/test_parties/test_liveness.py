@@ -78,3 +78,66 @@ def test_the_last_sign_counts():
     liveness.heard(1, 1.0, Sign(41, True))
     assert liveness.sign(1) == Sign(41, True)
     assert liveness.sign(2) == Sign()
+
+
+def knock(liveness, start, end, answer, step=0.1):
+    """Knock whenever that is due; when, and when the peer counted as dead."""
+    knocks, now = [], start
+    while now <= end:
+        for peer in liveness.doubtful(round(now, 1)):
+            knocks.append(round(now, 1))
+            if liveness.knocked(peer, round(now, 1), refused=answer(round(now, 1))):
+                return knocks, round(now, 1)
+        now += step
+    return knocks, None
+
+
+def test_a_port_that_refuses_for_a_second_after_a_missed_sign_is_a_death():
+    knocks, dead = knock(heard(1), 0.0, 10.0, lambda _: True)
+    assert knocks[0] == 0.8
+    assert 1.8 <= dead <= 2.0
+
+
+def test_whoever_was_never_heard_is_not_knocked_at():
+    assert knock(heard(), 0.0, 60.0, lambda _: True) == ([], None)
+
+
+def test_a_port_that_takes_knocks_is_knocked_at_rarely_and_is_no_death():
+    knocks, dead = knock(heard(1), 0.0, 4.9, lambda _: False)
+    assert dead is None
+    assert knocks == pytest.approx([0.8, 1.8, 2.8, 3.8, 4.8])
+
+
+def test_one_knock_that_is_taken_begins_the_second_again():
+    _, dead = knock(heard(1), 0.0, 10.0, lambda now: now != 1.4)
+    assert dead is None or dead > 3.3
+
+
+def test_a_sign_of_life_ends_the_knocking_and_what_comes_late_is_ignored():
+    liveness = heard(1)
+    assert liveness.doubtful(1.0) == [1]
+    assert liveness.doubtful(1.5) == []  # one knock at a time
+    assert not liveness.knocked(1, 1.5, refused=True)
+    liveness.heard(1, 1.6, Sign())
+    assert not liveness.knocked(1, 2.0, refused=True)
+    assert not liveness.knocked(1, 2.3, refused=True)
+    assert liveness.doubtful(2.2) == []
+    assert liveness.doubtful(2.5) == [1]
+
+
+def test_a_peer_that_has_greeted_from_another_port_begins_anew():
+    liveness = heard(1)
+    assert knock(liveness, 0.0, 1.5, lambda _: True)[1] is None
+    liveness.moved(1)
+    _, dead = knock(liveness, 1.6, 10.0, lambda _: True)
+    assert dead >= 2.6
+
+
+def test_whoever_slept_itself_counts_no_refusals_from_before():
+    liveness = heard(1)
+    liveness.tick(0.0)
+    knock(liveness, 0.0, 1.5, lambda _: True)
+    assert liveness.tick(20.0) == []
+    assert liveness.doubtful(20.1) == []
+    _, dead = knock(liveness, 20.0, 30.0, lambda _: True)
+    assert dead >= 21.8
