@@ -15,7 +15,7 @@ import numpy as np
 from mpc.errors import InputError, PeerError
 from mpc.exchange import CHECKPOINT, Array, Draw, Exchange, Frame, Save, type_bytes, type_words
 from mpc.fixed import decode, scalar
-from mpc.ir import SAVED, Block, Equation, Kind, Type, Var
+from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, spoken
 from mpc.kernels import KERNELS
 from mpc.lowering import Lowered
 from mpc.owner import FLOAT_KINDS, Locator, Where, held, own, shared_integers
@@ -29,7 +29,6 @@ __all__ = ["run_party"]
 Request = Exchange | Draw | Save
 Answer = Any
 Run = Generator[Request, Answer, None]
-_WORDS = {"open": "opening", "send": "input", "reveal": "reveal"}
 _ADDED = frozenset({"add", "sub", "concatenate"})
 
 
@@ -268,7 +267,7 @@ class _Party:
         owed = {p: tuple(f) for p, f in expect.items()}
         if send or owed:
             reveals = tuple(e.params["name"] for e in equations if e.op == "reveal")
-            answer = yield Exchange(self.exchanges, f"{_WORDS[equations[0].op]}, {where}", send, owed, reveals)
+            answer = yield Exchange(self.exchanges, spoken(equations[0]), send, owed, reveals)
         else:
             answer = {}
         for peer, frames in owed.items():

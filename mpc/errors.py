@@ -7,6 +7,8 @@ the data (row and column), `public` is what every other party may learn.
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "InputError",
     "LeakError",
@@ -34,9 +36,13 @@ class UsageError(MpcError):
 
 
 class ProgramError(MpcError):
-    """The program cannot be right; `where` is the source line, as `train.py:17`."""
+    """The program cannot be right; `where` is the source line, as `train.py:17`.
+
+    An equation's own `where` may be given: what is written on the line is left out.
+    """
 
     def __init__(self, message: str, where: str = "") -> None:
+        where = re.sub(r" \(\w+\)", "", where)
         super().__init__(f"{where}: {message}" if where else message)
         self.where = where
 

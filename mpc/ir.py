@@ -15,7 +15,7 @@ from fractions import Fraction
 from math import inf, prod
 from typing import Any
 
-__all__ = ["SAVED", "Block", "Equation", "Kind", "Type", "Var", "walk"]
+__all__ = ["SAVED", "Block", "Equation", "Kind", "Type", "Var", "spoken", "walk"]
 
 SAVED = frozenset({"checkpoint", "keep"})  # ops that put shares away and give nothing
 
@@ -78,7 +78,11 @@ class Var:
 
 @dataclass(slots=True, eq=False)
 class Equation:
-    """outputs = op(inputs; params), traced at source line `where`; `body` for the ops that hold a nested block."""
+    """outputs = op(inputs; params); `body` for the ops that hold a nested block.
+
+    where: the source line, on the surface with what the author wrote there: `train.py:17 (multiply)`; lowered, also the
+    line of the rule that it went through: `train.py:17 (multiply) via beaver.py:30`.
+    """
 
     op: str
     inputs: tuple[Var, ...]
@@ -88,10 +92,25 @@ class Equation:
     body: Block | None = None
 
     @property
+    def line(self) -> str:
+        """The author's source line alone; `-` if there is none."""
+        return self.where.partition(" ")[0] or "-"
+
+    @property
     def output(self) -> Var:
         """The only output."""
         (var,) = self.outputs
         return var
+
+
+def spoken(e: Equation) -> str:
+    """A lowered equation that needs others, for people: what the author wrote, and where. `multiply, train.py:17`."""
+    rest = e.where.partition(" ")[2]
+    written = rest[1:].partition(")")[0] if rest.startswith("(") else "opening"
+    return f"{_SPOKEN.get(e.op, written)}, {e.line}"
+
+
+_SPOKEN = {"send": "input", "reveal": "reveal"}
 
 
 @dataclass(slots=True, eq=False)

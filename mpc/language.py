@@ -125,7 +125,7 @@ def keep(x: Any, name: str) -> None:
     if len(trace.frames) > 1:
         raise ProgramError("mpc.keep in a loop: return the value from the body and keep it afterwards", here())
     trace.fits("keep", x)
-    trace.record("keep", (trace.use(x),), (), {"name": name}, here())
+    trace.record("keep", (trace.use(x),), (), {"name": name}, trace.place())
 
 
 def _recipients(to: str | Sequence[str], parties: list[str]) -> str | list[str]:

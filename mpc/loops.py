@@ -60,7 +60,7 @@ def repeat(times: int, body: Callable[..., Any], init: Any, *invariant: Any, **p
     outer = _hoist(trace, block, frame)
     used = (*[trace.use(v) for v in state], *outer)
     types = [v.type for v in block.params[1 : 1 + len(state)]]
-    where = here()
+    where = trace.place()
     results = trace.record("repeat", used, types, {"times": count, "carry": len(state)}, where, block)
     return _rebuild(init, names, results)
 

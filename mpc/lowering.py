@@ -249,10 +249,9 @@ class _Lowering(RuleTrace):
         t = e.output.type
         params = {"to": e.params["to"], "name": e.params["name"]}
         self.values[e.output] = self.op("reveal", self.share(e.inputs[0]), **params)
-        where = e.where
         self.reveals.append({
             "name": e.params["name"], "to": e.params["to"], "shape": list(t.shape), "bits": t.scale,
-            "unit": str(t.unit), "where": where,
+            "unit": str(t.unit), "where": e.line,
         })  # fmt: skip
 
     def kept(self, e: Equation) -> None:

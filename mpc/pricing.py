@@ -79,7 +79,7 @@ class _Count:
                 self.block(e.body, times * e.params["times"])
 
     def line(self, e: Equation) -> Counter[str]:
-        return self.lines.setdefault(e.where.split(" via ")[0] or "-", Counter())
+        return self.lines.setdefault(e.line, Counter())
 
     def exchange(self, e: Equation, times: int) -> bool:
         names, n = self.lowered.parties, self.n
@@ -129,9 +129,9 @@ def price(lowered: Lowered) -> Plan:
     checked = RANGES_HOLD in lowered.outputs_by_name
     stated = "range stated, checked while the program runs" if checked else "range stated, not checked"
     assumptions = [
-        {"where": e.where, "lo": e.params["lo"], "hi": e.params["hi"], "what": stated}
+        {"where": e.line, "lo": e.params["lo"], "hi": e.params["hi"], "what": stated}
         if e.op == "assume"
-        else {"where": e.where, "lo": None, "hi": None, "what": "rounding that depends on masks may be seen"}
+        else {"where": e.line, "lo": None, "hi": None, "what": "rounding that depends on masks may be seen"}
         for e in _assumed(lowered.program.block)
     ]
     return Plan(
@@ -167,7 +167,7 @@ def _values(block: Block) -> list[dict[str, Any]]:
         for v in e.outputs:
             if v.type.kind is Kind.SECRET:
                 ends = {end: x if math.isfinite(x) else None for end, x in (("lo", v.type.lo), ("hi", v.type.hi))}
-                shown = {"where": e.where or "-", "op": e.op, "shape": list(v.type.shape), "scale": v.type.scale}
+                shown = {"where": e.line, "op": e.op, "shape": list(v.type.shape), "scale": v.type.scale}
                 found.append({**shown, **ends})
     return found
 

@@ -177,7 +177,7 @@ class Program:
         if results.get(RANGES_HOLD, 1) == 1 or RANGES_HOLD not in self.outputs_by_name:
             return
         assumed = [e for e in walk(self.block) if e.op == "assume"]
-        stated = [f"{e.params['lo']:g} to {e.params['hi']:g} at {e.where}" for e in assumed]
+        stated = [f"{e.params['lo']:g} to {e.params['hi']:g} at {e.line}" for e in assumed]
         raise OverflowRefusal(
             f"a stated range was left: one of {'; '.join(dict.fromkeys(stated))}; no result is given out. The usual "
             "cause is data larger than the program was written for: state a wider range there, or scale the inputs"

@@ -225,7 +225,7 @@ class Rule:
             hi = 2.0 ** (61 - scale)
             lo = -hi
             trace.notes.append(f"{here()}: {self.name} states no range; its result is taken to lie in ±2^{61 - scale}")
-        where = here()
+        where = trace.place()
         t = Type(Kind.SECRET, block.results[0].type.shape, scale, lo=float(lo), hi=float(hi))
         known = {
             "rule": self.name, "shape": list(t.shape), "scale": scale, "lo": t.lo, "hi": t.hi,

@@ -19,7 +19,7 @@ from mpc.folding import folded
 from mpc.ir import Kind, Type, Var
 from mpc.table import Schema
 from mpc.text import compact
-from mpc.tracing import Frame, Index, Trace, Value, current_trace, here
+from mpc.tracing import Frame, Index, Trace, Value, current_trace, here, written
 from mpc.types import HEADROOM, SIZED, check_room, raw_bound, surface_type
 
 __all__ = ["FRACTION_BITS", "Clear", "PerParty", "Private", "Public", "Secret", "SurfaceTrace", "Table"]
@@ -182,6 +182,10 @@ class SurfaceTrace(Trace):
         """Refuse a value that may leave the ring, at the line where it first did."""
         first, where = self.wide.get(x.var.number, (op, here()))
         check_room(first, x.type, where)
+
+    def place(self) -> str:
+        """The author's line, and what is written there."""
+        return written()
 
     def type_of(self, op: str, params: dict[str, Any], types: list[Type], where: str) -> Type:
         """The surface typing rules."""

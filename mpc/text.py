@@ -1,6 +1,6 @@
 """The one canonical form of a program: text that a person reads, that parses back to the same, and that is hashed.
 
-    %3 = share(%2) {"scale":16} : secret[190] scale 16 in -120.0..120.0 @ age.py:7
+    %3 = share(%2) {"scale":16} : secret[190] scale 16 in -120.0..120.0 @ age.py:7 (share)
 
 One equation a line; nested blocks are indented between `{` and `}`. Parameters are JSON with sorted keys.
 """

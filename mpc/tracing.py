@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from functools import cache
 from math import prod
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy as np
 from mpc.errors import ProgramError, SecretError, ShapeError
 from mpc.ir import Block, Equation, Kind, Type, Var
 
-__all__ = ["Frame", "Trace", "Value", "current_trace", "here"]
+__all__ = ["Frame", "Trace", "Value", "current_trace", "here", "written"]
 
 _HOME = str(Path(__file__).parent)
 _CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)
@@ -38,6 +39,35 @@ def here() -> str:
             return ""
         frame = frame.f_back
     return f"{_file(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def written() -> str:
+    """`here`, and what the author wrote there: `train.py:17 (multiply)`."""
+    frame, inner = sys._getframe(1), sys._getframe(0)
+    while frame.f_code.co_filename.startswith(_HOME):
+        if frame.f_back is None:
+            return ""
+        frame, inner = frame.f_back, frame
+    word = _word(inner.f_code.co_name, inner)
+    return f"{_file(frame.f_code.co_filename)}:{frame.f_lineno}" + (f" ({word})" if word else "")
+
+
+def _word(name: str, frame: FrameType) -> str:
+    """The word for a function of the language that was called: its name, an operator's in numpy's words."""
+    if name in _BEHIND:
+        called = frame.f_locals[_BEHIND[name]]
+        name = str(getattr(called, "name", None) or getattr(called, "__name__", ""))
+    base = name.strip("_")
+    base = base.removeprefix("r") if name.startswith("__r") and base != "rshift" else base
+    return (_OPERATORS.get(base, base) if name.startswith("__") else base) if base.isidentifier() else ""
+
+
+_BEHIND = {"__array_ufunc__": "ufunc", "__array_function__": "function", "__call__": "self"}
+_OPERATORS = {
+    "sub": "subtract", "mul": "multiply", "truediv": "divide", "neg": "negate", "abs": "absolute", "pow": "power",
+    "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
+    "getitem": "index",
+}  # fmt: skip
 
 
 @cache
@@ -116,6 +146,10 @@ class Trace(ABC):
     def wrap(self, var: Var, frame: Frame) -> Value:
         """The Value for a variable."""
 
+    def place(self) -> str:
+        """What an equation that is recorded now has as its `where`."""
+        return here()
+
     def use(self, value: Value) -> Var:
         """The variable by which the innermost frame knows a value."""
         if value.frame not in self.frames:
@@ -129,7 +163,7 @@ class Trace(ABC):
 
     def emit(self, op: str, inputs: Sequence[Value], params: Params | None = None) -> Value:
         """Record one equation and give its result."""
-        where, params = self.location or here(), params or {}
+        where, params = self.location or self.place(), params or {}
         used = tuple(self.use(v) for v in inputs)
         t = self.type_of(op, params, [v.type for v in used], where)
         return self.record(op, used, (t,), params, where)[0]

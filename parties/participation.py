@@ -334,7 +334,7 @@ class Participation:
         a, now = self.attempt, self.around.clock()
         if a.began is None:
             a.began = now
-        a.rounds, a.where = request.number, _brief(request.where)
+        a.rounds, a.where = request.number, request.where
         for peer, arrays in sorted(request.send.items()):
             frames = pack_arrays(arrays)
             a.count(frames)
@@ -498,11 +498,6 @@ class Participation:
 
 def _nothing(_w: Written) -> Steps:
     return iter(())
-
-
-def _brief(where: str) -> str:
-    """The kind of round and the user's own line, without the rules that it went through."""
-    return where.partition(" via ")[0]
 
 
 _DEALT = (*_LIVE, Stage.DONE)

@@ -83,7 +83,9 @@ def test_text_names_no_path_and_no_value(program: mpc.Program) -> None:
         assert "/home" not in text
         assert "0x" not in text
         assert text.isascii()
-        assert all(re.search(r" @ (-|[\w.]+:\d+( via [\w.]+:\d+)?)$", e) for e in text.split("\n") if " = " in e)
+        assert all(
+            re.search(r" @ (-|[\w.]+:\d+( \(\w+\))?( via [\w.]+:\d+)?)$", e) for e in text.split("\n") if " = " in e
+        )
 
 
 def test_a_program_is_its_text() -> None:
