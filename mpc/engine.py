@@ -5,7 +5,8 @@ No sockets, no clock, no threads: `memory` and the ZeroMQ actors drive this same
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
@@ -15,8 +16,8 @@ import numpy as np
 from mpc.errors import InputError, PeerError
 from mpc.exchange import CHECKPOINT, Array, Draw, Exchange, Frame, Save, type_bytes, type_words
 from mpc.fixed import decode, scalar
-from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, spoken
-from mpc.kernels import KERNELS
+from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, spoken, walk
+from mpc.kernels import KERNELS, bind
 from mpc.lowering import Lowered
 from mpc.owner import FLOAT_KINDS, Locator, Where, held, own, shared_integers
 from mpc.prg import PartyEntropy, Position
@@ -29,6 +30,7 @@ __all__ = ["run_party"]
 Request = Exchange | Draw | Save
 Answer = Any
 Run = Generator[Request, Answer, None]
+Act = Callable[[int, dict[int, Array]], None]
 _ADDED = frozenset({"add", "sub", "concatenate"})
 
 
@@ -54,6 +56,19 @@ def run_party(
     return party.results()
 
 
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What of an exchange the program fixes: its place in words, what each peer owes, what becomes known."""
+
+    words: str
+    expect: dict[int, tuple[Frame, ...]]
+    reveals: tuple[str, ...]
+
+
+def _nothing(_iteration: int, _dealt: dict[int, Array]) -> None:
+    """The dealer's own: a party does not have it."""
+
+
 class _Party:
     def __init__(
         self, lowered: Lowered, me: int, inputs: dict[str, Any], entropy: PartyEntropy, kept: Mapping[str, Any]
@@ -70,6 +85,14 @@ class _Party:
         self.results_of = set(lowered.outputs_by_name.values())
         self.saved: set[int] = set()  # the sites at which all that is needed is safe
         self.gate = lowered.outputs_by_name.get(RANGES_HOLD)
+        self.acts: dict[Equation, Act] = {}
+        self.swaps: dict[Equation, Swap] = {}
+        self.rest = [i for i in range(self.n) if i != me]
+        self.all_known = not any(self.hidden(e) for e in walk(lowered.block))
+
+    def hidden(self, e: Equation) -> bool:
+        """Whether some party is not shown this public number."""
+        return e.op in ("reveal", "shown") and len(recipients(e, self.names)) < self.n
 
     # walking -----------------------------------------------------------------------------------------------------
 
@@ -78,13 +101,15 @@ class _Party:
         if id(b) not in self.slots:
             self.slots[id(b)] = schedule(b)
         for slot in self.slots[id(b)]:
-            dealt = yield from self.draw(slot)
+            dealt = (yield from self.draw(slot)) if slot.deals else {}
+            spent = slot.spent
             for e in slot.local:
                 if e.op in SAVED:
                     yield from self.save(e, iteration)
                 else:
                     self.local(e, iteration, dealt)
-                self.forget(slot.spent.get(e, ()))
+                if e in spent:
+                    self.forget(spent[e])
             if slot.exchange:
                 yield from self.exchange(slot.exchange, iteration)
             for e in slot.loops:
@@ -125,7 +150,10 @@ class _Party:
         return {e.output.number: a for e, a in zip(mine, arrays, strict=True)}
 
     def _fits(self, arrays: list[Array], expect: tuple[Frame, ...], who: str, where: str) -> None:
-        if [(a.dtype.str, a.shape) for a in arrays] != [(f.dtype, f.shape) for f in expect]:
+        right = len(arrays) == len(expect) and all(
+            a.shape == f.shape and a.dtype.str == f.dtype for a, f in zip(arrays, expect, strict=True)
+        )
+        if not right:
             raise PeerError(f"{who} sent arrays of the wrong number, type or shape ({where})")
 
     def save(self, e: Equation, iteration: int) -> Generator[Request, Answer, None]:
@@ -161,22 +189,48 @@ class _Party:
 
     def local(self, e: Equation, iteration: int, dealt: dict[int, Array]) -> None:
         """One equation that needs nobody else."""
-        kind = e.outputs[0].type.kind
+        act = self.acts.get(e)
+        if act is None:
+            act = self.acts[e] = self.bound(e)
+        act(iteration, dealt)
+
+    def bound(self, e: Equation) -> Act:
+        """What to do for an equation each time; all that does not change from one step of a loop to the next is done."""
+        kind, out, values = e.outputs[0].type.kind, e.outputs[0].number, self.values
         if kind is Kind.DEALER:
-            return
+            return _nothing
         if kind in FLOAT_KINDS:
-            self.float(e)
-        elif e.op in _SOURCES:
-            at = Position(e.params["id"], iteration)
-            self.values[e.output.number] = _SOURCES[e.op](self, e, at, dealt)
-        elif e.op == "cast":
-            self.values[e.output.number] = self.cast(e)
-        elif e.op in ("kept", "shown"):
-            self.values[e.output.number] = self.taken(e)
-        elif kind in (Kind.SHARE, Kind.MASK):
-            self.values[e.output.number] = self.shared(e)
-        else:
-            self.public(e)
+            return lambda _iteration, _dealt: self.float(e)
+        if e.op in _SOURCES:
+            source, number = _SOURCES[e.op], e.params["id"]
+            return lambda i, dealt: values.__setitem__(out, source(self, e, Position(number, i), dealt))
+        if e.op in ("cast", "kept", "shown"):
+            other = self.cast if e.op == "cast" else self.taken
+            return lambda _iteration, _dealt: values.__setitem__(out, other(e))
+        if len(e.outputs) > 1 or (kind in (Kind.PUBLIC, Kind.CONST) and not self.all_known):
+            return lambda _iteration, _dealt: self.public(e)
+        return self.arithmetic(e)
+
+    def arithmetic(self, e: Equation) -> Act:
+        """An op on what is there; of shares, what is public or const is added by the first party alone."""
+        values, out, numbers = self.values, e.output.number, [v.number for v in e.inputs]
+        spread = self.me and e.op in _ADDED and e.output.type.kind in (Kind.SHARE, Kind.MASK)
+        known = [bool(spread) and v.type.kind in (Kind.PUBLIC, Kind.CONST) for v in e.inputs]
+        kernel = bind(e.op, self.of(e.output.type), e.params)
+        if len(numbers) == 2 and not any(known):
+            first, second = numbers
+
+            def two(_iteration: int, _dealt: dict[int, Array]) -> None:
+                values[out] = kernel(values[first], values[second])
+
+            return two
+        zero = np.uint64(0)
+
+        def several(_iteration: int, _dealt: dict[int, Array]) -> None:
+            given = [values[n] for n in numbers]
+            values[out] = kernel(*[np.broadcast_to(zero, x.shape) if k else x for x, k in zip(given, known, strict=True)])
+
+        return several
 
     def public(self, e: Equation) -> None:
         values = [self.values[v.number] for v in e.inputs]
@@ -198,14 +252,6 @@ class _Party:
     def where(self, var: Var) -> Where:
         """Where the elements of a private value stand in its owner's file."""
         return self.locator.at(var, self.values)
-
-    def shared(self, e: Equation) -> Any:
-        """A linear op on this party's shares; what is public or const is added by the first party alone."""
-        values = [self.values[v.number] for v in e.inputs]
-        if e.op in _ADDED and self.me:
-            known = [v.type.kind in (Kind.PUBLIC, Kind.CONST) for v in e.inputs]
-            values = [np.zeros_like(x) if k else x for x, k in zip(values, known, strict=True)]
-        return np.asarray(KERNELS[e.op](self.of(e.outputs[0].type), e.params, *values))
 
     def cast(self, e: Equation) -> Any:
         (x,) = (self.values[v.number] for v in e.inputs)
@@ -252,34 +298,47 @@ class _Party:
 
     def exchange(self, equations: list[Equation], iteration: int) -> Run:
         """One round: every opening, sending and reveal of a slot together."""
+        swap = self.swaps.get(equations[0])
+        if swap is None:
+            swap = self.swaps[equations[0]] = self.swap(equations)
         send: dict[int, list[Array]] = {}
-        expect: dict[int, list[Frame]] = {}
         mine: list[Any] = []
         for e in equations:
-            words, to, sources = self.part(e, iteration)
+            words, to, _ = self.part(e, iteration)
             mine.append(words)
-            for peer in to:
-                send.setdefault(peer, []).append(self.packed(words, e))
-            for peer in sources:
-                expect.setdefault(peer, []).append(self.frame_of(e))
+            if to:
+                packed = self.packed(words, e)
+                for peer in to:
+                    send.setdefault(peer, []).append(packed)
         self.exchanges += 1
-        where = equations[0].where
-        owed = {p: tuple(f) for p, f in expect.items()}
-        if send or owed:
-            reveals = tuple(e.params["name"] for e in equations if e.op == "reveal")
-            answer = yield Exchange(self.exchanges, spoken(equations[0]), send, owed, reveals)
-        else:
-            answer = {}
-        for peer, frames in owed.items():
-            self._fits(answer.get(peer, []), frames, f"party {self.names[peer]}", where)
-        queues = {peer: iter(answer[peer]) for peer in owed}
+        if send or swap.expect:
+            answer = yield Exchange(self.exchanges, swap.words, send, swap.expect, swap.reveals)
+            for peer, frames in swap.expect.items():
+                self._fits(answer.get(peer, []), frames, f"party {self.names[peer]}", equations[0].where)
+        queues = {peer: iter(answer[peer]) for peer in swap.expect}
         for e, words in zip(equations, mine, strict=True):
             self.values[e.output.number] = self.joined(e, words, queues)
             if e.op == "reveal" and e.output is self.gate:
                 self.lowered.program.require({RANGES_HOLD: int(self.values[e.output.number])})
 
+    def swap(self, equations: list[Equation]) -> Swap:
+        """What of a round is the same in every step of a loop."""
+        expect: dict[int, list[Frame]] = {}
+        for e in equations:
+            for peer in self.sources(e):
+                expect.setdefault(peer, []).append(self.frame_of(e))
+        reveals = tuple(e.params["name"] for e in equations if e.op == "reveal")
+        return Swap(spoken(equations[0]), {p: tuple(f) for p, f in expect.items()}, reveals)
+
+    def sources(self, e: Equation) -> list[int]:
+        """From whom others' parts of one opening come."""
+        if e.op == "send":
+            owner = self.names.index(e.params["owner"])
+            return [] if owner == self.me else [owner]
+        return self.others() if e.op == "open" or self.me in recipients(e, self.names) else []
+
     def others(self) -> list[int]:
-        return [i for i in range(self.n) if i != self.me]
+        return self.rest
 
     def part(self, e: Equation, iteration: int) -> tuple[Any, list[int], list[int]]:
         """This party's contribution to one opening, whom it goes to, and from whom others come."""

@@ -17,7 +17,7 @@ from mpc.prg import Position, block
 from mpc.ring import Domain, Ring
 from mpc.trig import series_tables, sincos_turns
 
-__all__ = ["KERNELS", "LINEAR", "STRUCTURAL", "permutation", "shape_of"]
+__all__ = ["KERNELS", "LINEAR", "STRUCTURAL", "bind", "permutation", "shape_of"]
 
 Shape = tuple[int, ...]
 Params = dict[str, Any]
@@ -139,6 +139,17 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "mod": lambda d, p, x: np.mod(x, np.uint64(p["by"])),
     "div": lambda d, p, x: np.floor_divide(x, np.uint64(p["by"])),
 }
+
+
+_DIRECT: dict[str, Callable[..., Any]] = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "neg": np.negative}
+
+
+def bind(op: str, domain: Domain, params: Params) -> Callable[..., Any]:
+    """The kernel of one op with its domain and parameters put in; nothing is looked up when it is called."""
+    if op in _DIRECT and isinstance(domain, Ring) and domain.bits == 64:
+        return _DIRECT[op]
+    kernel = KERNELS[op]
+    return lambda *values: kernel(domain, params, *values)
 
 
 def _broadcast_shape(params: Params, *shapes: Shape) -> Shape:
