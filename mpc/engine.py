@@ -217,6 +217,9 @@ class _Party:
         spread = self.me and e.op in _ADDED and e.output.type.kind in (Kind.SHARE, Kind.MASK)
         known = [bool(spread) and v.type.kind in (Kind.PUBLIC, Kind.CONST) for v in e.inputs]
         kernel = bind(e.op, self.of(e.output.type), e.params)
+        if not numbers:
+            value = kernel()
+            return lambda _iteration, _dealt: values.__setitem__(out, value)
         if len(numbers) == 2 and not any(known):
             first, second = numbers
 

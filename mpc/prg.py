@@ -13,11 +13,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES128
-from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.ciphers.modes import CTR, ECB
 from numpy.typing import NDArray
 
 __all__ = ["SEED_BYTES", "DealerEntropy", "Entropy", "PartyEntropy", "Position", "block", "fresh_entropy"]
@@ -27,8 +28,7 @@ Words = NDArray[np.uint64]
 Entropy = Callable[[int], bytes]  # asked for n bytes, gives n bytes; `secrets.token_bytes` but in tests
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """The place of one sharing in every stream: its number in the lowered program and the flat iteration index."""
 
     number: int
@@ -40,14 +40,46 @@ Stream = Callable[[bytes, "Position", tuple[int, ...]], Words]  # `block`, but w
 
 def block(seed: bytes, at: Position, shape: tuple[int, ...]) -> Words:
     """Uniform 64-bit words of `shape`, a function of the seed and the position alone."""
-    if at.number >= 1 << 32 or at.iteration >= 1 << 48:
-        raise OverflowError(f"stream position out of range: number {at.number}, iteration {at.iteration}")
     size = prod(shape)
-    start = (at.number << 96) | (at.iteration << 48)
-    encryptor = Cipher(AES128(seed), CTR(start.to_bytes(16, "big"))).encryptor()
-    out = bytearray(size * 8 + 15)
-    encryptor.update_into(bytes(size * 8), out)
-    return np.frombuffer(out, dtype="<u8", count=size).reshape(shape)
+    encryptor = Cipher(AES128(seed), CTR(_counter(at).to_bytes(16, "big"))).encryptor()
+    words = np.empty(size + 2, dtype="<u8")  # the cipher wants room for a block more
+    out, length = memoryview(words).cast("B"), 8 * size
+    for start in range(0, length, len(_ZEROS)):
+        encryptor.update_into(_ZEROS[: length - start], out[start:])
+    return words[:size].reshape(shape)
+
+
+_ZEROS = memoryview(bytes(1 << 20))
+_FEW = 32  # words that are made from their counters with a kept context, which costs a quarter of a new one
+
+
+def _counter(at: Position) -> int:
+    number, iteration = at
+    if number >= 1 << 32 or iteration >= 1 << 48:
+        raise OverflowError(f"stream position out of range: number {number}, iteration {iteration}")
+    return (number << 96) | (iteration << 48)
+
+
+class Streams:
+    """`block`, sooner for few words: the cipher of each seed is set up once. Holds key material as long as it lives."""
+
+    def __init__(self) -> None:
+        self._ciphers: dict[bytes, CipherContext] = {}
+
+    def __repr__(self) -> str:
+        return f"<Streams of {len(self._ciphers)} seeds>"
+
+    def __call__(self, seed: bytes, at: Position, shape: tuple[int, ...]) -> Words:
+        """What `block` gives."""
+        size = prod(shape)
+        if size > _FEW:
+            return block(seed, at, shape)
+        cipher = self._ciphers.get(seed)
+        if cipher is None:
+            cipher = self._ciphers[seed] = Cipher(AES128(seed), ECB()).encryptor()  # noqa: S305 - of counters: CTR
+        first = _counter(at)
+        counters = b"".join([(first + i).to_bytes(16, "big") for i in range((size + 1) // 2)])
+        return np.frombuffer(cipher.update(counters), dtype="<u8", count=size).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -66,7 +98,7 @@ class PartyEntropy:
     own: tuple[bytes, ...] = field(repr=False)
     pairs: dict[int, bytes] = field(repr=False)
     zeros: dict[int, bytes] = field(repr=False)
-    stream: Stream = field(repr=False, default=block)
+    stream: Stream = field(repr=False, default_factory=Streams)
 
     def __reduce__(self) -> str:
         raise TypeError("key material is never serialised")
@@ -78,7 +110,7 @@ class DealerEntropy:
 
     parties: tuple[bytes, ...] = field(repr=False)
     owners: tuple[tuple[bytes, ...], ...] = field(repr=False)
-    stream: Stream = field(repr=False, default=block)
+    stream: Stream = field(repr=False, default_factory=Streams)
 
     @classmethod
     def fresh(cls, n: int, entropy: Entropy = secrets.token_bytes) -> DealerEntropy:

@@ -19,13 +19,13 @@ from protocols import compare
 def product(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """The rule for any bilinear f: elementwise `*`, or `@`.
 
-    Shapes as f's; scales add. No round of its own: openings of x and y, once each and shared with all their other uses.
+    (Δx − λx)(Δy − λy), with the two terms of Δx in one: two products at each party. Shapes as f's; scales add. No round of its own: openings of x and y, once each and shared with all their other uses.
     Dealt: one word an element of the result. Perfectly private against n − 1 semi-honest parties.
     """
 
     def rule(x: Any, y: Any) -> Any:
         (dx, lx), (dy, ly) = masked(x), masked(y)
-        return f(dx, dy) - f(dx, ly) - f(lx, dy) + deal(f(lx, ly))
+        return f(dx, dy - ly) - f(lx, dy) + deal(f(lx, ly))
 
     return rule
 
