@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc import native
 from mpc.errors import ProgramError, ShapeError
 from mpc.prg import Position, block
 from mpc.ring import Domain, Ring
-from mpc.trig import series_tables, sincos_turns
 
 __all__ = ["KERNELS", "LINEAR", "STRUCTURAL", "bind", "permutation", "shape_of"]
 
@@ -60,12 +60,11 @@ def _angle(d: Domain, params: Params, x: Values) -> Values:
 
 def _series(d: Domain, params: Params, x: Values) -> tuple[Values, Values]:
     odd, coefficients = tuple(params["odd"]), tuple(params["coefficients"])
-    return series_tables(_angle(d, params, x), odd, coefficients, params["cbits"], params["bits"])
+    return native.series_tables(_angle(d, params, x), odd, coefficients, params["cbits"], params["bits"])
 
 
 def _waves(d: Domain, params: Params, x: Values) -> tuple[Values, Values]:
-    angles = np.multiply.outer(np.array(params["odd"], dtype=np.uint64), _angle(d, params, x))
-    return sincos_turns(angles, params["bits"])
+    return native.sincos_turns(_angle(d, params, x), params["bits"], tuple(params["odd"]))
 
 
 _ABOVE = np.zeros((256, 4), dtype=np.uint64)  # for each byte c, the positions above it among 256, as four words
@@ -83,6 +82,9 @@ def _bytes_of(x: Values, width: int) -> Values:
 
 def _onehot(_: Domain, params: Params, r: Values) -> Values:
     """For each byte of r, 256 bits of which bit r_j is one."""
+    compiled = native.onehot(r, params["width"])
+    if compiled is not None:
+        return compiled
     octets = _bytes_of(r, params["width"])
     out = np.zeros((*octets.shape, 4), dtype=np.uint64)
     where = np.right_shift(octets, 6)[..., None].astype(np.int64)
@@ -92,6 +94,9 @@ def _onehot(_: Domain, params: Params, r: Values) -> Values:
 
 def _look(_: Domain, params: Params, hot: Values, c: Values) -> Values:
     """Shares of [r_j > c_j] and [r_j = c_j] for every byte: linear in the one-hot words; packed, `less` bits first."""
+    compiled = native.look(hot, c, params["width"], _ABOVE) if params["what"] == "less" else None
+    if compiled is not None:
+        return compiled
     octets = _bytes_of(c, params["width"])
     n = octets.shape[-1]
     word = np.take_along_axis(hot, np.right_shift(octets, 6)[..., None].astype(np.int64), -1)[..., 0]

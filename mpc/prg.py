@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
@@ -50,7 +50,8 @@ def block(seed: bytes, at: Position, shape: tuple[int, ...]) -> Words:
 
 
 _ZEROS = memoryview(bytes(1 << 20))
-_FEW = 32  # words that are made from their counters with a kept context, which costs a quarter of a new one
+_FEW = 4096  # words that are made from their counters with a kept context, which costs less than a new one
+_SINGLE = 32  # words whose counters are made one by one
 
 
 def _counter(at: Position) -> int:
@@ -77,8 +78,14 @@ class Streams:
         cipher = self._ciphers.get(seed)
         if cipher is None:
             cipher = self._ciphers[seed] = Cipher(AES128(seed), ECB()).encryptor()  # noqa: S305 - of counters: CTR
-        first = _counter(at)
-        counters = b"".join([(first + i).to_bytes(16, "big") for i in range((size + 1) // 2)])
+        first, blocks = _counter(at), (size + 1) // 2
+        if size <= _SINGLE:
+            counters: Any = b"".join([(first + i).to_bytes(16, "big") for i in range(blocks)])
+        else:
+            pairs = np.empty((blocks, 2), dtype=">u8")
+            pairs[:, 0] = first >> 64
+            pairs[:, 1] = np.arange(blocks, dtype=np.uint64) + np.uint64(first & ((1 << 64) - 1))
+            counters = memoryview(pairs).cast("B")
         return np.frombuffer(cipher.update(counters), dtype="<u8", count=size).reshape(shape)
 
 

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc import native
+
 __all__ = ["RING64", "Bits", "Domain", "Domains", "Reals", "Ring", "Shared"]
 
 Values = NDArray[Any]
@@ -92,7 +94,7 @@ class Ring:
 
     def matmul(self, x: Values, y: Values) -> Values:
         """Matrix product, as `numpy.matmul`."""
-        return self.reduce(np.asarray(np.matmul(x, y)))
+        return self.reduce(native.matmul(x, y))
 
     def sum(self, x: Values, axes: tuple[int, ...], keepdims: bool) -> Values:
         """The sum over axes."""

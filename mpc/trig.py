@@ -42,36 +42,36 @@ Ints = NDArray[np.int64]
 MAX_BITS = 32
 """The finest result: 32 fraction bits."""
 
-_TABLE_BITS = 14
-_S_BITS = 38  # of a table entry
-_D_BITS = 37  # of the small angle d, in radians
-_TWO_PI_BITS = 23
-_TWO_PI = 52707179  # 2π · 2^23, rounded
-_REST = 64 - _TABLE_BITS  # angle bits below the table's
-_DROP = 12  # angle bits that change nothing: what remains, times 2π, must stay under 2^63
-_D_SHIFT = 64 - _DROP + _TWO_PI_BITS - _D_BITS
-_D_CENTRE = (1 << (_REST - _DROP - 1)) - (1 << (_D_SHIFT - 1)) // _TWO_PI  # less what makes the shift round to nearest
+TABLE_BITS = 14
+S_BITS = 38  # of a table entry
+D_BITS = 37  # of the small angle d, in radians
+TWO_PI_BITS = 23
+TWO_PI = 52707179  # 2π · 2^23, rounded
+REST = 64 - TABLE_BITS  # angle bits below the table's
+DROP = 12  # angle bits that change nothing: what remains, times 2π, must stay under 2^63
+D_SHIFT = 64 - DROP + TWO_PI_BITS - D_BITS
+D_CENTRE = (1 << (REST - DROP - 1)) - (1 << (D_SHIFT - 1)) // TWO_PI  # less what makes the shift round to nearest
 _CHUNK = 1 << 14  # elements in one go: the scratch arrays stay in the cache
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 
 
 @cache
-def _table() -> Ints:
+def table() -> Ints:
     """sin(2π·i/2^14) at 38 bits for i < 5/4·2^14, each rounded to nearest; from square roots of big integers."""
     one = 1 << 160
-    quarter = 1 << (_TABLE_BITS - 2)
+    quarter = 1 << (TABLE_BITS - 2)
     cos, sin = 0, one  # of a quarter turn, halved until it is the table's step
-    for _ in range(_TABLE_BITS - 2):
+    for _ in range(TABLE_BITS - 2):
         cos, sin = isqrt((one + cos) * one // 2), isqrt((one - cos) * one // 2)
     x, y, column = one, 0, []
     for _ in range(quarter + 1):
-        column.append((y + (one >> (_S_BITS + 1))) * (1 << _S_BITS) // one)
+        column.append((y + (one >> (S_BITS + 1))) * (1 << S_BITS) // one)
         x, y = (x * cos - y * sin) // one, (y * cos + x * sin) // one
     rise = np.array(column, dtype=np.int64)
     half = np.concatenate((rise[:-1], rise[:0:-1]))
-    table: Ints = np.concatenate((half, -half, half[:quarter]))
-    table.setflags(write=False)
-    return table
+    values: Ints = np.concatenate((half, -half, half[:quarter]))
+    values.setflags(write=False)
+    return values
 
 
 class _Scratch:
@@ -84,30 +84,30 @@ class _Scratch:
 
 def _locate(angle: Words, s: _Scratch, m: int) -> None:
     """The table's sine and cosine nearest to each angle, and the small angle d that is left."""
-    table = _table()
+    values = table()
     turn, index, d = s.turn[:m], s.index[:m], s.d[:m]
-    np.add(angle, np.uint64(1 << (_REST - 1)), out=turn)
-    np.right_shift(turn, np.uint64(_REST), out=index.view(np.uint64))
-    np.right_shift(turn, np.uint64(_DROP), out=turn)
-    np.bitwise_and(turn, np.uint64((1 << (_REST - _DROP)) - 1), out=turn)
-    np.subtract(turn.view(np.int64), np.int64(_D_CENTRE), out=d)
-    np.multiply(d, np.int64(_TWO_PI), out=d)
-    np.right_shift(d, np.int64(_D_SHIFT), out=d)
-    np.take(table, index, out=s.sin[:m], mode="clip")
-    np.take(table[1 << (_TABLE_BITS - 2) :], index, out=s.cos[:m], mode="clip")
+    np.add(angle, np.uint64(1 << (REST - 1)), out=turn)
+    np.right_shift(turn, np.uint64(REST), out=index.view(np.uint64))
+    np.right_shift(turn, np.uint64(DROP), out=turn)
+    np.bitwise_and(turn, np.uint64((1 << (REST - DROP)) - 1), out=turn)
+    np.subtract(turn.view(np.int64), np.int64(D_CENTRE), out=d)
+    np.multiply(d, np.int64(TWO_PI), out=d)
+    np.right_shift(d, np.int64(D_SHIFT), out=d)
+    np.take(values, index, out=s.sin[:m], mode="clip")
+    np.take(values[1 << (TABLE_BITS - 2) :], index, out=s.cos[:m], mode="clip")
 
 
 def _turn_by(s: _Scratch, m: int, *, cosine: bool, bits: int, out: Ints) -> None:
     """S + d(C − d·S/2), or C − d(S + d·C/2), rounded to `bits`."""
     first, second, d, acc = (s.cos if cosine else s.sin)[:m], (s.sin if cosine else s.cos)[:m], s.d[:m], s.sum[:m]
     np.multiply(first, d, out=acc)
-    np.right_shift(acc, np.int64(_D_BITS + 1), out=acc)
+    np.right_shift(acc, np.int64(D_BITS + 1), out=acc)
     (np.add if cosine else np.subtract)(second, acc, out=acc)
     np.multiply(acc, d, out=acc)
-    np.right_shift(acc, np.int64(_D_BITS), out=acc)
+    np.right_shift(acc, np.int64(D_BITS), out=acc)
     (np.subtract if cosine else np.add)(first, acc, out=acc)
-    np.add(acc, np.int64(1 << (_S_BITS - bits - 1)), out=acc)
-    np.right_shift(acc, np.int64(_S_BITS - bits), out=out)
+    np.add(acc, np.int64(1 << (S_BITS - bits - 1)), out=acc)
+    np.right_shift(acc, np.int64(S_BITS - bits), out=out)
 
 
 def _evaluate(angle: Words, bits: int, which: tuple[bool, ...]) -> list[Words]:

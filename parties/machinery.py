@@ -18,21 +18,25 @@ Engine = Generator[Exchange | Draw | Save, Any, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Machinery:
-    """How texts become programs, and programs runs. `suites`: the rules, by name."""
+    """How texts become programs, and programs runs. `suites`: the rules, by name. `prepare`: before a run, never in it."""
 
     suites: Mapping[str, Any]
     parse: Callable[[str], Any]
     run_party: Callable[[Any, int, dict[str, Any], PartyEntropy, dict[str, Array | None]], Engine]
     run_dealer: Callable[[Any, DealerEntropy], Iterator[Any]]
+    prepare: Callable[[Any], None] = lambda _lowered: None
 
 
 def real(suites: Mapping[str, Any]) -> Machinery:
     """The real one."""
+    from mpc import native
     from mpc.dealing import run_dealer
     from mpc.engine import run_party
     from mpc.programs import Program as Parsed
 
-    return Machinery(suites, Parsed.parse, cast("Any", run_party), run_dealer)
+    return Machinery(
+        suites, Parsed.parse, cast("Any", run_party), run_dealer, lambda lowered: native.prepare(lowered.block)
+    )
 
 
 def randomness(insecure: str) -> Entropy:

@@ -100,6 +100,7 @@ def lower(text: str, suite: str, machinery: Machinery) -> tuple[Any, Any]:
         program.check()
         lowered = program.lower(machinery.suites[suite])
         lowered.check()
+        machinery.prepare(lowered)
     except MpcError as error:
         raise Refused("program", f"refuses the program: {error}") from None
     except Exception as error:  # noqa: BLE001 - a text from the network must not take a long-lived party down

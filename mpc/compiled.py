@@ -1,0 +1,155 @@
+"""The kernels that take most of a run's time, compiled by numba: the same integers as numpy's, to the last bit.
+
+Imported by `mpc.native` alone, and only where numba is installed. Every function writes into arrays that it is given,
+uses 64-bit words modulo 2^64, and allocates nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from mpc.trig import D_BITS, D_CENTRE, D_SHIFT, DROP, REST, S_BITS, TABLE_BITS, TWO_PI
+
+__all__ = ["matmul", "matvec", "onehot", "look", "series", "sincos", "vecmat"]
+
+_DEEP = 64  # rows of the right factor that stay in the cache while four rows of the left one pass over them
+
+jit = numba.njit(cache=True, nogil=True, boundscheck=False)
+
+
+@jit
+def matmul(x: Any, y: Any, z: Any) -> None:
+    """z = x @ y, for x (n, m), y (m, p) in C order."""
+    n, m, p = x.shape[0], x.shape[1], y.shape[1]
+    z[:, :] = 0
+    for first in range(0, m, _DEEP):
+        last = min(first + _DEEP, m)
+        i = 0
+        while i + 4 <= n:
+            k = first
+            while k + 4 <= last:
+                a0, a1, a2, a3 = x[i, k], x[i, k + 1], x[i, k + 2], x[i, k + 3]
+                b0, b1, b2, b3 = x[i + 1, k], x[i + 1, k + 1], x[i + 1, k + 2], x[i + 1, k + 3]
+                c0, c1, c2, c3 = x[i + 2, k], x[i + 2, k + 1], x[i + 2, k + 2], x[i + 2, k + 3]
+                d0, d1, d2, d3 = x[i + 3, k], x[i + 3, k + 1], x[i + 3, k + 2], x[i + 3, k + 3]
+                for j in range(p):
+                    y0, y1, y2, y3 = y[k, j], y[k + 1, j], y[k + 2, j], y[k + 3, j]
+                    z[i, j] += a0 * y0 + a1 * y1 + a2 * y2 + a3 * y3
+                    z[i + 1, j] += b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
+                    z[i + 2, j] += c0 * y0 + c1 * y1 + c2 * y2 + c3 * y3
+                    z[i + 3, j] += d0 * y0 + d1 * y1 + d2 * y2 + d3 * y3
+                k += 4
+            while k < last:
+                for row in range(i, i + 4):
+                    a = x[row, k]
+                    for j in range(p):
+                        z[row, j] += a * y[k, j]
+                k += 1
+            i += 4
+        while i < n:
+            for k in range(first, last):
+                a = x[i, k]
+                for j in range(p):
+                    z[i, j] += a * y[k, j]
+            i += 1
+
+
+@jit
+def matvec(x: Any, y: Any, z: Any) -> None:
+    """z = x @ y, for x (n, m) in C order, y (m,)."""
+    for i in range(x.shape[0]):
+        total = np.uint64(0)
+        for k in range(x.shape[1]):
+            total += x[i, k] * y[k]
+        z[i] = total
+
+
+@jit
+def vecmat(y: Any, x: Any, z: Any) -> None:
+    """z = y @ x, for y (m,), x (m, n) in C order."""
+    m, n = x.shape
+    z[:] = 0
+    k = 0
+    while k + 4 <= m:
+        a, b, c, d = y[k], y[k + 1], y[k + 2], y[k + 3]
+        for j in range(n):
+            z[j] += a * x[k, j] + b * x[k + 1, j] + c * x[k + 2, j] + d * x[k + 3, j]
+        k += 4
+    while k < m:
+        a = y[k]
+        for j in range(n):
+            z[j] += a * x[k, j]
+        k += 1
+
+
+@numba.njit(inline="always")
+def _turn(first: Any, second: Any, d: Any, sign: Any, bits: Any) -> Any:
+    """first ± d(second ∓ d·first/2) of `mpc.trig`: sign +1 for a sine, −1 for a cosine."""
+    half = second - sign * ((first * d) >> (D_BITS + 1))
+    step = (half * d) >> D_BITS
+    return (first + sign * step + (np.int64(1) << (S_BITS - bits - 1))) >> (S_BITS - bits)
+
+
+@jit
+def sincos(angle: Any, odd: Any, table: Any, bits: Any, sines: Any, cosines: Any) -> None:
+    """sin and cos of odd[j]·angle[i], at `bits`; sines, cosines (len(odd), len(angle)). As `mpc.trig.sincos_turns`."""
+    for j in range(odd.shape[0]):
+        k = odd[j]
+        for i in range(angle.shape[0]):
+            turn = k * angle[i] + np.uint64(1 << (REST - 1))
+            at = np.int64(turn >> np.uint64(REST))
+            d = np.int64((turn >> np.uint64(DROP)) & np.uint64((1 << (REST - DROP)) - 1)) - np.int64(D_CENTRE)
+            d = (d * np.int64(TWO_PI)) >> D_SHIFT
+            s, c = table[at], table[at + (1 << (TABLE_BITS - 2))]
+            sines[j, i] = _turn(s, c, d, 1, bits)
+            cosines[j, i] = _turn(c, s, d, -1, bits)
+
+
+@jit
+def series(angle: Any, odd: Any, weights: Any, table: Any, drop: Any, sines: Any, cosines: Any) -> None:
+    """The public factors of a sine series; as `mpc.trig.series_tables`."""
+    sincos(angle, odd, table, 32, sines, cosines)
+    rounding = np.int64(1) << (drop - 1)
+    for j in range(odd.shape[0]):
+        w = weights[j]
+        for i in range(angle.shape[0]):
+            sines[j, i] = (sines[j, i] * w + rounding) >> drop
+            cosines[j, i] = (cosines[j, i] * w + rounding) >> drop
+
+
+@jit
+def onehot(r: Any, width: Any, out: Any) -> None:
+    """For each byte of the low width − 1 bits, 256 bits of which one is one; out (n, bytes, 4)."""
+    mask = (np.uint64(1) << np.uint64(width - 1)) - np.uint64(1)
+    for i in range(r.shape[0]):
+        low = r[i] & mask
+        for j in range(out.shape[1]):
+            byte = (low >> np.uint64(8 * j)) & np.uint64(255)
+            for w in range(4):
+                out[i, j, w] = 0
+            out[i, j, byte >> np.uint64(6)] = np.uint64(1) << (byte & np.uint64(63))
+
+
+@jit
+def look(hot: Any, c: Any, width: Any, above: Any, out: Any) -> None:
+    """Packed shares of [r_j > c_j], then of [r_j = c_j] but for the lowest byte; hot (n, bytes, 4)."""
+    mask = (np.uint64(1) << np.uint64(width - 1)) - np.uint64(1)
+    n = hot.shape[1]
+    for i in range(c.shape[0]):
+        low = c[i] & mask
+        packed = np.uint64(0)
+        for j in range(n):
+            byte = (low >> np.uint64(8 * j)) & np.uint64(255)
+            folded = np.uint64(0)
+            for w in range(4):
+                folded ^= hot[i, j, w] & above[byte, w]
+            for half in (32, 16, 8, 4, 2, 1):
+                folded ^= folded >> np.uint64(half)
+            packed |= (folded & np.uint64(1)) << np.uint64(j)
+            if j:
+                equal = (hot[i, j, byte >> np.uint64(6)] >> (byte & np.uint64(63))) & np.uint64(1)
+                packed |= equal << np.uint64(n + j - 1)
+        out[i] = packed

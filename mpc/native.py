@@ -1,0 +1,222 @@
+"""Which kernels run: those compiled by numba where it is installed and a program is large enough, else numpy's.
+
+Both give the same words. `prepare` is called before a run, never in it; what it has loaded stays. Without numba (the
+extra `fast`), or before, everything is numpy and correct. `python -m mpc.native` compiles once for a machine; a party
+that finds nothing compiled does it in a process of its own, so that its signs of life go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import subprocess
+import sys
+from math import prod
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpc import trig
+from mpc.ir import Block, Equation
+
+__all__ = [
+    "available", "effort", "load", "loaded", "look", "matmul", "onehot", "prepare", "series_tables", "sincos_turns",
+    "unload",
+]  # fmt: skip
+
+Words = NDArray[Any]
+_SMALL = 1 << 11  # multiplications below which numpy's own call is as fast
+
+_WORTH = 10**7
+_HEAVY = {"series": 16, "waves": 16, "onehot": 4, "look": 100}  # operations on a word of their result
+
+_compiled: ModuleType | None = None
+
+
+def available() -> bool:
+    """Whether numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def loaded() -> bool:
+    """Whether compiled kernels are in use."""
+    return _compiled is not None
+
+
+def prepare(block: Block) -> None:
+    """Before a run of a lowered program: load the compiled kernels if they save more time than they take."""
+    if _compiled is None and effort(block) >= _WORTH:
+        load()
+
+
+def load() -> bool:
+    """Make the compiled kernels ready; False where that cannot be. Half a second, and some more once on a machine."""
+    global _compiled  # noqa: PLW0603 - the one switch of this process
+    if _compiled is None and available():
+        try:
+            from mpc import compiled
+
+            _compile_once(Path(compiled.series._cache.cache_path))  # noqa: SLF001 - numba tells it nowhere else
+            _warm(compiled)
+        except (ImportError, RuntimeError, OSError):  # a numba that does not fit, or no place for what it compiles
+            return False
+        _compiled = compiled
+    return _compiled is not None
+
+
+def _compile_once(cache: Path) -> None:
+    """If this machine has nothing compiled yet: one process does it, and all others that want it wait."""
+    if __name__ == "__main__" or any(cache.glob("compiled.series-*.nbi")):
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "compiled.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not any(cache.glob("compiled.series-*.nbi")):
+            command = [sys.executable, "-m", "mpc.native"]
+            subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True)  # noqa: S603
+
+
+def effort(block: Block) -> int:
+    """About how many multiplications a run of a block takes at one party, in loops too."""
+    return sum(e.params["times"] * effort(e.body) if e.body is not None else _effort(e) for e in block.equations)
+
+
+def _effort(e: Equation) -> int:
+    if e.op == "matmul":
+        return e.output.type.size * (e.inputs[0].type.shape or (1,))[-1]
+    return _HEAVY.get(e.op, 0) * e.outputs[0].type.size
+
+
+def unload() -> None:
+    """Numpy's kernels again."""
+    global _compiled  # noqa: PLW0603
+    _compiled = None
+
+
+def _warm(k: ModuleType) -> None:
+    """Compile every kernel, or take it from numba's cache, for the types that it is called with."""
+    square, flat, table = np.ones((4, 4), np.uint64), np.ones(4, np.uint64), trig.table()
+    read = square.view()
+    read.flags.writeable = False
+    k.matmul(square, square, square.copy())
+    k.matvec(square, flat, flat.copy())
+    k.vecmat(flat, square, flat.copy())
+    _sincos(k, flat, flat, table, 26)
+    _series(k, flat, flat, flat.view(np.int64), table, 40)
+    k.onehot(flat, 8, np.empty((4, 1, 4), np.uint64))
+    k.look(np.ones((4, 1, 4), np.uint64), flat, 8, np.ones((256, 4), np.uint64), flat.copy())
+
+
+def matmul(x: Words, y: Words) -> Words:
+    """x @ y modulo 2^64, as `numpy.matmul`."""
+    k = _compiled
+    if k is None or not x.ndim or not y.ndim or x.size * (y.shape[-1] if y.ndim > 1 else 1) < _SMALL:
+        return np.asarray(np.matmul(x, y))
+    if x.ndim > 2 or y.ndim > 2:
+        return _batched(x, y)
+    if x.shape[-1] != y.shape[0]:
+        raise ValueError(f"@ of shapes {x.shape} and {y.shape}")
+    if x.ndim == y.ndim == 2:
+        out = np.empty((x.shape[0], y.shape[1]), np.uint64)
+        k.matmul(_rows(x), _rows(y), out)
+    elif x.ndim == 2:
+        out = np.empty(x.shape[0], np.uint64)
+        if x.flags.f_contiguous and not x.flags.c_contiguous:
+            k.vecmat(_rows(y), x.T, out)
+        else:
+            k.matvec(_rows(x), _rows(y), out)
+    elif y.ndim == 2:
+        out = np.empty(y.shape[1], np.uint64)
+        if y.flags.f_contiguous and not y.flags.c_contiguous:
+            k.matvec(y.T, _rows(x), out)
+        else:
+            k.vecmat(_rows(x), _rows(y), out)
+    else:
+        return np.asarray(np.matmul(x, y))
+    return out
+
+
+def _batched(x: Words, y: Words) -> Words:
+    """Stacks of matrices, one after another."""
+    if x.ndim < 2 or y.ndim < 2:
+        return np.asarray(np.matmul(x, y))
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    left = np.broadcast_to(x, (*batch, *x.shape[-2:])).reshape(-1, *x.shape[-2:])
+    right = np.broadcast_to(y, (*batch, *y.shape[-2:])).reshape(-1, *y.shape[-2:])
+    out = np.empty((prod(batch), x.shape[-2], y.shape[-1]), np.uint64)
+    for a, b, c in zip(left, right, out, strict=True):
+        c[:] = matmul(a, b)
+    return out.reshape(*batch, x.shape[-2], y.shape[-1])
+
+
+def _rows(x: Words) -> Words:
+    return np.ascontiguousarray(x, dtype=np.uint64)
+
+
+def sincos_turns(angle: Words, bits: int, odd: tuple[int, ...]) -> tuple[Words, Words]:
+    """Sine and cosine of each multiple of each angle, new first axis."""
+    multiples = np.array(odd, dtype=np.uint64)
+    if _compiled is None:
+        return trig.sincos_turns(np.multiply.outer(multiples, angle), bits)
+    return _shaped(_sincos(_compiled, _flat(angle), multiples, trig.table(), bits), angle)
+
+
+def series_tables(
+    angle: Words, odd: tuple[int, ...], coefficients: tuple[int, ...], cbits: int, bits: int
+) -> tuple[Words, Words]:
+    """`mpc.trig.series_tables`."""
+    drop = trig.MAX_BITS + cbits - bits
+    small = all(abs(c) < 1 << 30 for c in coefficients) and len(odd) == len(coefficients)
+    if _compiled is None or not small or bits < 1 or not 1 <= drop < 64:
+        return trig.series_tables(angle, odd, coefficients, cbits, bits)
+    weights, multiples = np.array(coefficients, dtype=np.int64), np.array(odd, dtype=np.uint64)
+    return _shaped(_series(_compiled, _flat(angle), multiples, weights, trig.table(), drop), angle)
+
+
+def _flat(x: Words) -> Words:
+    return np.ascontiguousarray(x, dtype=np.uint64).reshape(-1)
+
+
+def _shaped(both: tuple[Words, Words], angle: Words) -> tuple[Words, Words]:
+    sines, cosines = both
+    shape = (len(sines), *np.shape(angle))
+    return sines.view(np.uint64).reshape(shape), cosines.view(np.uint64).reshape(shape)
+
+
+def _sincos(k: ModuleType, angle: Words, odd: Words, table: Words, bits: int) -> tuple[Words, Words]:
+    sines, cosines = (np.empty((len(odd), len(angle)), np.int64) for _ in range(2))
+    k.sincos(angle, odd, table, bits, sines, cosines)
+    return sines, cosines
+
+
+def _series(
+    k: ModuleType, angle: Words, odd: Words, weights: Words, table: Words, drop: int
+) -> tuple[Words, Words]:
+    sines, cosines = (np.empty((len(odd), len(angle)), np.int64) for _ in range(2))
+    k.series(angle, odd, weights, table, drop, sines, cosines)
+    return sines, cosines
+
+
+def onehot(r: Words, width: int) -> Words | None:
+    """One-hot words of the bytes of r, (…, bytes, 4); None where numpy has to do it."""
+    if _compiled is None:
+        return None
+    out = np.empty((r.size, (width + 6) // 8, 4), np.uint64)
+    _compiled.onehot(_flat(r), width, out)
+    return out.reshape(*r.shape, *out.shape[1:])
+
+
+def look(hot: Words, c: Words, width: int, above: Words) -> Words | None:
+    """Packed shares of the bytes' comparisons; None where numpy has to do it."""
+    if _compiled is None or hot.shape[:-2] != c.shape:
+        return None
+    out = np.empty(c.size, np.uint64)
+    _compiled.look(np.ascontiguousarray(hot).reshape(-1, *hot.shape[-2:]), _flat(c), width, above, out)
+    return out.reshape(c.shape)
+
+
+if __name__ == "__main__":
+    sys.exit(0 if load() else "numba is not installed: pip install 'privity[fast]'")
