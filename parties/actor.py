@@ -30,6 +30,7 @@ from parties.wire import Buffer, Message, Type
 __all__ = ["Actor", "Brain", "Signs", "Transport"]
 
 _RETRY_SECONDS = 0.002
+_ROUND_SECONDS = 0.002  # between two looks at everything that is no message
 _EMPTY_SEATS = 64  # coordinators that are silent and may yet wake up
 _QUEUE_BYTES = 8 << 20  # above this, a brain that could go on dealing has to wait
 
@@ -48,6 +49,10 @@ class Brain(Protocol):
         """Whether it wants a Pump."""
 
     @property
+    def awaited(self) -> int:
+        """The actor whose message is all that it can go on with; −1 if there is more than one, or none."""
+
+    @property
     def sign(self) -> Sign:
         """How far it has come, for the others."""
 
@@ -58,8 +63,8 @@ class Brain(Protocol):
 class Transport(Protocol):
     """The data plane: `parties.mesh.Mesh`, or a simulated one."""
 
-    def poll(self, seconds: float) -> list[Happening]:
-        """Wait for something to happen, at most so long."""
+    def poll(self, seconds: float, awaited: int = -1) -> list[Happening]:
+        """Wait for something to happen, at most so long; above all for a message of the actor that is awaited."""
 
     def send(self, peer: int, parts: Sequence[Buffer]) -> bool:
         """Hand over a message; False means not yet."""
@@ -136,13 +141,28 @@ class Actor:
         self._joined: set[int] = set()
         self._alive: set[int] = set()
         self._written: deque[Written] = deque()
+        self._round_at = 0.0
 
     # ------------------------------------------------------------------------------------------------ the loop
 
     def step(self, seconds: float) -> None:
-        """Wait for something, at most so long, and deal with it."""
-        for happening in self.mesh.poll(self.patience(seconds) if seconds else 0.0):
+        """Wait for something, at most so long, and deal with it.
+
+        In the middle of a round only what is awaited counts, and the rest is looked after every few milliseconds.
+        """
+        awaited = self.brain.awaited if seconds else -1
+        if awaited < 0:
+            happenings = self.mesh.poll(self.patience(seconds) if seconds else 0.0)
+        else:
+            happenings = self.mesh.poll(seconds, awaited)
+        for happening in happenings:
             self._transport(happening)
+        if not seconds or not happenings or self._clock() >= self._round_at:
+            self._look_round()
+            self._round_at = self._clock() + _ROUND_SECONDS
+
+    def _look_round(self) -> None:
+        """Everything but messages: signs of life, deadlines, what waits to be sent."""
         for news in self.watch.news():
             self._heard(news)
         now = self._clock()
@@ -157,6 +177,7 @@ class Actor:
             self.perform(self.brain.handle(Tick()))
         if self.brain.pumping and self.backlog < _QUEUE_BYTES:
             self.perform(self.brain.handle(Pump()))
+        self.watch.sign = self.brain.sign
 
     def patience(self, seconds: float) -> float:
         """How long it may wait before it has something to do by itself, at most so long."""
@@ -181,7 +202,6 @@ class Actor:
         self._perform(instructions)
         while self._written:
             self._perform(self.brain.handle(self._written.popleft()))
-        self.watch.sign = self.brain.sign
 
     def _perform(self, instructions: Iterator[Instruction]) -> None:
         for instruction in instructions:

@@ -54,6 +54,7 @@ class CoordinatorBrain:
     ) -> None:
         self.me = me
         self.pumping = False
+        self.awaited = -1
         self.sign = Sign()
         self.connected: set[int] = set()
         self.answers: dict[int, Answer] = {}

@@ -119,6 +119,11 @@ class DealerBrain:
         return bool(self.sessions)
 
     @property
+    def awaited(self) -> int:
+        """The dealer waits for nobody in particular."""
+        return -1
+
+    @property
     def sign(self) -> Sign:
         """The dealer only says that it lives."""
         return Sign()

@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import zmq
 
@@ -36,6 +37,7 @@ _COMMON = {
     zmq.LINGER: 1000,
     zmq.SNDHWM: 64,
     zmq.RCVHWM: 64,
+    zmq.RCVTIMEO: 20,
     zmq.MAXMSGSIZE: CHUNK + (64 << 10),
     zmq.HANDSHAKE_IVL: 2000,
     zmq.HEARTBEAT_IVL: 1000,
@@ -60,6 +62,12 @@ _EVENT = struct.Struct("=H")  # a monitor's message begins with the event; zmq.u
 _BATCH = 64
 _REDIAL_SECONDS = 2.0
 _UNANSWERED = "no answer yet"
+_AROUND_SECONDS = 0.02
+_MORE = zmq.NOBLOCK | zmq.SNDMORE
+_FOLDED = struct.Struct("<4sI")  # one part instead of several: the mark, how many; then their lengths, then they
+_MARK = b"PRVF"
+_FOLDED_BYTES = 4096
+_FOLDED_PARTS = 64
 _RETIRED = 16  # routes of broken connections that are remembered
 
 Tap = Callable[[int, Sequence[Buffer]], None]
@@ -120,6 +128,7 @@ class Mesh:
         self._callers: dict[str, int] = {}
         self._calls = 0
         self._vanished: list[int] = []
+        self._around = 0.0  # when all sockets are to be looked at again
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poller.register(self._wake_in, zmq.POLLIN)
 
@@ -195,9 +204,9 @@ class Mesh:
         """Hand a message to ZeroMQ; False means not yet: no connection, or its queue is full."""
         dialled = self._dialled.get(peer)
         if dialled is not None:
-            sent = self._try(peer, dialled.socket, list(parts))
+            sent = self._try(peer, dialled.socket, _enveloped(parts))
         elif peer in self._routes and self._listener is not None:
-            sent = self._try(peer, self._listener, [self._routes[peer], *parts])
+            sent = self._try(peer, self._listener, [self._routes[peer], *_enveloped(parts)])
         else:
             return False
         if sent and self._tap is not None:
@@ -206,7 +215,10 @@ class Mesh:
 
     def _try(self, peer: int, socket: zmq.Socket[bytes], parts: list[Buffer]) -> bool:
         try:
-            socket.send_multipart(parts, zmq.NOBLOCK)
+            *before, last = parts
+            for part in before:
+                socket.send(part, _MORE)
+            socket.send(last, zmq.NOBLOCK)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -230,8 +242,18 @@ class Mesh:
 
     # ---------------------------------------------------------------------------------------------- receiving
 
-    def poll(self, seconds: float) -> list[Happening]:
-        """Wait for something to happen, at most `seconds`."""
+    def poll(self, seconds: float, awaited: int = -1) -> list[Happening]:
+        """Wait for something to happen, at most `seconds`.
+
+        awaited: the actor whose message the caller cannot do without. Its socket is then read at once, without asking
+        all others first, which takes as long as the message itself; they are looked at every 20 ms all the same.
+        """
+        if awaited >= 0 and seconds and not self._vanished and time.monotonic() < self._around:
+            packet = self._next_of(awaited)
+            if packet is not None:
+                return [packet]
+            seconds = 0.0
+        self._around = time.monotonic() + seconds + _AROUND_SECONDS
         self._redial()
         ready = self._poller.poll(0 if self._vanished else max(0, int(seconds * 1000)))
         before: list[Happening] = [Gone(peer) for peer in self._vanished]
@@ -249,31 +271,52 @@ class Mesh:
                 found += self._receive_calls(socket)
         return before + found + after
 
+    def _next_of(self, peer: int) -> Packet | None:
+        """Wait for a message on the socket that an actor's messages come by; None after 20 ms."""
+        dialled = self._dialled.get(peer)
+        if dialled is not None:
+            return _unless_again(self._read, peer, dialled.socket, 0)
+        if self._listener is not None:
+            return _unless_again(self._read_call, self._listener, 0)
+        return None
+
     def _receive(self, peer: int, socket: zmq.Socket[bytes]) -> list[Happening]:
         out: list[Happening] = []
         for _ in range(_BATCH):
-            try:
-                parts = socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            packet = _unless_again(self._read, peer, socket, zmq.NOBLOCK)
+            if packet is None:
                 break
-            out.append(Packet(peer, [p.buffer for p in parts]))
+            out.append(packet)
+            if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+                break
         return out
+
+    def _read(self, peer: int, socket: zmq.Socket[bytes], flags: int) -> Packet:
+        return Packet(peer, _unfolded(_frames(socket, flags)))
 
     def _receive_calls(self, socket: zmq.Socket[bytes]) -> list[Happening]:
         out: list[Happening] = []
         for _ in range(_BATCH):
             try:
-                route, *parts = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                packet = self._read_call(socket, zmq.NOBLOCK)
             except zmq.Again:
                 break
-            peer = self._callers.get(_user(route))
-            if peer is None:
-                continue
-            buffers: list[Buffer] = [p.buffer for p in parts]
-            if is_coordinator(peer) and is_coordinator(source(buffers)):
-                peer = source(buffers)  # one key, several processes: each says which seat it has
-            out.append(Packet(peer, buffers, self._route(peer, route.bytes)))
+            if packet is not None:
+                out.append(packet)
+            if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+                break
         return out
+
+    def _read_call(self, socket: zmq.Socket[bytes], flags: int) -> Packet | None:
+        """What came to the listener; None from whoever is not an actor of the cluster any more."""
+        route, *rest = _frames(socket, flags)
+        peer = self._callers.get(_user(route))
+        if peer is None:
+            return None
+        parts = _unfolded(rest)
+        if is_coordinator(peer) and is_coordinator(source(parts)):
+            peer = source(parts)  # one key, several processes: each says which seat it has
+        return Packet(peer, parts, self._route(peer, route.bytes))
 
     def _route(self, peer: int, route: bytes) -> bool:
         """Whether this is a new connection of a caller, the one to answer from now on."""
@@ -378,6 +421,50 @@ class _Gatekeeper:
         """Stop answering."""
         self._stop.set()
         self._thread.join()
+
+
+def _frames(socket: zmq.Socket[bytes], flags: int) -> list[zmq.Frame]:
+    """All parts of the next message. Raises zmq.Again if there is none in time."""
+    frame = socket.recv(flags, copy=False)
+    frames = [frame]
+    while frame.more:
+        frame = socket.recv(flags, copy=False)
+        frames.append(frame)
+    return frames
+
+
+def _unless_again(read: Callable[..., Packet | None], *arguments: Any) -> Packet | None:
+    try:
+        return read(*arguments)
+    except zmq.Again:
+        return None
+
+
+def _enveloped(parts: Sequence[Buffer]) -> Sequence[Buffer]:
+    """A small message as one part: each part costs a seal of its own, and as much time as the rest of it."""
+    lengths = [len(part) for part in parts]
+    if sum(lengths) > _FOLDED_BYTES or not 1 < len(parts) <= _FOLDED_PARTS:
+        return parts
+    head = struct.pack(f"<4sI{len(parts)}I", _MARK, len(parts), *lengths)
+    return [b"".join((head, *parts))]
+
+
+def _unfolded(frames: Sequence[zmq.Frame]) -> list[Buffer]:
+    """The parts of a message. What is no envelope, or a false one, stays as it is: the channel refuses it."""
+    if len(frames) != 1:
+        return [frame.buffer for frame in frames]
+    whole = frames[0].bytes
+    if len(whole) < _FOLDED.size or len(whole) > 2 * _FOLDED_BYTES:
+        return [whole]
+    mark, count = _FOLDED.unpack_from(whole)
+    at = _FOLDED.size + 4 * count
+    if mark != _MARK or not 1 < count <= _FOLDED_PARTS or at > len(whole):
+        return [whole]
+    parts: list[Buffer] = []
+    for length in struct.unpack_from(f"<{count}I", whole, _FOLDED.size):
+        parts.append(whole[at : at + length])
+        at += length
+    return parts if at == len(whole) else [whole]
 
 
 def _user(route: zmq.Frame) -> str:

@@ -89,6 +89,12 @@ class Participation:
         """Whether it is somebody else's turn."""
         return self.attempt.stage is not Stage.RUNNING or self.attempt.request is not None
 
+    @property
+    def awaited(self) -> int:
+        """The actor whose message its engine cannot go on without; −1 if it does not wait for a message."""
+        a = self.attempt
+        return a.waits_for() if a.stage is Stage.RUNNING and isinstance(a.request, Exchange | Draw) else -1
+
     def arrived(self, m: Message) -> Steps:
         """A message of this session from a party, the dealer or the coordinator."""
         a = self.attempt

@@ -94,6 +94,14 @@ class PartyBrain:
         return min((t for t in times if t is not None), default=None)
 
     @property
+    def awaited(self) -> int:
+        """The actor whose message the only run that is on waits for."""
+        if len(self.sessions) != 1:
+            return -1
+        (p,) = self.sessions.values()
+        return p.awaited
+
+    @property
     def sign(self) -> Sign:
         """How much its engines have asked for so far, and whether all of them wait."""
         live = self.sessions.values()

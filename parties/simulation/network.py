@@ -105,7 +105,7 @@ class Plane:
         self._poke = poke
         self._retired: set[int] = set()
 
-    def poll(self, seconds: float) -> list[Happening]:  # noqa: ARG002 - the world knows when it has to look
+    def poll(self, seconds: float, awaited: int = -1) -> list[Happening]:  # noqa: ARG002 - the world knows when to look
         """What has come."""
         found, self.inbox = self.inbox, []
         return found
