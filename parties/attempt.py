@@ -89,7 +89,9 @@ class Attempt:
         self._key = X25519PrivateKey.from_private_bytes(entropy(32))
         self._pairs: dict[str, dict[int, bytes]] = {purpose: {} for purpose in PURPOSES}
         self._seeds: list[bytes] = []
-        self._stock: deque[tuple[Buffer, ...]] = deque()
+        self._stock: deque[tuple[Buffer, ...]] = deque()  # messages of corrections, of which the first is being used
+        self._views: deque[memoryview] = deque()  # of that first one, what is left
+        self._in_stock = 0
         self._brought: dict[int, bytes] = {}
         self._uncredited = [0, 0]
         self._dealer_room = int(cost.dealt_bytes[names[me]])
@@ -169,16 +171,18 @@ class Attempt:
     # ------------------------------------------------------------------------------------------ what has come
 
     def add_correction(self, m: Message) -> None:
-        """The next correction, in the dealer's order."""
+        """The next corrections, in the dealer's order: bytes that the draws will cut."""
         if m.step != (self.corrections + 1) & 0xFFFFFFFF or self.dealt:
             raise BadMessage("a correction out of order")
         _frugal(m)
         self.put_in_stock(m.frames)
 
     def put_in_stock(self, frames: tuple[Buffer, ...]) -> None:
-        """A correction, from the dealer or from this party's store."""
+        """A message of corrections, from the dealer or from this party's store."""
         self.corrections += 1
-        self.dealt_bytes += sum(len(f) for f in frames)
+        size = sum(len(f) for f in frames)
+        self.dealt_bytes += size
+        self._in_stock += size
         if self.dealt_bytes > self._dealer_room or len(self._stock) > self._dealer_room + _EMPTY_CORRECTIONS:
             raise BadMessage("more material than the program draws")
         self._stock.append(frames)
@@ -205,16 +209,36 @@ class Attempt:
         request = self.request
         if isinstance(request, Exchange):
             return self._exchanged(request)
-        if isinstance(request, Draw) and self._stock:
-            frames = self._stock.popleft()
+        if isinstance(request, Draw) and self._in_stock >= sum(f.nbytes for f in request.expect):
+            self.request = None
+            return _arrays([self._cut(f.nbytes) for f in request.expect], request.expect, DEALER)
+        return None
+
+    def _cut(self, size: int) -> Buffer:
+        """The next bytes of what was dealt. Without a copy where they lie in one piece."""
+        self._in_stock -= size
+        pieces: list[memoryview] = []
+        while size:
+            if not self._views:
+                self._views.extend(memoryview(f) for f in self._stock[0])
+            view = self._views[0]
+            pieces.append(view[:size])
+            size -= len(pieces[-1])
+            if len(view) > len(pieces[-1]):
+                self._views[0] = view[len(pieces[-1]) :]
+            else:
+                self._used_up()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _used_up(self) -> None:
+        """One frame is; with the last one of a message, that message."""
+        self._views.popleft()
+        while self._stock and not self._views:
             self.drawn += 1
             self._uncredited[0] += 1
-            self._uncredited[1] += sum(len(f) for f in frames)
-            if self.drawn != request.number:
-                raise BadMessage("a correction out of order", DEALER)
-            self.request = None
-            return _arrays(frames, request.expect, DEALER)
-        return None
+            self._uncredited[1] += sum(len(f) for f in self._stock.popleft())
+            if self._stock:
+                self._views.extend(memoryview(f) for f in self._stock[0] if len(f))
 
     def _exchanged(self, request: Exchange) -> dict[int, list[Array]] | None:
         number = request.number & 0xFFFFFFFF
@@ -227,7 +251,7 @@ class Attempt:
         return {peer: _arrays(self._parked[peer].pop(number), expect, peer) for peer, expect in request.expect.items()}
 
     def credit(self, messages: int, size: int) -> bool:
-        """Whether the dealer should be told of the draws so far: after so many of them, or so many bytes.
+        """Whether the dealer should be told what is used up: after so many of its messages, or so many bytes.
 
         A function of the draws alone, which the program fixes: the dealer learns the pace and nothing else.
         """
@@ -282,6 +306,7 @@ class Attempt:
         self._seeds = []
         self._pairs = {purpose: {} for purpose in PURPOSES}
         self._stock.clear()
+        self._views.clear()
         self._parked.clear()
 
 

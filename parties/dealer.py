@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mpc.exchange import Array
 from mpc.prg import DealerEntropy, Entropy
 from parties.agree import Terms, Verdict, place, sentence
 from parties.cluster import DEALER, Cluster, is_coordinator
@@ -29,6 +30,7 @@ __all__ = ["DealerBrain"]
 
 Steps = Iterator[Instruction]
 _AT_ONCE = 1 << 20  # bytes dealt before the body may look at its sockets again
+_BATCH = 1 << 18  # bytes of corrections that travel together; where one ends, the program alone decides
 _NONCE_BYTES = 16
 _MOST_AT_ONCE = 64
 
@@ -36,7 +38,8 @@ _MOST_AT_ONCE = 64
 class _Deal:
     """One session at the dealer. boss: the coordinator that began it.
 
-    `unacknowledged[p]`: what was sent to p beyond its last credit, by correction.
+    batches[p]: corrections for p that wait for more to go with them. unacknowledged[p]: what was sent to p beyond its
+    last credit, by message.
     """
 
     def __init__(self, session: bytes, boss: int, terms: Terms, lowered: Any) -> None:
@@ -47,6 +50,7 @@ class _Deal:
         self.lowered = lowered
         self.corrections: Iterator[Any] | None = None
         self.waiting: tuple[int, tuple[Buffer, ...]] | None = None
+        self.batches: list[list[Array]] = [[] for _ in range(n)]
         self.counts = [0] * n
         self.payload = [0] * n
         self.unacknowledged: list[deque[int]] = [deque() for _ in range(n)]
@@ -63,12 +67,12 @@ class _Deal:
         return self.terms.mode == "deal"
 
     def has_room(self, party: int, limits: Limits) -> bool:
-        """Whether one more correction, however large, may go to a party."""
+        """Whether one more message, however large, may go to a party."""
         few = len(self.unacknowledged[party]) < limits.window_messages
         return self.storing or (few and self.outstanding[party] < limits.window)
 
     def sent(self, party: int, frames: tuple[Buffer, ...]) -> int:
-        """Count a correction; its size."""
+        """Count a message of corrections; its size."""
         size = sum(len(f) for f in frames)
         self.counts[party] += 1
         self.payload[party] += size
@@ -80,8 +84,15 @@ class _Deal:
             self.unacknowledged[party].append(size)
         return size
 
+    def batch(self, party: int) -> tuple[int, tuple[Buffer, ...]]:
+        """What waits for a party, as the bytes that it will cut as its draws expect them."""
+        arrays, self.batches[party] = self.batches[party], []
+        if sum(a.nbytes for a in arrays) > 2 * _BATCH:
+            return party, tuple(f for f in pack_arrays(arrays) if len(f))
+        return party, (b"".join(pack_arrays(arrays)),)
+
     def credit(self, party: int, drawn: int) -> None:
-        """A party has drawn so many of its corrections; anything else than progress is ignored."""
+        """A party has used up so many messages; anything else than progress is ignored."""
         left = (self.counts[party] - drawn) & 0xFFFFFFFF
         while len(self.unacknowledged[party]) > left:
             self.outstanding[party] -= self.unacknowledged[party].popleft()
@@ -243,9 +254,15 @@ class DealerBrain:
         deal.seconds += self._clock() - began
 
     def _next(self, deal: _Deal) -> tuple[int, tuple[Buffer, ...]] | None:
+        """The next message: the corrections for a party, when there are enough of them or no more at all."""
         assert deal.corrections is not None
-        correction = next(deal.corrections, None)
-        return None if correction is None else (correction.party, pack_arrays(correction.arrays))
+        for correction in deal.corrections:
+            batch = deal.batches[correction.party]
+            batch += correction.arrays
+            if sum(a.nbytes for a in correction.arrays) >= _BATCH or sum(a.nbytes for a in batch) >= _BATCH:
+                return deal.batch(correction.party)
+        left = [party for party, batch in enumerate(deal.batches) if batch]
+        return deal.batch(left[0]) if left else None
 
     def _pause(self, deal: _Deal) -> Steps:
         """As far ahead as it may be: the parties can begin."""
