@@ -31,6 +31,7 @@ Request = Exchange | Draw | Save
 Answer = Any
 Run = Generator[Request, Answer, None]
 Act = Callable[[int, dict[int, Array]], None]
+_SMALL = 32  # words
 _ADDED = frozenset({"add", "sub", "concatenate"})
 
 
@@ -80,6 +81,7 @@ class _Party:
         self.n = len(self.names)
         self.values: dict[int, Any] = {}
         self.slots: dict[int, list[Slot]] = {}
+        self.buried: dict[int, dict[Equation, list[Var]]] = {}
         self.locator = Locator(lowered.block)
         self.exchanges = self.draws = 0
         self.results_of = set(lowered.outputs_by_name.values())
@@ -102,7 +104,7 @@ class _Party:
             self.slots[id(b)] = schedule(b)
         for slot in self.slots[id(b)]:
             dealt = (yield from self.draw(slot)) if slot.deals else {}
-            spent = slot.spent
+            spent = self.spent(slot)
             for e in slot.local:
                 if e.op in SAVED:
                     yield from self.save(e, iteration)
@@ -115,6 +117,13 @@ class _Party:
             for e in slot.loops:
                 yield from self.repeat(e, iteration)
             self.forget(slot.dead)
+
+    def spent(self, slot: Slot) -> dict[Equation, list[Var]]:
+        """What to forget after which local equation: small values are only in the way of speed, not of memory."""
+        if id(slot) not in self.buried:
+            large = {e: [v for v in vs if v.type.size > _SMALL] for e, vs in slot.spent.items()}
+            self.buried[id(slot)] = {e: vs for e, vs in large.items() if vs}
+        return self.buried[id(slot)]
 
     def forget(self, values: Iterable[Var]) -> None:
         """What nobody reads any more, results excepted."""
@@ -214,26 +223,37 @@ class _Party:
     def arithmetic(self, e: Equation) -> Act:
         """An op on what is there; of shares, what is public or const is added by the first party alone."""
         values, out, numbers = self.values, e.output.number, [v.number for v in e.inputs]
-        spread = self.me and e.op in _ADDED and e.output.type.kind in (Kind.SHARE, Kind.MASK)
-        known = [bool(spread) and v.type.kind in (Kind.PUBLIC, Kind.CONST) for v in e.inputs]
         kernel = bind(e.op, self.of(e.output.type), e.params)
         if not numbers:
             value = kernel()
             return lambda _iteration, _dealt: values.__setitem__(out, value)
-        if len(numbers) == 2 and not any(known):
+        if self.me and e.op in _ADDED and e.output.type.kind in (Kind.SHARE, Kind.MASK):
+            known = [v.type.kind in (Kind.PUBLIC, Kind.CONST) for v in e.inputs]
+            kernel = kernel if not any(known) else self.without(e, known)
+        if len(numbers) == 2:
             first, second = numbers
 
             def two(_iteration: int, _dealt: dict[int, Array]) -> None:
                 values[out] = kernel(values[first], values[second])
 
             return two
-        zero = np.uint64(0)
+        return lambda _iteration, _dealt: values.__setitem__(out, kernel(*[values[n] for n in numbers]))
 
-        def several(_iteration: int, _dealt: dict[int, Array]) -> None:
-            given = [values[n] for n in numbers]
-            values[out] = kernel(*[np.broadcast_to(zero, x.shape) if k else x for x, k in zip(given, known, strict=True)])
+    def without(self, e: Equation, known: list[bool]) -> Callable[..., Any]:
+        """What is public or const is added to a share by the first party alone: for the others it is zero."""
+        domain = self.of(e.output.type)
+        if e.op == "concatenate":
+            kernel = bind(e.op, domain, e.params)
+            zeros = [np.broadcast_to(np.uint64(0), v.type.shape) for v in e.inputs]
+            return lambda *xs: kernel(*[z if k else x for z, k, x in zip(zeros, known, xs, strict=True)])
+        at, shape = known.index(False), e.output.type.shape
+        negated = e.op == "sub" and at == 1
 
-        return several
+        def alone(*both: Any) -> Any:
+            x = domain.neg(both[at]) if negated else both[at]
+            return x if np.shape(x) == shape else np.broadcast_to(x, shape)
+
+        return alone
 
     def public(self, e: Equation) -> None:
         values = [self.values[v.number] for v in e.inputs]

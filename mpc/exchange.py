@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +28,10 @@ class Frame:
 
     dtype: str
     shape: tuple[int, ...]
+    nbytes: int = field(init=False, repr=False, compare=False)  # payload bytes
 
-    @property
-    def nbytes(self) -> int:
-        """Payload bytes."""
-        count = 8 if self.dtype == type_words else 1
-        for n in self.shape:
-            count *= n
-        return count
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nbytes", (8 if self.dtype == type_words else 1) * prod(self.shape))
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,14 +241,16 @@ class Attempt:
                 self._views.extend(memoryview(f) for f in self._stock[0] if len(f))
 
     def _exchanged(self, request: Exchange) -> dict[int, list[Array]] | None:
-        number = request.number & 0xFFFFFFFF
+        number, owed, complete = request.number & 0xFFFFFFFF, request.expect, True
         for peer, parked in self._parked.items():
-            if any(step < number or (step == number and peer not in request.expect) for step in parked):
-                raise BadMessage("data where the program expects none", peer)
-        if any(number not in self._parked[peer] for peer in request.expect):
+            for step in parked:
+                if step < number or (step == number and peer not in owed):
+                    raise BadMessage("data where the program expects none", peer)
+            complete = complete and (peer not in owed or number in parked)
+        if not complete:
             return None
         self.request = None
-        return {peer: _arrays(self._parked[peer].pop(number), expect, peer) for peer, expect in request.expect.items()}
+        return {peer: _arrays(self._parked[peer].pop(number), expect, peer) for peer, expect in owed.items()}
 
     def credit(self, messages: int, size: int) -> bool:
         """Whether the dealer should be told what is used up: after so many of its messages, or so many bytes.

@@ -212,8 +212,7 @@ class Channel:
         self._paid()
 
     def _stamped(self, m: Message, seq: int) -> list[Buffer]:
-        stamp = (self._incarnation, seq, self._received)
-        return encode(Message(m.type, self.me, self.peer, m.session, m.step, m.meta, m.frames, m.flags, *stamp))
+        return encode(m, (self.me, self.peer, self._incarnation, seq, self._received))
 
     def _greet(self, kind: Type) -> None:
         self._asked = kind is Type.HELLO

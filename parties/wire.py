@@ -176,14 +176,18 @@ class Message:
     @property
     def payload(self) -> int:
         """Bytes in the raw frames."""
-        return sum(len(f) for f in self.frames)
+        frames = self.frames
+        return len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
 
 
 # ------------------------------------------------------------------------------------------------------- messages
 
 
-def encode(message: Message) -> list[Buffer]:
-    """Header, meta and frames, ready to send."""
+def encode(message: Message, stamp: tuple[int, int, int, int, int] | None = None) -> list[Buffer]:
+    """Header, meta and frames, ready to send. stamp: src, dst, incarnation, seq, ack instead of the message's own."""
+    src, dst, incarnation, seq, ack = stamp or (
+        message.src, message.dst, message.incarnation, message.seq, message.ack,
+    )  # fmt: skip
     meta = bytes(msgpack.packb(_lines(message.meta))) if message.meta else b"\x80"
     if len(meta) > META_LIMIT:
         raise BadMessage(f"{message.type.name}: meta above {META_LIMIT} bytes")
@@ -192,12 +196,12 @@ def encode(message: Message) -> list[Buffer]:
         WIRE_VERSION,
         message.type,
         message.flags,
-        message.src,
-        message.dst,
+        src,
+        dst,
         message.session,
-        message.incarnation,
-        message.seq,
-        message.ack,
+        incarnation,
+        seq,
+        ack,
         message.step,
         len(message.frames),
         message.payload,
