@@ -87,7 +87,7 @@ def effort(block: Block) -> int:
 def _effort(e: Equation) -> int:
     if e.op == "matmul":
         return e.output.type.size * (e.inputs[0].type.shape or (1,))[-1]
-    return _HEAVY.get(e.op, 0) * e.outputs[0].type.size
+    return _HEAVY[e.op] * e.outputs[0].type.size if e.op in _HEAVY else 0
 
 
 def unload() -> None:

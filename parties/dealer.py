@@ -31,6 +31,7 @@ __all__ = ["DealerBrain"]
 Steps = Iterator[Instruction]
 _AT_ONCE = 1 << 20  # bytes dealt before the body may look at its sockets again
 _BATCH = 1 << 18  # bytes of corrections that travel together; where one ends, the program alone decides
+_TOGETHER = 1024  # at most so many corrections
 _NONCE_BYTES = 16
 _MOST_AT_ONCE = 64
 
@@ -51,6 +52,7 @@ class _Deal:
         self.corrections: Iterator[Any] | None = None
         self.waiting: tuple[int, tuple[Buffer, ...]] | None = None
         self.batches: list[list[Array]] = [[] for _ in range(n)]
+        self.batched = [0] * n
         self.counts = [0] * n
         self.payload = [0] * n
         self.unacknowledged: list[deque[int]] = [deque() for _ in range(n)]
@@ -87,7 +89,8 @@ class _Deal:
     def batch(self, party: int) -> tuple[int, tuple[Buffer, ...]]:
         """What waits for a party, as the bytes that it will cut as its draws expect them."""
         arrays, self.batches[party] = self.batches[party], []
-        if sum(a.nbytes for a in arrays) > 2 * _BATCH:
+        size, self.batched[party] = self.batched[party], 0
+        if size > 2 * _BATCH:
             return party, tuple(f for f in pack_arrays(arrays) if len(f))
         return party, (b"".join(pack_arrays(arrays)),)
 
@@ -256,11 +259,13 @@ class DealerBrain:
     def _next(self, deal: _Deal) -> tuple[int, tuple[Buffer, ...]] | None:
         """The next message: the corrections for a party, when there are enough of them or no more at all."""
         assert deal.corrections is not None
+        enough = min(_BATCH, self._limits.window // 4)
         for correction in deal.corrections:
-            batch = deal.batches[correction.party]
-            batch += correction.arrays
-            if sum(a.nbytes for a in correction.arrays) >= _BATCH or sum(a.nbytes for a in batch) >= _BATCH:
-                return deal.batch(correction.party)
+            party = correction.party
+            deal.batches[party] += correction.arrays
+            deal.batched[party] += sum(a.nbytes for a in correction.arrays)
+            if deal.batched[party] >= enough or len(deal.batches[party]) >= _TOGETHER:
+                return deal.batch(party)
         left = [party for party, batch in enumerate(deal.batches) if batch]
         return deal.batch(left[0]) if left else None
 
