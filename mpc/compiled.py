@@ -13,7 +13,7 @@ import numpy as np
 
 from mpc.trig import D_BITS, D_CENTRE, D_SHIFT, DROP, REST, S_BITS, TABLE_BITS, TWO_PI
 
-__all__ = ["matmul", "matvec", "onehot", "look", "series", "sincos", "vecmat"]
+__all__ = ["look", "matmul", "matvec", "onehot", "series", "sincos", "vecmat"]
 
 _DEEP = 64  # rows of the right factor that stay in the cache while four rows of the left one pass over them
 

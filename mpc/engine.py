@@ -64,6 +64,7 @@ class Swap:
     words: str
     expect: dict[int, tuple[Frame, ...]]
     reveals: tuple[str, ...]
+    sharing: bool
 
 
 def _nothing(_iteration: int, _dealt: dict[int, Array]) -> None:
@@ -335,7 +336,7 @@ class _Party:
                     send.setdefault(peer, []).append(packed)
         self.exchanges += 1
         if send or swap.expect:
-            answer = yield Exchange(self.exchanges, swap.words, send, swap.expect, swap.reveals)
+            answer = yield Exchange(self.exchanges, swap.words, send, swap.expect, swap.reveals, swap.sharing)
             for peer, frames in swap.expect.items():
                 self._fits(answer.get(peer, []), frames, f"party {self.names[peer]}", equations[0].where)
         queues = {peer: iter(answer[peer]) for peer in swap.expect}
@@ -351,7 +352,8 @@ class _Party:
             for peer in self.sources(e):
                 expect.setdefault(peer, []).append(self.frame_of(e))
         reveals = tuple(e.params["name"] for e in equations if e.op == "reveal")
-        return Swap(spoken(equations[0]), {p: tuple(f) for p, f in expect.items()}, reveals)
+        sharing = all(e.op == "send" for e in equations)
+        return Swap(spoken(equations[0]), {p: tuple(f) for p, f in expect.items()}, reveals, sharing)
 
     def sources(self, e: Equation) -> list[int]:
         """From whom others' parts of one opening come."""

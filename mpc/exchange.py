@@ -39,7 +39,7 @@ class Exchange:
     """One online round: arrays for each peer, and what each peer owes. The driver sends back `{peer: [arrays]}`.
 
     `number` counts from 1; a peer that is in neither dictionary takes no part in the round. `reveals`: the names of the
-    results that this round makes known to somebody.
+    results that this round makes known to somebody. sharing: whether all of it is input sharing.
     """
 
     number: int
@@ -47,6 +47,7 @@ class Exchange:
     send: dict[int, list[Array]] = field(repr=False)
     expect: dict[int, tuple[Frame, ...]]
     reveals: tuple[str, ...] = ()
+    sharing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def load() -> bool:
         try:
             from mpc import compiled
 
-            _compile_once(Path(compiled.series._cache.cache_path))  # noqa: SLF001 - numba tells it nowhere else
+            _compile_once(Path(compiled.series._cache.cache_path))
             _warm(compiled)
         except (ImportError, RuntimeError, OSError):  # a numba that does not fit, or no place for what it compiles
             return False
@@ -192,9 +192,7 @@ def _sincos(k: ModuleType, angle: Words, odd: Words, table: Words, bits: int) ->
     return sines, cosines
 
 
-def _series(
-    k: ModuleType, angle: Words, odd: Words, weights: Words, table: Words, drop: int
-) -> tuple[Words, Words]:
+def _series(k: ModuleType, angle: Words, odd: Words, weights: Words, table: Words, drop: int) -> tuple[Words, Words]:
     sines, cosines = (np.empty((len(odd), len(angle)), np.int64) for _ in range(2))
     k.series(angle, odd, weights, table, drop, sines, cosines)
     return sines, cosines

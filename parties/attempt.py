@@ -77,6 +77,7 @@ class Attempt:
         self.held: dict[str, Array | None] = {}
         self.held_site = -1
         self.began: float | None = None
+        self.shared: float | None = None  # when the last input was
         self.told = 0.0
         self.rounds = 0
         self.where = ""
@@ -285,6 +286,7 @@ class Attempt:
             "bytes_sent": self.bytes_sent,
             "dealt_bytes": self.dealt_bytes,
             "online_seconds": now - self.began if self.began is not None else 0.0,
+            "input_seconds": self.shared - self.began if self.shared is not None and self.began is not None else 0.0,
             "peak_rss_bytes": memory,
             "transcript": self._transcript.hexdigest() if self._transcript is not None else "",
         }

@@ -135,7 +135,9 @@ def possible(s: Following, number: int) -> None:
 
 def measured(measures: dict[str, Any]) -> bool:
     """Whether these are a party's measures: numbers, and the hash of its transcript."""
-    wanted = dict.fromkeys(_COUNTS, int) | {"online_seconds": float, "transcript": str}
+    wanted = dict.fromkeys(_COUNTS, int) | {
+        "online_seconds": float, "input_seconds": float, "transcript": str,
+    }  # fmt: skip
     return {name: type(value) for name, value in measures.items()} == wanted and len(measures["transcript"]) <= 64
 
 

@@ -255,8 +255,11 @@ class Participation:
             yield from self._go_on()
 
     def _go_on(self) -> Steps:
+        request = self.attempt.request
         answer = self.attempt.answer()
         if answer is not None:
+            if isinstance(request, Exchange) and request.sharing:
+                self.attempt.shared = self.around.clock()
             yield from self._credit()
             yield from self._advance(answer)
 

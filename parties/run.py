@@ -14,6 +14,7 @@ __all__ = ["Run", "report"]
 class Run:
     """What a run gave and what it cost. Bytes and memory by party; seconds of the slowest party.
 
+    input_seconds: the part of the online seconds until all inputs were shared.
     checkpoint: the step before which the last checkpoint was taken, 0 if none was. warnings: what a person should know.
     """
 
@@ -23,6 +24,7 @@ class Run:
     results: dict[str, Any]
     rounds: int
     online_seconds: float
+    input_seconds: float
     preprocessing_seconds: float
     total_seconds: float
     bytes_sent: dict[str, int]
@@ -57,6 +59,7 @@ def report(run: str, program: Any, plan: Any, following: Following, seconds: flo
         results | outcome.results,
         max(each("rounds").values()),
         max(each("online_seconds").values()),
+        max(each("input_seconds").values()),
         outcome.preprocessing_seconds,
         seconds,
         each("bytes_sent"),

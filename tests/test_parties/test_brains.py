@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mpc.errors import InputError
+from parties import dealer
 from parties.agree import PURPOSES, pair_seed
 from parties.attempt import Stage
-from parties import dealer
 from parties.cluster import COORDINATOR, DEALER
 from parties.limits import Limits
 from parties.wire import Message, Type, pack

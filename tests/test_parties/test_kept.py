@@ -11,6 +11,7 @@ import mpc
 import parties
 from mpc.errors import InputError, PeerError, UsageError
 from parties.home import Home, actor_directory
+from parties.limits import Limits
 
 X = {"alice": np.arange(3.0), "bob": np.arange(3.0) + 1}
 
@@ -138,7 +139,8 @@ def test_several_runs_at_once(two):
 @pytest.mark.parametrize("victim", ["alice", "dealer"])
 def test_a_run_goes_on_from_its_checkpoint(tmp_path, victim):
     """Killed after a checkpoint, by name; the rest gives the uninterrupted run's result, and no key serves twice."""
-    with parties.local(2, state=tmp_path) as ps:
+    near = Limits(window=1 << 12)  # the dealer stays near enough to be needed to the end
+    with parties.local(2, state=tmp_path, limits=near) as ps:
         whole = ps.run(walk, x=X, checkpoint_every=20)
         assert whole.checkpoint == 100
 
