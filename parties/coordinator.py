@@ -28,6 +28,7 @@ from parties.following import (
 )
 from parties.limits import Limits
 from parties.liveness import Sign
+from parties.pieces import JOIN_LIMIT, SHORT_LIMIT
 from parties.values import pack_values, unpack_values
 from parties.version import FORMAT
 from parties.wire import BadMessage, Message, Type, line, pack, printable
@@ -79,11 +80,20 @@ class CoordinatorBrain:
         self._open[self._asked] = (peer, _ANSWERS[kind])
         return self._asked, Send(peer, kind, meta={"ask": self._asked, **meta})
 
-    def follow(self, session: bytes, terms: Terms, rounds: int = 0xFFFFFFFF) -> Following:
-        """A new attempt, of so many rounds; `begin` starts it. Without a dealer if its material was dealt before."""
+    def room(self, m: Message) -> int | None:
+        """What the results of a program may be, from a party."""
+        if m.type is not Type.DONE:
+            return SHORT_LIMIT
+        return self.sessions[m.session].room if m.session in self.sessions else None
+
+    def follow(self, session: bytes, terms: Terms, rounds: int = 0xFFFFFFFF, room: int = JOIN_LIMIT) -> Following:
+        """A new attempt, of so many rounds, with at most so many bytes of results; `begin` starts it.
+
+        Without a dealer if its material was dealt before.
+        """
         parties = range(len(self._cluster.parties))
         actors = [*parties] if terms.material else [*parties, DEALER]
-        self.sessions[session] = Following(session, terms, actors, rounds)
+        self.sessions[session] = Following(session, terms, actors, rounds, room)
         return self.sessions[session]
 
     def begin(self, s: Following, text: str, bound: dict[int, dict[str, str]]) -> Steps:
@@ -211,6 +221,14 @@ class CoordinatorBrain:
         s.rounds[m.src] = max((m.step, m.meta["where"]), s.rounds.get(m.src, (0, "")))
         return iter(())
 
+    def _dealing(self, s: Following, m: Message) -> Steps:
+        """For whom the dealer waits; for nobody any more, if that is empty."""
+        name = m.meta["where"]
+        if name and name not in s.terms.parties:
+            raise BadMessage("a wait for nobody")
+        s.dealer_waits = s.terms.parties.index(name) if name else None
+        return iter(())
+
     def _saved(self, s: Following, m: Message) -> Steps:
         """A checkpoint counts when every party has written it; only then may older ones go."""
         epoch, step = m.meta["epoch"], m.meta["iteration"]
@@ -332,7 +350,8 @@ class CoordinatorBrain:
         """In a row of parties that wait for one another, the one that is not waiting, or waited for the longest."""
         waiting = {peer for peer in s.parties if self._heard(peer).waiting}
         first = min(told, key=lambda v: v.round, default=otherwise)
-        return next((v for v in told if v.origin not in waiting), first)
+        chosen = next((v for v in told if v.origin not in waiting), first)
+        return s.behind(told, chosen) if chosen.origin == DEALER else chosen
 
     def _refuse(self, s: Following, verdict: Verdict) -> Steps:
         """Nothing has moved yet."""
@@ -370,6 +389,7 @@ _CONVERSATION = {
     ("dealer", Type.STOCKED): (LATER, CoordinatorBrain._stocked),
     ("dealer", Type.DEALT): (LATER, CoordinatorBrain._dealt),
     ("party", Type.PROGRESS): ((RUNNING,), CoordinatorBrain._progress),
+    ("dealer", Type.PROGRESS): (LATER, CoordinatorBrain._dealing),
     ("party", Type.SAVED): ((RUNNING,), CoordinatorBrain._saved),
     ("party", Type.DONE): (LATER, CoordinatorBrain._done),
     ("party", Type.ABORT): ((PREPARING, *LATER), CoordinatorBrain._abort),

@@ -20,11 +20,13 @@ from parties import records
 from parties.agree import Terms
 from parties.attempt import Attempt
 from parties.cluster import Cluster, is_coordinator
+from parties.ending import Surroundings, Then
 from parties.events import Arrived, Down, Event, Instruction, Send, Tell, Tick, Up, Write, Written
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery
-from parties.participation import Participation, Surroundings, Then
+from parties.participation import Participation
+from parties.pieces import SHORT_LIMIT
 from parties.prepare import Refused, read_terms
 from parties.store import Store
 from parties.version import VERSION
@@ -108,6 +110,12 @@ class PartyBrain:
         if not live:
             return Sign(self._answered, waiting=True)
         return Sign(self._answered + sum(p.attempt.answered for p in live), all(p.waiting for p in live))
+
+    def room(self, m: Message) -> int | None:
+        """What the program still lets an actor send."""
+        if m.type not in {Type.DATA, Type.CORRECTION}:
+            return SHORT_LIMIT
+        return self.sessions[m.session].attempt.room(m) if m.session in self.sessions else None
 
     def _token(self, then: Then) -> int:
         self._tokens += 1
@@ -223,7 +231,7 @@ class PartyBrain:
 
         def recalled(w: Written) -> Steps:
             try:
-                kept, brought = self._recalled(w, terms, program, fingerprints)
+                kept, brought = self._recalled(w, terms, program)
             except Refused as refusal:
                 yield from self._refuse(m, refusal)
                 return
@@ -234,18 +242,15 @@ class PartyBrain:
             yield Send(m.src, Type.READY, m.session, meta=_ready(terms))
 
         handles = {spec.name: (bound.get(spec.name, spec.name), spec) for spec in program.handles}
-        yield Write(self._token(recalled), records.Recall(terms, handles))
+        yield Write(self._token(recalled), records.Recall(terms, handles, fingerprints))
 
-    def _recalled(
-        self, w: Written, terms: Terms, program: Any, fingerprints: dict[str, str]
-    ) -> tuple[dict[str, Array | None], bytes]:
+    def _recalled(self, w: Written, terms: Terms, program: Any) -> tuple[dict[str, Array | None], bytes]:
         """What this party has kept for this attempt, if it is what the program may have."""
         if w.error:
             raise Refused("peer", w.error)
         found: records.Recalled = w.result
-        for name, fingerprint in fingerprints.items():
-            if found.inputs.get(name, fingerprint) != fingerprint:
-                raise Refused("input", f"input {name!r} has changed since the run began; resume needs the same data")
+        for name in found.changed:
+            raise Refused("input", f"input {name!r} has changed since the run began; resume needs the same data")
         if terms.epoch:
             try:
                 original = self.around.machinery.parse(found.text)
