@@ -50,6 +50,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--growth", action="store_true", help="time and bytes against elements, parties and steps")
     parser.add_argument("--startup", action="store_true", help="from a command to its result; the compiler")
     parser.add_argument("--peers", action="store_true", help="install and run the peers, and compare")
+    parser.add_argument("--peer", action="append", metavar="NAME", help="with --peers: only this one, or these")
     parser.add_argument("--peers-only", action="store_true", help="with --peers: none of our own")
     parser.add_argument("--peers-cache", type=Path, default=CACHE, metavar="FOLDER", help=f"default: {CACHE}")
     parser.add_argument("--write", action="store_true", help="everything, into docs/performance.md and docs/evidence")
@@ -59,6 +60,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
             raise UsageError(
                 f"there is no workload {name!r}{nearest(name, list(WORKLOADS))}; there: {', '.join(WORKLOADS)}"
             )
+    peers = known()
+    for name in given.peer or ():
+        if name not in peers:
+            raise UsageError(f"there is no peer {name!r}{nearest(name, peers)}; there: {', '.join(peers)}")
     if given.repeat < 1:
         raise UsageError(f"--repeat counts runs, from 1 on, not {given.repeat}")
     if given.parties is not None and given.parties < 2:
@@ -103,18 +108,19 @@ class Printer:
 
 
 def peers_run(peers: dict[str, Peer], chosen: Sequence[Workload], given: argparse.Namespace) -> Iterator[Line]:
-    """Every peer afresh, the published figures among them."""
-    for peer in peers.values():
-        yield from figures(peer, chosen, given.repeat, given.peers_cache)
+    """Every peer afresh, the published figures among them; each line is kept as soon as it is there."""
+    for peer in (peers[name] for name in given.peer or peers):
+        for line in figures(peer, chosen, given.repeat, given.peers_cache):
+            page.keep(given.peers_cache / "figures.json", peers=[line])
+            if given.write:
+                page.keep(page.PEERS, peers=[line])
+            yield line
 
 
 def with_peers(printer: Printer, chosen: Sequence[Workload], ours: Sequence[Line], given: argparse.Namespace) -> None:
-    """Run them, keep the figures, show them beside ours."""
+    """Run them, and show their figures beside ours."""
     peers = known()
     theirs = printer.lines(peers_run(peers, chosen, given), "workload")
-    page.keep(given.peers_cache / "figures.json", peers=theirs)
-    if given.write:
-        page.keep(page.PEERS, peers=theirs)
     phases = [Sentence(f"{peer.title}: {peer.setting}; seconds hold {peer.phases}", "quiet") for peer in peers.values()]
     printer.blocks(peers_grid(ours, peers, theirs), missing(peers, theirs), Sentence(""), *phases)
 

@@ -47,14 +47,14 @@ def right(line: dict[str, Any]) -> bool:
 
 def _runs(workload: Workload, data: Data, n: int, count: int) -> Iterator[parties.Run]:
     with parties.local(n) as session:
-        given = {workload.input: dict(zip(session.parties, data, strict=True))}
+        given: dict[str, Any] = {workload.input: dict(zip(session.parties, data, strict=True)), **workload.settings}
         for _ in range(count):
-            yield session.run(workload.program, **given, **workload.settings)
+            yield session.run(workload.program, **given)
 
 
 def _figures(runs: Sequence[parties.Run]) -> dict[str, Any]:
     def median(of: str) -> float:
-        return statistics.median(getattr(run, of) for run in runs)
+        return float(statistics.median(getattr(run, of) for run in runs))
 
     last = runs[-1]
     busiest = max(last.bytes_sent, key=lambda party: last.bytes_sent[party])

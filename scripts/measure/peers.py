@@ -64,10 +64,11 @@ def known() -> dict[str, Peer]:
     if table.pop("format") != 1:
         raise ValueError("peers.toml is of another format than 1")
     tuples = ("alone", "pythons", "once")
-    return {
-        name: Peer(name, **{key: tuple(value) if key in tuples else value for key, value in entry.items()})
-        for name, entry in table.items()
-    }
+    found = {}
+    for name, entry in table.items():
+        fields: dict[str, Any] = {key: tuple(value) if key in tuples else value for key, value in entry.items()}
+        found[name] = Peer(name, **fields)
+    return found
 
 
 def figures(peer: Peer, workloads: Sequence[Workload], repeat: int, cache: Path) -> Iterator[dict[str, Any]]:
