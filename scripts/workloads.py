@@ -71,9 +71,13 @@ def less(data: mpc.PerParty[mpc.Private]) -> dict[str, Any]:
 
 @mpc.program
 def sigmoids(data: mpc.PerParty[mpc.Private]) -> dict[str, Any]:
-    """σ(x + y), elementwise, of the first two parties, each within ±4."""
+    """σ(x + y), elementwise, of the first two parties, each within ±4.
+
+    The error is to be at most 1e-4: the shortest series for ±8 is right to 4e-4 only, and a reveal that hides the
+    rounding to 1e-3. These data are nobody's, so the rounding may be seen.
+    """
     x, y = _shared(data, 4.0)
-    return {"shown": mpc.reveal(mpc.sigmoid(x + y))}
+    return {"shown": mpc.reveal(mpc.accept_rounding(mpc.sigmoid(x + y, terms=16)))}
 
 
 @mpc.program

@@ -15,7 +15,7 @@ Lines = Sequence[Mapping[str, Any]]
 
 
 def growth_plot(lines: Lines, what: str, target: Path) -> None:
-    """Seconds and bytes against elements, parties or steps, both axes logarithmic; linear growth has slope one."""
+    """Seconds and bytes against elements, parties or steps, on logarithmic axes (parties: a linear one)."""
     figure, (seconds, sent) = _figure(2)
     mine = [line for line in lines if line["growth"] == what]
     for name in dict.fromkeys(line["workload"] for line in mine):
@@ -24,7 +24,7 @@ def growth_plot(lines: Lines, what: str, target: Path) -> None:
         seconds.plot(across, [line["seconds"] for line in points], marker="o", label=name)
         sent.plot(across, [max(line["bytes_sent"], 1) for line in points], marker="o", label=name)
     for axis, title in ((seconds, "online seconds"), (sent, "bytes sent by the busiest party")):
-        axis.set(xscale="log", yscale="log", xlabel=what, title=title)
+        axis.set(xscale="linear" if what == "parties" else "log", yscale="log", xlabel=what, title=title)
         axis.grid(alpha=0.3)
     seconds.legend(fontsize=8)
     _save(figure, target)
@@ -44,9 +44,10 @@ def peers_plot(ours: Lines, peers: Mapping[str, Peer], theirs: Lines, target: Pa
         axis.scatter([list(mine).index(w) for w in found], list(found.values()), marker=marker, s=24, label=peer.title)
     axis.axhline(1.0, color="black", linewidth=0.8)
     axis.set_xticks(range(len(mine)), list(mine), rotation=35, ha="right", fontsize=8)
-    axis.set(yscale="log", title="a peer's seconds / ours, online (dots: with a dealer or trusted party)")
+    title = "a peer's seconds / ours, online (dots: a dealer or trusted party; crosses: none)"
+    axis.set(yscale="log", title=title, xlim=(-0.5, len(mine) - 0.5))
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7, ncols=2)
+    figure.legend(fontsize=7, loc="outside lower center", ncols=4)
     _save(figure, target)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import protocols
+from mpc.errors import MpcError
 
 if TYPE_CHECKING:
     from workloads import Workload
@@ -35,8 +36,10 @@ def _command(repeat: int) -> dict[str, Any]:
         seconds = []
         for _ in range(repeat + 1):
             began = time.perf_counter()
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+            done = subprocess.run(words, check=False, capture_output=True, text=True)
             seconds.append(time.perf_counter() - began)
+            if done.returncode:
+                raise MpcError(f"privity run secure-sum failed: {done.stderr.strip()}")
     return {"startup": "privity run secure-sum, three tiny files", "seconds": statistics.median(seconds[1:])}
 
 

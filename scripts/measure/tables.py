@@ -82,7 +82,7 @@ def peers_grid(ours: Sequence[Line], peers: Mapping[str, Peer], lines: Iterable[
 
 def _peer_row(peers: Mapping[str, Peer], ours: Line | None, theirs: Line) -> tuple[str, ...]:
     ratios = compared(ours, theirs) if ours is not None else {}
-    said = {name: f"{ratio:.3g}" for name, ratio in ratios.items()}
+    said = {name: f"{ratio:.3g}" if ratio < 1000 else f"{ratio:,.0f}" for name, ratio in ratios.items()}
     return (
         theirs["workload"],
         peers[theirs["peer"]].title,
