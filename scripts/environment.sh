@@ -1,4 +1,4 @@
-# Sourced by demo, test and check: `environment demo` or `environment test` makes .venv ready and says so only if it
+# Sourced by demo, test, check and bench: `environment demo` (or test, or bench) makes .venv ready and says so only if it
 # has work to do. Needs Python 3.11 or later and nothing else.
 
 find_python() {
@@ -33,7 +33,10 @@ environment() {
     "${pip[@]}" install --require-hashes -r "requirements/$wanted.txt"
     "${pip[@]}" install --no-deps --no-build-isolation --editable .
     echo "$stamp" >".venv/ready-$wanted"
-    if [ "$wanted" = test ]; then
-        cat pyproject.toml requirements/demo.txt | cksum >.venv/ready-demo # what tests need holds what the demo needs
-    fi
+    # What the bench needs holds what tests need, and that holds what the demo needs.
+    case "$wanted" in
+        bench) cat pyproject.toml requirements/demo.txt | cksum >.venv/ready-demo
+               cat pyproject.toml requirements/test.txt | cksum >.venv/ready-test ;;
+        test) cat pyproject.toml requirements/demo.txt | cksum >.venv/ready-demo ;;
+    esac
 }

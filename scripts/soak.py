@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import os
-import platform
 import re
 import secrets
 import shlex
@@ -34,9 +32,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "support")]
 
 import faults  # noqa: E402
-import zmq  # noqa: E402
 from killing import NAMED_SECONDS, Kill, LocalWorld, ServedWorld, World, settled  # noqa: E402
 from links import Links, possible  # noqa: E402
+from machine import machine  # noqa: E402
 from served import Command, Served, wait_until  # noqa: E402
 from workloads import NAMES, REGRESSION, SUM, Workload, attempts, moment, offers, regression  # noqa: E402
 
@@ -325,16 +323,6 @@ CASES: dict[str, tuple[str, Callable[[Settings], Section]]] = {
     "interrupt": ("Ctrl-C and SIGTERM", interrupt_rows),
     "several": ("Several runs at once", several_rows),
 }
-
-
-def machine() -> str:
-    """In general terms."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    load = os.getloadavg()[0]
-    return (
-        f"{len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}, Python "
-        f"{platform.python_version()}, libzmq {zmq.zmq_version()}; load average at the start {load:.1f}"
-    )
 
 
 def put(title: str, lines: list[str]) -> None:

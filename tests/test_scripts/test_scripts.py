@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHELL = [
     "scripts/demo",
     "scripts/test",
+    "scripts/bench",
     "scripts/check",
     "scripts/lock",
     "scripts/mutants",
@@ -50,7 +51,7 @@ def test_a_machine_without_python_is_told_in_one_line(tmp_path):
     assert "needs Python 3.11" in run(shutil.which("bash"), tmp_path / "scripts/demo", env={"PATH": str(tools)}).stderr
 
 
-@pytest.mark.parametrize("name", ["demo", "test"])
+@pytest.mark.parametrize("name", ["demo", "test", "bench"])
 def test_everything_declared_is_pinned_with_hashes_and_without_addresses(name):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = (

@@ -1,0 +1,180 @@
+"""How fast it is, how many bytes and how much memory it takes, beside peers on the same data.
+
+    bench.py [WORKLOAD ...] [--parties N] [--repeat N] [--json]    # our own workloads; all of them unless named
+    bench.py --growth | --startup                                  # against elements, parties, steps; until a result
+    bench.py [WORKLOAD ...] --peers [--peers-only] [--peers-cache FOLDER]
+    bench.py --write [--peers]                                     # everything, into docs/performance.md
+
+Medians of at least five runs after one that warms up: real processes over loopback, CURVE on, the dealer one of them.
+`--peers` installs CrypTen, SPU and MPyC into environments of their own and runs them too; without it, comparisons are
+with the figures kept in docs/evidence/peers.json. A wrong answer makes the run fail: exit 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from measure import page
+from measure.growth import growth
+from measure.ours import measured, right
+from measure.peers import CACHE, Peer, figures, known
+from measure.pingpong import pingpong
+from measure.startup import startup
+from measure.tables import growth_grids, missing, peers_grid, seconds_in_words, startup_grid, workloads_grid
+from workloads import WORKLOADS, Workload
+
+from mpc.errors import MpcError, UsageError
+from parties.report import Block, emit
+from parties.report import Line as Sentence
+from parties.target import nearest
+
+LEAST = 5
+CHAIN = "chain-1000"
+Line = dict[str, Any]
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
+    parser.add_argument("--parties", type=int, metavar="N", help="instead of each workload's own number")
+    parser.add_argument("--repeat", type=int, default=LEAST, metavar="N", help="runs after the first (default: 5)")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line, and nothing else")
+    parser.add_argument("--growth", action="store_true", help="time and bytes against elements, parties and steps")
+    parser.add_argument("--startup", action="store_true", help="from a command to its result; the compiler")
+    parser.add_argument("--peers", action="store_true", help="install and run the peers, and compare")
+    parser.add_argument("--peer", action="append", metavar="NAME", help="with --peers: only this one, or these")
+    parser.add_argument("--peers-only", action="store_true", help="with --peers: none of our own")
+    parser.add_argument("--peers-cache", type=Path, default=CACHE, metavar="FOLDER", help=f"default: {CACHE}")
+    parser.add_argument("--write", action="store_true", help="everything, into docs/performance.md and docs/evidence")
+    given = parser.parse_args(words)
+    for name in given.workloads:
+        if name not in WORKLOADS:
+            raise UsageError(
+                f"there is no workload {name!r}{nearest(name, list(WORKLOADS))}; there: {', '.join(WORKLOADS)}"
+            )
+    peers = known()
+    for name in given.peer or ():
+        if name not in peers:
+            raise UsageError(f"there is no peer {name!r}{nearest(name, peers)}; there: {', '.join(peers)}")
+    if given.repeat < 1:
+        raise UsageError(f"--repeat counts runs, from 1 on, not {given.repeat}")
+    if given.parties is not None and given.parties < 2:
+        raise UsageError(f"at least 2 parties are needed, not {given.parties}")
+    return given
+
+
+def own(chosen: Sequence[Workload], given: argparse.Namespace) -> Iterator[Line]:
+    """Our own workloads, one line each."""
+    for workload in chosen:
+        line = measured(workload, given.parties or workload.parties, given.repeat)
+        if workload.name == CHAIN:
+            trip = pingpong()
+            each = line["seconds"] / line["rounds"]
+            line |= {"pingpong_seconds": trip, "round_seconds": each, "round_to_pingpong": each / trip}
+        yield line
+
+
+class Printer:
+    """JSON lines as they come, or tables at the end and a sign of life until then."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def lines(self, lines: Iterator[Line], name: str) -> list[Line]:
+        """All of them, each told when it is there."""
+        kept = []
+        for line in lines:
+            kept.append(line)
+            if self.as_json:
+                print(json.dumps(line), flush=True)
+            else:
+                said = " ".join(str(line[key]) for key in ("peer", "growth", name) if key in line)
+                what = seconds_in_words(line["seconds"]) if "seconds" in line else f"unavailable: {line['unavailable']}"
+                print(f"  {said}: {what}", file=sys.stderr, flush=True)
+        return kept
+
+    def blocks(self, *blocks: Block) -> None:
+        """For people only."""
+        if not self.as_json:
+            emit(blocks)
+
+
+def peers_run(peers: dict[str, Peer], chosen: Sequence[Workload], given: argparse.Namespace) -> Iterator[Line]:
+    """Every peer afresh, the published figures among them; each line is kept as soon as it is there."""
+    for peer in (peers[name] for name in given.peer or peers):
+        for line in figures(peer, chosen, given.repeat, given.peers_cache):
+            page.keep(given.peers_cache / "figures.json", peers=[line])
+            if given.write:
+                page.keep(page.PEERS, peers=[line])
+            yield line
+
+
+def with_peers(printer: Printer, chosen: Sequence[Workload], ours: Sequence[Line], given: argparse.Namespace) -> None:
+    """Run them, and show their figures beside ours."""
+    peers = known()
+    theirs = printer.lines(peers_run(peers, chosen, given), "workload")
+    phases = [Sentence(f"{peer.title}: {peer.setting}; seconds hold {peer.phases}", "quiet") for peer in peers.values()]
+    printer.blocks(peers_grid(ours, peers, theirs), missing(peers, theirs), Sentence(""), *phases)
+
+
+def run(given: argparse.Namespace) -> int:
+    """What was asked for; 1 if an answer was wrong."""
+    printer = Printer(given.json)
+    chosen = [WORKLOADS[name] for name in given.workloads or WORKLOADS]
+    only = (given.growth or given.startup) and not (given.workloads or given.peers or given.write)
+    ours = [] if only or given.peers_only else printer.lines(own(chosen, given), "workload")
+    if ours:
+        printer.blocks(workloads_grid(ours), *chain_sentence(ours))
+    if given.peers or given.peers_only:
+        with_peers(printer, chosen, ours, given)
+    started, grown = [], []
+    if given.startup or (given.write and ours):
+        started = printer.lines(iter(startup(WORKLOADS["logreg-10000x100"], given.repeat)), "startup")
+        printer.blocks(startup_grid(started))
+    if given.growth or (given.write and ours):
+        grown = printer.lines(growth(WORKLOADS, min(given.repeat, 3)), "workload")
+        printer.blocks(*growth_grids(grown))
+    if given.write and ours:
+        page.keep(page.OURS, workloads=ours, startup=started, growth=grown)
+        page.write(known())
+    wrong = [line for line in (*ours, *grown) if not right(line)]
+    for line in wrong:
+        said = f"{line['workload']} is wrong by {line['error']:.3g}, where {line['allowed']:.3g} is allowed"
+        print(f"bench: {said}", file=sys.stderr)
+    return int(bool(wrong))
+
+
+def chain_sentence(ours: Sequence[Line]) -> list[Block]:
+    """A round of the chain beside the bare ping-pong."""
+    return [
+        Sentence(
+            f"a round of {line['workload']} takes {seconds_in_words(line['round_seconds'])}, "
+            f"{line['round_to_pingpong']:.2f} of a bare CURVE ping-pong ({seconds_in_words(line['pingpong_seconds'])})"
+        )
+        for line in ours
+        if "pingpong_seconds" in line
+    ]
+
+
+def main() -> int:
+    """Measure and print."""
+    try:
+        return run(arguments())
+    except MpcError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,223 @@
+"""scripts/bench: its arguments, its fields, the peers' table, the page. No time is asserted."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "scripts"))
+
+from measure import page, tables  # noqa: E402
+from measure.peers import RECIPES, figures, known  # noqa: E402
+from measure.pingpong import pingpong  # noqa: E402
+
+NAMES = [
+    "mul-1e5",
+    "mul-1e6",
+    "matmul-1000",
+    "matvec-10000x100",
+    "less-1e4",
+    "less-1e5",
+    "sum-1e6",
+    "sigmoid-1e5",
+    "chain-1000",
+    "logreg-breast",
+    "logreg-10000x100",
+    "logreg-1000x784",
+    "logreg-mnist",
+]
+FIELDS = [
+    "workload",
+    "parties",
+    "seconds",
+    "preprocessing_seconds",
+    "bytes_sent",
+    "input_bytes",
+    "dealt_bytes",
+    "rounds",
+    "peak_rss_bytes",
+    "total_seconds",
+    "error",
+]
+OURS = {
+    "workload": "less-1e5", "parties": 2, "seconds": 0.05, "preprocessing_seconds": 0.15, "total_seconds": 0.3,
+    "bytes_sent": 600, "input_bytes": 100, "bytes_after_input": 500, "dealt_bytes": 7, "rounds": 3,
+    "peak_rss_bytes": 10**8, "error": 0.0, "allowed": 0.0,
+}  # fmt: skip
+THEIRS = {
+    "peer": "crypten",
+    "workload": "less-1e5",
+    "parties": 2,
+    "seconds": 0.4,
+    "bytes_sent": 5000,
+    "error": 0.0,
+    "rerun": True,
+}
+
+
+class Named:
+    """A workload of which only the name matters."""
+
+    parties = 2
+
+    def __init__(self, name):
+        self.name = name
+
+
+def bench(*words):
+    command = [sys.executable, str(ROOT / "scripts" / "bench.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, cwd="/")
+
+
+# ------------------------------------------------------------------------------------------------------ arguments
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["less-1e6"], "there is no workload 'less-1e6'; did you mean 'less-1e"),
+        (["mul-1e5", "logreg-brest"], "did you mean 'logreg-breast'?"),
+        (["--repeat", "0"], "--repeat counts runs"),
+        (["--parties", "1"], "at least 2 parties"),
+        (["--peers", "--peer", "cripten"], "there is no peer 'cripten'; did you mean 'crypten'?"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(words, said):
+    done = bench(*words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not done.stdout
+
+
+def test_the_help_has_every_workload_by_its_name():
+    done = bench("--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in NAMES)
+
+
+# ------------------------------------------------------------------------------------------------------ real runs
+
+
+@pytest.mark.slow
+def test_a_line_of_json_for_each_workload_from_real_processes():
+    done = bench("less-1e4", "chain-1000", "--repeat", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    less, chain = (json.loads(line) for line in done.stdout.splitlines())
+    assert all(field in less for field in FIELDS)
+    assert (less["workload"], less["parties"], less["error"]) == ("less-1e4", 2, 0)
+    assert less["bytes_after_input"] <= less["bytes_sent"]
+    assert math.isclose(chain["round_to_pingpong"], chain["seconds"] / chain["rounds"] / chain["pingpong_seconds"])
+
+
+@pytest.mark.slow
+def test_people_get_a_table_and_the_number_of_parties_they_asked_for():
+    done = bench("less-1e4", "--repeat", "1", "--parties", "3")
+    assert done.returncode == 0, done.stderr
+    (row,) = [line.split() for line in done.stdout.splitlines() if line.strip().startswith("less-1e4")]
+    assert row[1] == "3"
+
+
+def test_a_bare_ping_pong_takes_some_time():
+    assert pingpong(times=20) > 0
+
+
+# ---------------------------------------------------------------------------------------------------------- peers
+
+
+def test_every_peer_says_against_whom_it_holds_and_what_its_seconds_hold():
+    for peer in known().values():
+        assert peer.title
+        assert "semi-honest" in peer.setting
+        assert peer.phases
+        assert bool(peer.program) != bool(peer.figures)
+        assert set(peer.figures) | set(peer.skip) | set(peer.once) <= set(NAMES)
+        for found in peer.figures.values():
+            assert found["seconds"] > 0
+            assert set(found) <= {"seconds", "bytes_sent"}
+
+
+@pytest.mark.parametrize("name", [name for name, peer in known().items() if peer.program])
+def test_what_is_installed_is_pinned(name):
+    peer = known()[name]
+    assert (RECIPES / peer.program).exists()
+    pins = [line for line in (RECIPES / f"{name}.txt").read_text().splitlines() if not line.startswith("#")]
+    for pin in (*pins, *peer.alone):
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.]+", pin), pin
+    assert peer.pythons
+
+
+def test_published_figures_are_lines_that_say_that_they_were_not_run_again(tmp_path):
+    (line,) = figures(known()["mp-spdz-dealer"], [Named("less-1e5"), Named("logreg-mnist")], 5, tmp_path)
+    assert line == {
+        "peer": "mp-spdz-dealer", "workload": "less-1e5", "parties": 2, "seconds": 0.151, "bytes_sent": 3_000_000,
+        "rerun": False,
+    }  # fmt: skip
+
+
+def test_a_peer_that_cannot_be_had_says_why(tmp_path, monkeypatch):
+    import dataclasses
+
+    absent = dataclasses.replace(known()["spu"], pythons=("2.7",))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (line,) = figures(absent, [Named("less-1e5")], 5, tmp_path)
+    assert line["unavailable"] == "it needs Python 2.7, and there is none on the PATH"
+
+
+# ----------------------------------------------------------------------------------------------- tables and page
+
+
+def test_ratios_are_theirs_to_ours():
+    assert tables.compared(OURS, THEIRS) == pytest.approx({"online": 8, "with_dealing": 2, "bytes": 10})
+
+
+def test_the_table_of_peers_shows_both_and_marks_what_was_not_run_again():
+    spdz = {"peer": "mp-spdz-dealer", "workload": "less-1e5", "parties": 2, "seconds": 0.151, "rerun": False}
+    grid = tables.peers_grid([OURS], known(), [THEIRS, spdz, THEIRS | {"workload": "mul-1e5"}])
+    assert [row[1] for row in grid.rows] == ["CrypTen 0.4.1", "MP-SPDZ dealer ring"]
+    assert [row[-1] for row in grid.rows] == ["", "not re-run"]
+    assert grid.rows[0][3:7] == ("400 ms", "50 ms", "8", "2")
+    assert tables.markdown(grid).count("\n") == 4
+
+
+def test_figures_of_peers_that_were_not_run_now_stay():
+    old = [THEIRS, THEIRS | {"workload": "mul-1e5"}]
+    assert page.merged(old, [THEIRS | {"seconds": 1.0}]) == [THEIRS | {"seconds": 1.0}, old[1]]
+
+
+def test_the_page_has_a_place_for_every_section_and_keeps_what_people_wrote():
+    ours = {"date": "today", "machine": "a machine", "command": "./scripts/bench --write", "workloads": [OURS]}
+    ours |= {"startup": [{"startup": "compiler", "seconds": 0.1}], "growth": [{"growth": "steps", "steps": 10, **OURS}]}
+    parts = page.sections(ours, known(), ours | {"peers": [THEIRS]})
+    before = page.PAGE.read_text(encoding="utf-8")
+    after = page.filled(before, parts)
+    outside = re.compile(r"<!-- bench: \w+ -->.*?<!-- /bench -->", re.DOTALL)
+    assert outside.sub("", after) == outside.sub("", before)
+    assert page.filled(after, parts) == after
+    assert "| less-1e5 | CrypTen 0.4.1 | 2 | 400 ms | 50 ms | 8 |" in after
+    with pytest.raises(ValueError, match="no section"):
+        page.filled("nothing", parts)
+
+
+def test_what_is_kept_of_peers_is_of_peers_and_workloads_that_are_known():
+    if page.PEERS.exists():
+        kept = json.loads(page.PEERS.read_text(encoding="utf-8"))
+        assert kept["format"] == 1
+        for line in kept["peers"]:
+            assert line["peer"] in known()
+            assert line["workload"] in NAMES
+            assert ("seconds" in line) != ("unavailable" in line)
+
+
+def test_plots_need_what_only_the_bench_installs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert any(line.startswith("matplotlib") for line in project["optional-dependencies"]["bench"])
+    assert not any("matplotlib" in line for line in project["dependencies"] + project["optional-dependencies"]["test"])
