@@ -23,38 +23,45 @@ jit = numba.njit(cache=True, nogil=True, boundscheck=False)
 @jit
 def matmul(x: Any, y: Any, z: Any) -> None:
     """z = x @ y, for x (n, m), y (m, p) in C order."""
-    n, m, p = x.shape[0], x.shape[1], y.shape[1]
+    n, m = x.shape
     z[:, :] = 0
     for first in range(0, m, _DEEP):
         last = min(first + _DEEP, m)
         i = 0
         while i + 4 <= n:
-            k = first
-            while k + 4 <= last:
-                a0, a1, a2, a3 = x[i, k], x[i, k + 1], x[i, k + 2], x[i, k + 3]
-                b0, b1, b2, b3 = x[i + 1, k], x[i + 1, k + 1], x[i + 1, k + 2], x[i + 1, k + 3]
-                c0, c1, c2, c3 = x[i + 2, k], x[i + 2, k + 1], x[i + 2, k + 2], x[i + 2, k + 3]
-                d0, d1, d2, d3 = x[i + 3, k], x[i + 3, k + 1], x[i + 3, k + 2], x[i + 3, k + 3]
-                for j in range(p):
-                    y0, y1, y2, y3 = y[k, j], y[k + 1, j], y[k + 2, j], y[k + 3, j]
-                    z[i, j] += a0 * y0 + a1 * y1 + a2 * y2 + a3 * y3
-                    z[i + 1, j] += b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
-                    z[i + 2, j] += c0 * y0 + c1 * y1 + c2 * y2 + c3 * y3
-                    z[i + 3, j] += d0 * y0 + d1 * y1 + d2 * y2 + d3 * y3
-                k += 4
-            while k < last:
-                for row in range(i, i + 4):
-                    a = x[row, k]
-                    for j in range(p):
-                        z[row, j] += a * y[k, j]
-                k += 1
+            _four_rows(x, y, z, i, first, last)
             i += 4
         while i < n:
-            for k in range(first, last):
-                a = x[i, k]
-                for j in range(p):
-                    z[i, j] += a * y[k, j]
+            _row(x, y, z, i, first, last)
             i += 1
+
+
+@jit
+def _four_rows(x: Any, y: Any, z: Any, i: Any, first: Any, last: Any) -> None:
+    """Add to four rows of z what four columns of x at a time give: a word of y is read once for four products."""
+    k = first
+    while k + 4 <= last:
+        a0, a1, a2, a3 = x[i, k], x[i, k + 1], x[i, k + 2], x[i, k + 3]
+        b0, b1, b2, b3 = x[i + 1, k], x[i + 1, k + 1], x[i + 1, k + 2], x[i + 1, k + 3]
+        c0, c1, c2, c3 = x[i + 2, k], x[i + 2, k + 1], x[i + 2, k + 2], x[i + 2, k + 3]
+        d0, d1, d2, d3 = x[i + 3, k], x[i + 3, k + 1], x[i + 3, k + 2], x[i + 3, k + 3]
+        for j in range(y.shape[1]):
+            y0, y1, y2, y3 = y[k, j], y[k + 1, j], y[k + 2, j], y[k + 3, j]
+            z[i, j] += a0 * y0 + a1 * y1 + a2 * y2 + a3 * y3
+            z[i + 1, j] += b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3
+            z[i + 2, j] += c0 * y0 + c1 * y1 + c2 * y2 + c3 * y3
+            z[i + 3, j] += d0 * y0 + d1 * y1 + d2 * y2 + d3 * y3
+        k += 4
+    for row in range(i, i + 4):
+        _row(x, y, z, row, k, last)
+
+
+@jit
+def _row(x: Any, y: Any, z: Any, i: Any, first: Any, last: Any) -> None:
+    for k in range(first, last):
+        a = x[i, k]
+        for j in range(y.shape[1]):
+            z[i, j] += a * y[k, j]
 
 
 @jit

@@ -205,7 +205,7 @@ class _Party:
         act(iteration, dealt)
 
     def bound(self, e: Equation) -> Act:
-        """What to do for an equation each time; all that does not change from one step of a loop to the next is done."""
+        """What to do for an equation at each step; all that is the same at every step is done here."""
         kind, out, values = e.outputs[0].type.kind, e.outputs[0].number, self.values
         if kind is Kind.DEALER:
             return _nothing
@@ -335,6 +335,7 @@ class _Party:
                 for peer in to:
                     send.setdefault(peer, []).append(packed)
         self.exchanges += 1
+        answer: Answer = {}
         if send or swap.expect:
             answer = yield Exchange(self.exchanges, swap.words, send, swap.expect, swap.reveals, swap.sharing)
             for peer, frames in swap.expect.items():

@@ -1,15 +1,12 @@
 """Which kernels run: those compiled by numba where it is installed and a program is large enough, else numpy's.
 
-Both give the same words. `prepare` is called before a run, never in it; what it has loaded stays. Without numba (the
-extra `fast`), or before, everything is numpy and correct. `python -m mpc.native` compiles once for a machine; a party
-that finds nothing compiled does it in a process of its own, so that its signs of life go on meanwhile.
+Both give the same words. `load` is called before a run, never in it; what it has loaded stays. Without numba (the
+extra `fast`), or before, everything is numpy and correct. `python -m mpc.native` compiles once for a machine.
 """
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
-import subprocess
 import sys
 from math import prod
 from pathlib import Path
@@ -23,8 +20,8 @@ from mpc import trig
 from mpc.ir import Block, Equation
 
 __all__ = [
-    "available", "effort", "load", "loaded", "look", "matmul", "onehot", "prepare", "series_tables", "sincos_turns",
-    "unload",
+    "available", "cache", "compiled_already", "effort", "load", "loaded", "look", "matmul", "onehot", "series_tables",
+    "sincos_turns", "unload", "worthwhile",
 ]  # fmt: skip
 
 Words = NDArray[Any]
@@ -46,37 +43,39 @@ def loaded() -> bool:
     return _compiled is not None
 
 
-def prepare(block: Block) -> None:
-    """Before a run of a lowered program: load the compiled kernels if they save more time than they take."""
-    if _compiled is None and effort(block) >= _WORTH:
-        load()
+def worthwhile(block: Block) -> bool:
+    """Whether the compiled kernels would save a run of this lowered program more time than loading them takes."""
+    return _compiled is None and effort(block) >= _WORTH and available()
+
+
+def cache() -> Path | None:
+    """Where this machine's compiled code lies or will lie; None where there is no place for it."""
+    try:
+        from mpc import compiled
+
+        kernel: Any = compiled.series
+        return Path(kernel._cache.cache_path)
+    except (ImportError, RuntimeError, OSError):
+        return None
+
+
+def compiled_already(place: Path) -> bool:
+    """Whether `load` will take half a second, and not as long as compiling takes."""
+    return any(place.glob("compiled.series-*.nbi"))
 
 
 def load() -> bool:
-    """Make the compiled kernels ready; False where that cannot be. Half a second, and some more once on a machine."""
+    """Make the compiled kernels ready; False where that cannot be. What is not compiled yet is compiled."""
     global _compiled  # noqa: PLW0603 - the one switch of this process
     if _compiled is None and available():
         try:
             from mpc import compiled
 
-            _compile_once(Path(compiled.series._cache.cache_path))
             _warm(compiled)
         except (ImportError, RuntimeError, OSError):  # a numba that does not fit, or no place for what it compiles
             return False
         _compiled = compiled
     return _compiled is not None
-
-
-def _compile_once(cache: Path) -> None:
-    """If this machine has nothing compiled yet: one process does it, and all others that want it wait."""
-    if __name__ == "__main__" or any(cache.glob("compiled.series-*.nbi")):
-        return
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "compiled.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not any(cache.glob("compiled.series-*.nbi")):
-            command = [sys.executable, "-m", "mpc.native"]
-            subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True)  # noqa: S603
 
 
 def effort(block: Block) -> int:
@@ -119,6 +118,7 @@ def matmul(x: Words, y: Words) -> Words:
         return _batched(x, y)
     if x.shape[-1] != y.shape[0]:
         raise ValueError(f"@ of shapes {x.shape} and {y.shape}")
+    out: Words
     if x.ndim == y.ndim == 2:
         out = np.empty((x.shape[0], y.shape[1]), np.uint64)
         k.matmul(_rows(x), _rows(y), out)

@@ -43,7 +43,7 @@ def block(seed: bytes, at: Position, shape: tuple[int, ...]) -> Words:
     size = prod(shape)
     encryptor = Cipher(AES128(seed), CTR(_counter(at).to_bytes(16, "big"))).encryptor()
     words = np.empty(size + 2, dtype="<u8")  # the cipher wants room for a block more
-    out, length = memoryview(words).cast("B"), 8 * size
+    out, length = words.data.cast("B"), 8 * size
     for start in range(0, length, len(_ZEROS)):
         encryptor.update_into(_ZEROS[: length - start], out[start:])
     return words[:size].reshape(shape)
@@ -85,7 +85,7 @@ class Streams:
             pairs = np.empty((blocks, 2), dtype=">u8")
             pairs[:, 0] = first >> 64
             pairs[:, 1] = np.arange(blocks, dtype=np.uint64) + np.uint64(first & ((1 << 64) - 1))
-            counters = memoryview(pairs).cast("B")
+            counters = pairs.data.cast("B")
         return np.frombuffer(cipher.update(counters), dtype="<u8", count=size).reshape(shape)
 
 

@@ -18,7 +18,7 @@ Engine = Generator[Exchange | Draw | Save, Any, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Machinery:
-    """How texts become programs, and programs runs. `suites`: the rules, by name. `prepare`: before a run, never in it."""
+    """How texts become programs, and programs runs. suites: the rules, by name. prepare: before a run, never in it."""
 
     suites: Mapping[str, Any]
     parse: Callable[[str], Any]
@@ -29,14 +29,12 @@ class Machinery:
 
 def real(suites: Mapping[str, Any]) -> Machinery:
     """The real one."""
-    from mpc import native
     from mpc.dealing import run_dealer
     from mpc.engine import run_party
     from mpc.programs import Program as Parsed
+    from parties.kernels import prepare
 
-    return Machinery(
-        suites, Parsed.parse, cast("Any", run_party), run_dealer, lambda lowered: native.prepare(lowered.block)
-    )
+    return Machinery(suites, Parsed.parse, cast("Any", run_party), run_dealer, prepare)
 
 
 def randomness(insecure: str) -> Entropy:

@@ -213,7 +213,7 @@ class Mesh:
             self._tap(peer, parts)
         return sent
 
-    def _try(self, peer: int, socket: zmq.Socket[bytes], parts: list[Buffer]) -> bool:
+    def _try(self, peer: int, socket: zmq.Socket[bytes], parts: Sequence[Buffer]) -> bool:
         try:
             *before, last = parts
             for part in before:
@@ -287,7 +287,7 @@ class Mesh:
             if packet is None:
                 break
             out.append(packet)
-            if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            if not _more(socket):
                 break
         return out
 
@@ -303,7 +303,7 @@ class Mesh:
                 break
             if packet is not None:
                 out.append(packet)
-            if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            if not _more(socket):
                 break
         return out
 
@@ -431,6 +431,11 @@ def _frames(socket: zmq.Socket[bytes], flags: int) -> list[zmq.Frame]:
         frame = socket.recv(flags, copy=False)
         frames.append(frame)
     return frames
+
+
+def _more(socket: zmq.Socket[bytes]) -> bool:
+    """Whether another message is there, at a tenth of what an exception costs that says no."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 def _unless_again(read: Callable[..., Packet | None], *arguments: Any) -> Packet | None:

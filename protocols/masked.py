@@ -19,7 +19,8 @@ from protocols import compare
 def product(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """The rule for any bilinear f: elementwise `*`, or `@`.
 
-    (Δx − λx)(Δy − λy), with the two terms of Δx in one: two products at each party. Shapes as f's; scales add. No round of its own: openings of x and y, once each and shared with all their other uses.
+    (Δx − λx)(Δy − λy), with the two terms of Δx in one: two products at each party. Shapes as f's; scales add.
+    No round of its own: openings of x and y, once each and shared with all their other uses.
     Dealt: one word an element of the result. Perfectly private against n − 1 semi-honest parties.
     """
 
