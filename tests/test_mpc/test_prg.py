@@ -232,3 +232,31 @@ def test_key_material_is_neither_copied_nor_pickled(copier: Any) -> None:
     for thing in (dealer, *parties):
         with pytest.raises(TypeError, match="never serialised"):
             copier(thing)
+
+
+# --- streams: the same words, sooner
+
+
+@given(st.binary(min_size=16, max_size=16), positions, st.sampled_from([0, 1, 2, 31, 32, 33, 34, 569, 4096, 4097]))
+def test_streams_give_the_words_of_block(seed: bytes, at: Position, size: int) -> None:
+    streams = prg.Streams()
+    for shape in ((size,), (1, size)):
+        assert np.array_equal(streams(seed, at, shape), block(seed, at, shape))
+        assert np.array_equal(streams(bytes(16), at, shape), block(bytes(16), at, shape))
+
+
+def test_streams_refuse_the_same_positions_and_show_no_seed() -> None:
+    streams = prg.Streams()
+    for size in (1, 100, 10_000):
+        with pytest.raises(OverflowError, match="out of range"):
+            streams(SEED, Position(1 << 32, 0), (size,))
+    streams(SEED, Position(1, 0), (1,))
+    assert repr(streams) == "<Streams of 1 seeds>"
+
+
+def test_a_long_block_is_one_stream() -> None:
+    """Its pieces go on where the one before ended."""
+    at, size = Position(3, 5), 3 * (1 << 17) + 5
+    whole = block(SEED, at, (size,))
+    start = (3 << 96) | (5 << 48)
+    assert counters(SEED, whole)[:: 1 << 15] == list(range(start, start + size // 2, 1 << 15))

@@ -324,3 +324,58 @@ def test_a_former_route_comes_back_when_its_successor_is_dead(make):
     mesh._retire(1, mesh._routes.pop(1))
     assert mesh._route(1, b"new")
     assert mesh._routes[1] == b"new"
+
+
+# ------------------------------------------------------------------------------------------- one part, one actor
+
+
+SHAPES = [[b"h" * 68, b"\x80"], [b"", b""], [b"h" * 68, b"", b"x" * 8], [b"a"] * 64, [b"x" * 2048, b"y" * 2048]]
+
+
+@pytest.mark.parametrize("parts", SHAPES, ids=len)
+def test_a_small_message_travels_as_one_part(parts):
+    (whole,) = mesh._enveloped(parts)
+    assert [bytes(p) for p in mesh._unfolded([zmq.Frame(whole)])] == parts
+
+
+@pytest.mark.parametrize("parts", [[b"x"], [b"x" * 4096, b"y"], [b"a"] * 65], ids=len)
+def test_other_messages_travel_as_they_are(parts):
+    assert mesh._enveloped(parts) is parts
+    assert [bytes(p) for p in mesh._unfolded([zmq.Frame(p) for p in parts])] == parts
+
+
+@pytest.mark.parametrize("length", range(30))
+def test_a_false_envelope_stays_what_it_is(length):
+    (whole,) = mesh._enveloped([b"h" * 5, b"\x80", b"payload"])
+    for wrong in (whole[:length], whole[:length] + b"\xff" + whole[length + 1 :], whole + bytes(length + 1)):
+        parts = [bytes(p) for p in mesh._unfolded([zmq.Frame(wrong)])]
+        assert parts == [wrong] or b"".join(parts) == wrong[-len(b"".join(parts)) :]
+        assert len(parts) <= 64
+
+
+def test_whoever_is_awaited_is_heard_at_once_and_the_others_soon(make):
+    alice, bob = keys.fresh(), keys.fresh()
+    listener, public, port = listening(make, {alice.public: 4, bob.public: 5})
+    callers = {4: make(alice), 5: make(bob)}
+    for caller in callers.values():
+        caller.dial(0, f"127.0.0.1:{port}", public)
+        until(lambda h, c=caller: Reached(0) in h[c], caller)
+        assert caller.send(0, PARTS)
+    until(lambda h: len(h[listener]) == 2, listener)
+    assert listener.send(4, [b"one", b"two"])
+    heard = callers[4].poll(5.0, 0)  # by whichever way: the first look goes round all sockets
+    while not heard:
+        heard = callers[4].poll(5.0, 0)
+    assert [[bytes(p) for p in h.parts] for h in heard] == [[b"one", b"two"]]
+    assert callers[4].send(0, PARTS)
+    found = []
+    end = time.monotonic() + 10
+    while len(found) < 1:
+        assert time.monotonic() < end
+        found += listener.poll(1.0, 5)  # bob is awaited, and alice speaks
+    assert {h.peer for h in found} == {4}
+    listener.wake()
+    began = time.monotonic()
+    for _ in range(3):
+        listener.poll(5.0, 5)  # nobody speaks: it comes back all the same, to look after the rest
+    assert time.monotonic() - began < 5.0
