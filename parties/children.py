@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
     """Be a party or the dealer of a local run. argv: `party NAME` or `dealer`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the launcher
     harden.harden()
+    harden.keep_memory()
     launcher = _Launcher()
     config, _ = launcher.next()
     if config["die_with_parent"]:

@@ -63,6 +63,7 @@ def serve_party(
     Returns an exit code. Raises UsageError, InputError (full text: the owner starts this process), PeerError.
     """
     harden.harden()
+    harden.keep_memory()
     cluster = load(cluster_path)
     me = cluster.index(name)
     pair = load_secret(key_path)
@@ -90,6 +91,7 @@ def serve_party(
 def serve_dealer(cluster_path: Path, key_path: Path, machinery: Machinery | None = None) -> int:
     """Be the dealer until stopped. Returns an exit code. Raises UsageError, PeerError."""
     harden.harden()
+    harden.keep_memory()
     cluster, pair = load(cluster_path), load_secret(key_path)
     _own(cluster, DEALER, pair, key_path)
     body = Body(Mesh(pair), pair, cluster, DEALER, Limits())
