@@ -211,6 +211,14 @@ class CoordinatorBrain:
         s.rounds[m.src] = max((m.step, m.meta["where"]), s.rounds.get(m.src, (0, "")))
         return iter(())
 
+    def _dealing(self, s: Following, m: Message) -> Steps:
+        """For whom the dealer waits; for nobody any more, if that is empty."""
+        name = m.meta["where"]
+        if name and name not in s.terms.parties:
+            raise BadMessage("a wait for nobody")
+        s.dealer_waits = s.terms.parties.index(name) if name else None
+        return iter(())
+
     def _saved(self, s: Following, m: Message) -> Steps:
         """A checkpoint counts when every party has written it; only then may older ones go."""
         epoch, step = m.meta["epoch"], m.meta["iteration"]
@@ -332,7 +340,18 @@ class CoordinatorBrain:
         """In a row of parties that wait for one another, the one that is not waiting, or waited for the longest."""
         waiting = {peer for peer in s.parties if self._heard(peer).waiting}
         first = min(told, key=lambda v: v.round, default=otherwise)
-        return next((v for v in told if v.origin not in waiting), first)
+        chosen = next((v for v in told if v.origin not in waiting), first)
+        return chosen if chosen.origin != DEALER or s.dealer_waits is None else self._behind(s, told, chosen)
+
+    def _behind(self, s: Following, told: Sequence[Verdict], verdict: Verdict) -> Verdict:
+        """The dealer is waited for, and waits itself: for a party that takes nothing, or that waits for another one."""
+        party = s.dealer_waits
+        assert party is not None
+        for v in told:
+            if v.reporter == party and v.origin not in {DEALER, party}:
+                return v
+        text = f"{self._cluster.call(party)} takes nothing of what the dealer has for it"
+        return Verdict(party, "stall", text, verdict.round, verdict.where, DEALER)
 
     def _refuse(self, s: Following, verdict: Verdict) -> Steps:
         """Nothing has moved yet."""
@@ -370,6 +389,7 @@ _CONVERSATION = {
     ("dealer", Type.STOCKED): (LATER, CoordinatorBrain._stocked),
     ("dealer", Type.DEALT): (LATER, CoordinatorBrain._dealt),
     ("party", Type.PROGRESS): ((RUNNING,), CoordinatorBrain._progress),
+    ("dealer", Type.PROGRESS): (LATER, CoordinatorBrain._dealing),
     ("party", Type.SAVED): ((RUNNING,), CoordinatorBrain._saved),
     ("party", Type.DONE): (LATER, CoordinatorBrain._done),
     ("party", Type.ABORT): ((PREPARING, *LATER), CoordinatorBrain._abort),

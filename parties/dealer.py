@@ -18,7 +18,7 @@ from mpc.exchange import Array
 from mpc.prg import DealerEntropy, Entropy
 from parties.agree import Terms, Verdict, place, sentence
 from parties.cluster import DEALER, Cluster, is_coordinator
-from parties.events import Arrived, Down, Event, Instruction, Pump, Say, Send, Up
+from parties.events import Arrived, Down, Event, Instruction, Pump, Say, Send, Tick, Up
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery, randomness
@@ -39,7 +39,8 @@ class _Deal:
     """One session at the dealer. boss: the coordinator that began it.
 
     batches[p]: corrections for p that wait for more to go with them. unacknowledged[p]: what was sent to p beyond its
-    last credit, by message.
+    last credit, by message. blocked: since when a party that takes nothing keeps it from dealing. told: whether the
+    coordinator knows whom it waits for.
     """
 
     def __init__(self, session: bytes, boss: int, terms: Terms, lowered: Any) -> None:
@@ -60,6 +61,8 @@ class _Deal:
         self.finished = False
         self.failed = False
         self.ahead = False
+        self.blocked: float | None = None
+        self.told = False
 
     @property
     def storing(self) -> bool:
@@ -113,7 +116,6 @@ class DealerBrain:
         entropy: Entropy = secrets.token_bytes,
     ) -> None:
         self.me = DEALER
-        self.deadline: float | None = None
         self.sessions: dict[bytes, _Deal] = {}
         self._cluster = cluster
         self._machinery = machinery
@@ -135,6 +137,12 @@ class DealerBrain:
         return -1
 
     @property
+    def deadline(self) -> float | None:
+        """When the coordinator has to hear whom the dealer waits for."""
+        since = [d.blocked for d in self.sessions.values() if d.blocked is not None and not d.told]
+        return min(since) + self._limits.verdict if since else None
+
+    @property
     def sign(self) -> Sign:
         """The dealer only says that it lives."""
         return Sign()
@@ -152,17 +160,15 @@ class DealerBrain:
     def handle(self, event: Event) -> Steps:
         """The only way in. Perform each instruction before asking for the next one."""
         match event:
-            case Arrived(m) if is_coordinator(m.src):
-                yield from self._asked(m)
-            case Arrived(m) if m.type is Type.CREDIT and m.session in self.sessions:
-                self.sessions[m.session].credit(m.src, m.step)
+            case Arrived(message):
+                yield from self._arrived(message)
             case Pump():
                 for deal in list(self.sessions.values()):
                     if self._can_go_on(deal):
                         yield from self._pump(deal)
-            case Arrived(m) if m.session in self.sessions:
-                what = f"{self._cluster.call(m.src)} sent {m.type.name} where it does not belong"
-                yield from self._fail(self.sessions[m.session], "peer", what, m.src)
+            case Tick():
+                for deal in self.sessions.values():
+                    yield from self._waits(deal)
             case Up(peer):
                 self._lost.pop(peer, None)
             case Down(peer, reason):
@@ -171,6 +177,17 @@ class DealerBrain:
                     yield from self._down(deal, peer, reason)
             case _:
                 return
+
+    def _arrived(self, m: Message) -> Steps:
+        if is_coordinator(m.src):
+            yield from self._asked(m)
+        elif m.session not in self.sessions:
+            return
+        elif m.type is Type.CREDIT:
+            self.sessions[m.session].credit(m.src, m.step)
+        else:
+            what = f"{self._cluster.call(m.src)} sent {m.type.name} where it does not belong"
+            yield from self._fail(self.sessions[m.session], "peer", what, m.src)
 
     def stop(self, reason: str) -> Steps:
         """The dealer's operator ends its part."""
@@ -234,7 +251,10 @@ class DealerBrain:
 
     def _pump(self, deal: _Deal) -> Steps:
         assert deal.corrections is not None
-        began, room = self._clock(), _AT_ONCE
+        began, room, deal.blocked = self._clock(), _AT_ONCE, None
+        if deal.told:
+            deal.told = False
+            yield self._progress(deal, "")
         while room > 0 and not deal.finished:
             try:
                 item = deal.waiting or self._next(deal)
@@ -266,9 +286,21 @@ class DealerBrain:
 
     def _pause(self, deal: _Deal) -> Steps:
         """As far ahead as it may be: the parties can begin."""
+        deal.blocked = self._clock()
         if not deal.ahead:
             deal.ahead = True
             yield Send(deal.boss, Type.STOCKED, deal.session, meta={"complete": False})
+
+    def _waits(self, deal: _Deal) -> Steps:
+        """All will soon wait for the dealer, which waits for one of them: the coordinator should know for whom."""
+        if deal.waiting is None or deal.blocked is None or deal.told:
+            return
+        if self._clock() >= deal.blocked + self._limits.verdict:
+            deal.told = True
+            yield self._progress(deal, deal.terms.parties[deal.waiting[0]])
+
+    def _progress(self, deal: _Deal, waits_for: str) -> Send:
+        return Send(deal.boss, Type.PROGRESS, deal.session, meta={"where": waits_for})
 
     def _finish(self, deal: _Deal, began: float) -> Steps:
         deal.finished = True
@@ -300,5 +332,6 @@ class DealerBrain:
         if deal.failed:
             return
         deal.finished = deal.failed = True
+        deal.blocked = None
         meta = {"origin": origin, "kind": kind, "reason": line(reason), "round": 0, "where": "", "final": False}
         yield Send(deal.boss, Type.ABORT, deal.session, meta=meta)

@@ -57,7 +57,7 @@ class Following:
     """One attempt, as the coordinator sees it. It ends with an outcome or a verdict. most: rounds of its program.
 
     committed: epoch and step of the last checkpoint that every party has written. troubles: about checkpoints that some
-    party could not write.
+    party could not write. dealer_waits: for whom, if a party takes nothing of what the dealer has for it.
     """
 
     id: bytes
@@ -82,6 +82,7 @@ class Following:
     deadline: float | None = None
     patience: float | None = None
     seen: dict[int, int] = field(default_factory=dict)
+    dealer_waits: int | None = None
 
     @property
     def wanted(self) -> str:

@@ -24,8 +24,8 @@ class Fault:
     """One fault. who: the actor, or both ends of a connection.
 
     kind: `crash` (at is the number of the instruction at which the process dies), or at a time: `stall` (the process
-    stands still), `reset` (both connections of a pair break), `cut` (nothing gets through between two actors), `full`
-    (its disk). seconds: how long it lasts.
+    stands still), `reset` (the data connection of a pair breaks), `severed` (the same, for long, while signs of life go
+    on), `cut` (nothing gets through between two actors), `full` (its disk). seconds: how long it lasts.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Fault:
     @property
     def mild(self) -> bool:
         """Whether every run has to survive it without a word."""
-        return self.kind in {"stall", "reset", "cut"} and self.seconds <= TOLERATED
+        return self.kind in {"stall", "reset", "severed", "cut"} and self.seconds <= TOLERATED
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,11 @@ def make_plan(seed: int, programs: list[str], parties: int | None = None) -> Pla
     ]
     if severity == "lasting":
         faults[-1] = _lasting(_fault(dice, actors, span, "hard"))
+    rare = Dice(seed, "severed")  # of its own, so that seeds keep the faults that they had before there was this one
+    if severity not in {"none", "mild"} and rare.chance(0.1):
+        faults.append(_severed(rare, actors, span))
     return Plan(
-        seed, program, n, tuple(faults), tuple(range(count)),
+        seed, program, n, tuple(faults), tuple(range(len(faults))),
         delay, dice.one_of([0.0, 0.02, 0.1]), dice.one_of([0.0, 0.05, 0.2]),
     )  # fmt: skip
 
@@ -108,6 +111,13 @@ def make_plan(seed: int, programs: list[str], parties: int | None = None) -> Pla
 def _lasting(fault: Fault) -> Fault:
     """A disk may be full for ever too, and that ends no run that takes no checkpoints; any fault will do."""
     return replace(fault, seconds=FOR_EVER)
+
+
+def _severed(dice: Dice, actors: list[int], span: float) -> Fault:
+    first = dice.one_of(actors)
+    second = dice.one_of([a for a in actors if a != first])
+    seconds = FOR_EVER if dice.chance(0.2) else dice.between(1.0, 60.0)
+    return Fault("severed", (first, second), dice.between(0, span), seconds)
 
 
 def _fault(dice: Dice, actors: list[int], span: float, severity: str) -> Fault:

@@ -83,6 +83,10 @@ class Rules:
         """The faults so far."""
         return [s.fault for s in self._struck]
 
+    def severed(self, *actors: int) -> bool:
+        """Whether nothing but signs of life will ever pass between two actors."""
+        return any(f.kind == "severed" and f.for_ever and set(f.who) == set(actors) for f in self.faults)
+
     def struck(self, fault: Fault) -> None:
         """A fault begins."""
         self._struck.append(_Struck(fault, self._world.now))

@@ -290,10 +290,16 @@ class World:
         self.rules.finish()
 
     def _quiet(self) -> bool:
-        return not any(life.awake and getattr(life.brain, "sessions", ()) for life in self.lives.values())
+        return not any(life.awake and self._in_a_run(life) for life in self.lives.values())
+
+    def _in_a_run(self, life: Life) -> bool:
+        """Nobody waits for a dealer that has dealt all; severed for ever, it does not hear of the end."""
+        if life.me == DEALER and self.rules.severed(DEALER, COORDINATOR):
+            return any(not deal.finished for deal in life.brain.sessions.values())
+        return bool(life.brain.sessions)
 
     def _who_is_busy(self) -> str:
-        busy = [call(a) for a, life in self.lives.items() if life.brain.sessions]
+        busy = [call(a) for a, life in self.lives.items() if self._in_a_run(life)]
         return f"the person is {self.person.doing}, {', '.join(busy) or 'nobody'} in a run"
 
     def start(self, actor: int) -> None:
@@ -329,7 +335,7 @@ class World:
             home = self.homes[fault.who[0]]
             home.full = True
             self.later(fault.seconds, setattr, home, "full", False)
-        elif fault.kind == "reset":
+        elif fault.kind in {"reset", "severed"}:
             self.pair(*fault.who).snap(fault.seconds)
         else:
             self.pair(*fault.who).hold(fault.seconds)

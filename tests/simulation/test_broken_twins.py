@@ -15,10 +15,12 @@ from parties.coordinator import CoordinatorBrain
 from parties.dealer import DealerBrain
 from parties.events import Arrived, Send
 from parties.following import LATER
+from parties.limits import Limits
 from parties.party import PartyBrain
 from parties.simulation.chaos import examine, plan_of
 from parties.simulation.dice import Dice
 from parties.simulation.disk import MemoryHome
+from parties.simulation.faults import Plan
 from parties.simulation.programs import Library
 from parties.simulation.world import Kit
 from parties.wire import HEADER, Type
@@ -227,6 +229,39 @@ def test_a_dealer_that_hears_of_the_data(library):
                 yield Send(DEALER, Type.CREDIT, event.message.session, 0)
 
     assert "depends on the data" in caught(library, kit_of(party=Talks), most=20, compare=True)
+
+
+class Stingy(PartyBrain):
+    """Draws what the dealer sends, and does not say so."""
+
+    def handle(self, event):
+        for instruction in super().handle(event):
+            if self.me or not (isinstance(instruction, Send) and instruction.type is Type.CREDIT):
+                yield instruction
+
+
+class Silent(DealerBrain):
+    """Does not say whom it waits for."""
+
+    def _waits(self, _deal):
+        return iter(())
+
+
+NARROW = Limits(stall=15.0, window_messages=3)
+
+
+@pytest.mark.parametrize("program", ["loop", "loop2"])
+def test_a_party_that_takes_nothing_of_the_dealer_is_named(program, library):
+    finding = examine(quiet(program), library, kit_of(limits=NARROW))
+    assert (finding.outcome, finding.broken) == ("right", "")
+    for dealer, named in ((DealerBrain, "alice is blamed"), (Silent, "dealer is blamed")):
+        broken = examine(quiet(program), library, kit_of(party=Stingy, dealer=dealer, limits=NARROW)).broken
+        assert broken.startswith(named), broken
+        assert dealer is Silent or "party alice takes nothing of what the dealer has for it" in broken
+
+
+def quiet(program):
+    return Plan(1, program, 3, (), (), 0.01, 0.0, 0.0)
 
 
 def test_a_result_that_is_wrong():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,20 @@ def test_a_process_that_stands_still_goes_on_after_two_seconds_and_is_named_afte
         assert not finding.broken, finding.replay
         outcomes.add(finding.outcome)
     assert ("right after resume" in outcomes) == (seconds > 5)
+
+
+@pytest.mark.parametrize("program", ["product", "loop2"])
+@pytest.mark.parametrize("seconds", [2.5, 20.0, FOR_EVER])
+def test_data_that_does_not_get_through_while_signs_of_life_do(program, seconds, library):
+    outcomes = set()
+    for pair in itertools.combinations([0, 1, DEALER, COORDINATOR], 2):
+        for at in (0.05, 0.2, 0.6):
+            finding = examine(plan(program, Fault("severed", pair, at, seconds)), library)
+            assert not finding.broken, finding.replay
+            outcomes.add(finding.outcome)
+    known = {"right", "right after resume", "stopped: stall", "stopped: unreachable"}
+    assert outcomes <= ({"right"} if seconds < 3 else known)
+    assert seconds < FOR_EVER or "stopped: stall" in outcomes
 
 
 def test_the_older_checkpoint_survives_a_full_disk(library):
