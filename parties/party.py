@@ -223,7 +223,7 @@ class PartyBrain:
 
         def recalled(w: Written) -> Steps:
             try:
-                kept, brought = self._recalled(w, terms, program, fingerprints)
+                kept, brought = self._recalled(w, terms, program)
             except Refused as refusal:
                 yield from self._refuse(m, refusal)
                 return
@@ -234,18 +234,15 @@ class PartyBrain:
             yield Send(m.src, Type.READY, m.session, meta=_ready(terms))
 
         handles = {spec.name: (bound.get(spec.name, spec.name), spec) for spec in program.handles}
-        yield Write(self._token(recalled), records.Recall(terms, handles))
+        yield Write(self._token(recalled), records.Recall(terms, handles, fingerprints))
 
-    def _recalled(
-        self, w: Written, terms: Terms, program: Any, fingerprints: dict[str, str]
-    ) -> tuple[dict[str, Array | None], bytes]:
+    def _recalled(self, w: Written, terms: Terms, program: Any) -> tuple[dict[str, Array | None], bytes]:
         """What this party has kept for this attempt, if it is what the program may have."""
         if w.error:
             raise Refused("peer", w.error)
         found: records.Recalled = w.result
-        for name, fingerprint in fingerprints.items():
-            if found.inputs.get(name, fingerprint) != fingerprint:
-                raise Refused("input", f"input {name!r} has changed since the run began; resume needs the same data")
+        for name in found.changed:
+            raise Refused("input", f"input {name!r} has changed since the run began; resume needs the same data")
         if terms.epoch:
             try:
                 original = self.around.machinery.parse(found.text)

@@ -45,7 +45,7 @@ class Recalled:
     """What a party has for an attempt.
 
     brought: what it brings from before, to be compared with its peers': id and hash of stored material, and of which
-    run each kept secret is.
+    run each kept secret is. changed: inputs that were others when the run began.
     """
 
     kept: dict[str, Array | None] = field(default_factory=dict, repr=False)
@@ -53,7 +53,7 @@ class Recalled:
     text: str = field(default="", repr=False)
     site: int = -1
     iteration: int = 0
-    inputs: dict[str, str] = field(default_factory=dict)
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,12 @@ class Recall:
     """Before anything is agreed: the checkpoint to go on from, kept secrets, stored material. Nothing is used up.
 
     handles: for each parameter that takes one, the name under which it is kept and what the program was made for.
+    inputs: fingerprints of this party's data.
     """
 
     terms: Terms
     handles: dict[str, tuple[str, HandleSpec]]
+    inputs: dict[str, str] = field(repr=False)
 
     def apply(self, home: Home) -> Recalled:
         """Look it up. Raises HomeError or UsageError for what is not held."""
@@ -80,7 +82,9 @@ class Recall:
             kept[parameter] = next(iter(arrays.values()))
             brought += f"\0{parameter}\0{handle.run}".encode()
         stored = home.runs.get(t.run)
-        text, inputs = (stored.text, dict(stored.inputs)) if stored is not None else ("", {})
+        text, before = (stored.text, stored.inputs) if stored is not None else ("", {})
+        keyed = _keyed(home, t.run, self.inputs)
+        changed = tuple(name for name in keyed if before.get(name, keyed[name]) != keyed[name])
         site, iteration = -1, 0
         if t.epoch:
             if stored is None:
@@ -88,7 +92,7 @@ class Recall:
             checkpoint, _, arrays = home.checkpoints.load(t.run, t.epoch)
             kept |= arrays
             site, iteration = int(checkpoint.site), checkpoint.iteration
-        return Recalled(kept, brought, text, site, iteration, inputs)
+        return Recalled(kept, brought, text, site, iteration, changed)
 
     def _material(self, home: Home) -> bytes:
         t = self.terms
@@ -102,6 +106,11 @@ class Recall:
         return bytes.fromhex(t.material) + bytes.fromhex(material.content)
 
 
+def _keyed(home: Home, run: str, inputs: dict[str, str]) -> dict[str, str]:
+    """Fingerprints as the ledger has them: who has the ledger alone cannot try out data, nor compare two runs'."""
+    return {name: home.vault.keyed(f"{run} {name} {fingerprint}") for name, fingerprint in inputs.items()}
+
+
 def _attempts(home: Home, run: str) -> int:
     return home.ledger.next_attempt(run) - 1
 
@@ -110,20 +119,22 @@ def _attempts(home: Home, run: str) -> int:
 class Begin:
     """Before the first draw from any stream: this attempt, and every key that it uses.
 
-    text: of a new run. inputs: fingerprints of this party's data, so that a later attempt uses the same.
+    text: of a new run. inputs: fingerprints of this party's data, so that a later attempt uses the same; they are
+    written under a key.
     """
 
     terms: Terms
     program: str
     text: str = field(repr=False)
-    inputs: dict[str, str]
+    inputs: dict[str, str] = field(repr=False)
     keys: Sequence[bytes] = field(repr=False)
 
     def apply(self, home: Home) -> None:
         """Reserve. Raises AlreadyUsed if the attempt, its session or one of its keys was there before."""
         t = self.terms
         if self.text and home.runs.get(t.run) is None:
-            home.runs.add(StoredRun(t.run, self.program, self.text, t.source, t.suite, self.inputs))
+            inputs = _keyed(home, t.run, self.inputs)
+            home.runs.add(StoredRun(t.run, self.program, self.text, t.source, t.suite, inputs))
         home.ledger.begin(t.run, t.attempt, t.session, program=self.program, digest=t.source, role=_ROLE)
         if not t.insecure:  # test entropy repeats itself, and says so in every digest
             home.ledger.reserve(t.session, _streams(self.keys))

@@ -51,7 +51,7 @@ class Store:
         return self._values[name]
 
     def fingerprint(self, name: str) -> str:
-        """SHA-256 of the data, for this party's own ledger only: whether it is still the same."""
+        """SHA-256 of the data, to tell whether it is still the same. It is written nowhere but under a key."""
         value = self._values[name]
         digest = hashlib.sha256()
         columns = [value.column(c) for c in value.columns] if isinstance(value, Table) else [value]

@@ -31,6 +31,7 @@ class MemoryHome:
         self.handles = _Handles(self)
         self.materials = _Materials(self)
         self.journal = _Journal(self)
+        self.vault = _Vault()
 
     def write(self) -> None:
         """Called before every change. Raises HomeError on a full disk, and whatever `before` raises."""
@@ -46,6 +47,11 @@ class MemoryHome:
                 self.materials.burn_of(session)
                 if attempt.run in self.runs.known:
                     self.runs.known[attempt.run] = replace(self.runs.known[attempt.run], status="stopped")
+
+
+class _Vault:
+    def keyed(self, text: str) -> str:
+        return f"keyed {text}"
 
 
 class _Room:
