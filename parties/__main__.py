@@ -2,9 +2,12 @@
 
 import sys
 
+from parties.early import quiet
+
 
 def main() -> None:
     """The command line, or with `--child` a party or dealer of a local run."""
+    quiet()
     if sys.argv[1:2] == ["--child"]:
         from parties.children import main as child
 

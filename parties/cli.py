@@ -19,6 +19,7 @@ import click
 from mpc.errors import MpcError
 from parties.cli_chaos import chaos
 from parties.cli_state import journal, kept, resume, status, stock
+from parties.early import ready
 from parties.shell import SCHEMA_VERSION, run_answer, say, state_option
 
 if TYPE_CHECKING:
@@ -331,6 +332,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _answer(arguments: Sequence[str]) -> int:
     try:
+        ready()
         with cli.make_context("privity", list(arguments)) as context:
             code = cli.invoke(context)
         return code if isinstance(code, int) else 0

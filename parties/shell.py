@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from parties.version import SCHEMA_VERSION
+
 if TYPE_CHECKING:
     from parties.run import Run
 
 __all__ = ["SCHEMA_VERSION", "cluster_option", "json_option", "run_answer", "say", "state_option"]
-
-SCHEMA_VERSION = 1
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 state_option = click.option(
