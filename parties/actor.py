@@ -56,6 +56,9 @@ class Brain(Protocol):
     def sign(self) -> Sign:
         """How far it has come, for the others."""
 
+    def room(self, m: Message) -> int | None:
+        """How many bytes a message in pieces, this one the first, may have; None: it is not wanted any more."""
+
     def handle(self, event: Event) -> Iterator[Instruction]:
         """What to do about an event."""
 
@@ -134,7 +137,7 @@ class Actor:
         hello = {"name": cluster.name(me), "version": VERSION, "cluster": cluster.digest(), "control": watch.port}
 
         def fresh(i: int) -> Channel:
-            return channel(me, i, incarnation, hello, dials=dials(me, i), prompt=i != DEALER)
+            return channel(me, i, incarnation, hello, dials=dials(me, i), prompt=i != DEALER, room=brain.room)
 
         self._fresh = fresh
         self._channels = {i: fresh(i) for i in cluster.actors() if i != me}

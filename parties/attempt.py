@@ -16,7 +16,7 @@ from mpc.prg import SEED_BYTES, Entropy, PartyEntropy, fresh_entropy, party_entr
 from parties.agree import PURPOSES, Terms, Verdict, pair_seed
 from parties.cluster import DEALER
 from parties.machinery import Engine, randomness
-from parties.wire import BadMessage, Buffer, Message, unpack_arrays
+from parties.wire import BadMessage, Buffer, Message, Type, unpack_arrays
 
 __all__ = ["Attempt", "Stage"]
 
@@ -169,6 +169,10 @@ class Attempt:
         return party_entropy(self._seeds, self._pairs["input"], self._pairs["zero"])
 
     # ------------------------------------------------------------------------------------------ what has come
+
+    def room(self, m: Message) -> int:
+        """How many bytes of arrays its sender may still send."""
+        return self._dealer_room - self.dealt_bytes if m.type is Type.CORRECTION else self._room.get(m.src, 0)
 
     def add_correction(self, m: Message) -> None:
         """The next corrections, in the dealer's order: bytes that the draws will cut."""

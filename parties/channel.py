@@ -26,7 +26,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parties.wire import WITH_FRAMES, BadMessage, Buffer, Joiner, Message, Type, decode, encode, split
+from parties.pieces import Joiner, Room, split, unbounded
+from parties.wire import WITH_FRAMES, BadMessage, Buffer, Message, Type, decode, encode
 
 __all__ = ["Broken", "Channel", "Delivered", "Joined", "Left", "Restarted"]
 
@@ -36,11 +37,13 @@ ACK_MESSAGES = 16
 ACK_BYTES = 8 << 20
 ACK_SECONDS = 0.05
 GAP_SECONDS = 2.0
+ANSWERS_BYTES = 64 << 20  # to questions of a peer that does not take them and asks on
 UNHEEDED_MESSAGES = 4096  # of a peer that goes on talking and takes nothing of what it is sent
 QUIET_SECONDS = 3.0  # heard nothing for so long: greet again, and then at growing intervals
 _QUIETEST_SECONDS = 48.0
 _PAST = 16  # former incarnations of the peer whose last words are not listened to
 _GREETINGS = frozenset({Type.HELLO, Type.WELCOME})
+_ANSWERS = frozenset({Type.SCHEMA, Type.LABELS, Type.HOLDS, Type.REFUSED})
 _UNNUMBERED = _GREETINGS | {Type.ACK, Type.PING}
 
 Post = Callable[[Sequence[Buffer]], bool]
@@ -85,16 +88,26 @@ class _Stored:
     seq: int
     size: int
     parts: list[Buffer] = field(repr=False)
+    answer: int = 0  # its size, if it is one
 
 
 class Channel:
-    """One end. `greeting`: meta of HELLO and WELCOME. `prompt`: whether time alone may send an acknowledgement.
+    """One end. `greeting`: meta of HELLO and WELCOME. `prompt`: whether time alone may send an acknowledgement. room:
+    how long a message may be (`parties.pieces`).
 
     The dealer's channels are not prompt: acknowledgements to it follow from what it sent, and nothing else.
     """
 
     def __init__(
-        self, me: int, peer: int, incarnation: int, greeting: dict[str, Any], *, dials: bool, prompt: bool = True
+        self,
+        me: int,
+        peer: int,
+        incarnation: int,
+        greeting: dict[str, Any],
+        *,
+        dials: bool,
+        prompt: bool = True,
+        room: Room = unbounded,
     ) -> None:
         self.me = me
         self.peer = peer
@@ -104,6 +117,7 @@ class Channel:
         self._incarnation = incarnation
         self._greeting = greeting
         self._prompt = prompt
+        self._room = room
         self._theirs: int | None = None
         self._shut: int | None = None  # the incarnation that is not listened to any more; -1: whoever it was
         self._past: deque[int] = deque(maxlen=_PAST)
@@ -120,10 +134,11 @@ class Channel:
         self._queue: deque[_Stored] = deque()  # not on the wire, or not on this connection
         self._flying: deque[_Stored] = deque()  # on the wire, not acknowledged
         self._flying_bytes = 0
-        self._joiner = Joiner()
+        self._joiner = Joiner(room=self._room)
         self._owed = self._owed_bytes = 0  # received since the last acknowledgement
         self._owed_since = 0.0
         self._gap_since: float | None = None
+        self._answers = 0  # bytes of answers that the peer has not acknowledged
         self._unheeded = 0  # received since the peer last acknowledged something, while it had something to acknowledge
 
     def __repr__(self) -> str:
@@ -208,7 +223,10 @@ class Channel:
             seq = self._sent + 1
             parts = self._stamped(piece, seq)
             self._sent = seq
-            self._queue.append(_Stored(seq, sum(len(p) for p in parts), parts))
+            size = sum(len(p) for p in parts)
+            answer = size if message.type in _ANSWERS else 0
+            self._answers += answer
+            self._queue.append(_Stored(seq, size, parts, answer))
         self._paid()
 
     def _stamped(self, m: Message, seq: int) -> list[Buffer]:
@@ -283,9 +301,11 @@ class Channel:
         if ack > self._acked:
             self._acked, self._unheeded = ack, 0
         while self._flying and self._flying[0].seq <= ack:
-            self._flying_bytes -= self._flying.popleft().size
+            taken = self._flying.popleft()
+            self._flying_bytes -= taken.size
+            self._answers -= taken.answer
         while self._queue and self._queue[0].seq <= ack:
-            self._queue.popleft()
+            self._answers -= self._queue.popleft().answer
 
     def _numbered(self, m: Message, now: float) -> None:
         if m.seq > self._received + 1:
@@ -301,6 +321,8 @@ class Channel:
         self._unheeded += 1 if self.unacknowledged else 0
         if self._unheeded > UNHEEDED_MESSAGES:
             raise BadMessage("talks on and takes nothing of what it is sent")
+        if self._answers > ANSWERS_BYTES:
+            raise BadMessage("asks on and takes none of the answers")
         whole = self._joiner.add(m)
         if whole is None:
             return
@@ -346,5 +368,5 @@ class Channel:
         self._shut = self._theirs if self._theirs is not None else -1
         self._down()
         self._queue.clear()
-        self._joiner = Joiner()
+        self._joiner = Joiner(room=self._room)
         self.events.append(Broken(reason))

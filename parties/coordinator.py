@@ -28,6 +28,7 @@ from parties.following import (
 )
 from parties.limits import Limits
 from parties.liveness import Sign
+from parties.pieces import JOIN_LIMIT, SHORT_LIMIT
 from parties.values import pack_values, unpack_values
 from parties.version import FORMAT
 from parties.wire import BadMessage, Message, Type, line, pack, printable
@@ -79,11 +80,20 @@ class CoordinatorBrain:
         self._open[self._asked] = (peer, _ANSWERS[kind])
         return self._asked, Send(peer, kind, meta={"ask": self._asked, **meta})
 
-    def follow(self, session: bytes, terms: Terms, rounds: int = 0xFFFFFFFF) -> Following:
-        """A new attempt, of so many rounds; `begin` starts it. Without a dealer if its material was dealt before."""
+    def room(self, m: Message) -> int | None:
+        """What the results of a program may be, from a party."""
+        if m.type is not Type.DONE:
+            return SHORT_LIMIT
+        return self.sessions[m.session].room if m.session in self.sessions else None
+
+    def follow(self, session: bytes, terms: Terms, rounds: int = 0xFFFFFFFF, room: int = JOIN_LIMIT) -> Following:
+        """A new attempt, of so many rounds, with at most so many bytes of results; `begin` starts it.
+
+        Without a dealer if its material was dealt before.
+        """
         parties = range(len(self._cluster.parties))
         actors = [*parties] if terms.material else [*parties, DEALER]
-        self.sessions[session] = Following(session, terms, actors, rounds)
+        self.sessions[session] = Following(session, terms, actors, rounds, room)
         return self.sessions[session]
 
     def begin(self, s: Following, text: str, bound: dict[int, dict[str, str]]) -> Steps:
@@ -341,17 +351,7 @@ class CoordinatorBrain:
         waiting = {peer for peer in s.parties if self._heard(peer).waiting}
         first = min(told, key=lambda v: v.round, default=otherwise)
         chosen = next((v for v in told if v.origin not in waiting), first)
-        return chosen if chosen.origin != DEALER or s.dealer_waits is None else self._behind(s, told, chosen)
-
-    def _behind(self, s: Following, told: Sequence[Verdict], verdict: Verdict) -> Verdict:
-        """The dealer is waited for, and waits itself: for a party that takes nothing, or that waits for another one."""
-        party = s.dealer_waits
-        assert party is not None
-        for v in told:
-            if v.reporter == party and v.origin not in {DEALER, party}:
-                return v
-        text = f"{self._cluster.call(party)} takes nothing of what the dealer has for it"
-        return Verdict(party, "stall", text, verdict.round, verdict.where, DEALER)
+        return s.behind(told, chosen) if chosen.origin == DEALER else chosen
 
     def _refuse(self, s: Following, verdict: Verdict) -> Steps:
         """Nothing has moved yet."""

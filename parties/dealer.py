@@ -22,6 +22,7 @@ from parties.events import Arrived, Down, Event, Instruction, Pump, Say, Send, T
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery, randomness
+from parties.pieces import SHORT_LIMIT
 from parties.prepare import Refused, read_terms
 from parties.version import VERSION
 from parties.wire import Buffer, Message, Type, line, pack_arrays
@@ -151,6 +152,10 @@ class DealerBrain:
     def pumping(self) -> bool:
         """Whether there is more to deal."""
         return any(self._can_go_on(deal) for deal in self.sessions.values())
+
+    def room(self, _m: Message) -> int | None:
+        """Nobody sends it arrays."""
+        return SHORT_LIMIT
 
     def _can_go_on(self, deal: _Deal) -> bool:
         if deal.corrections is None or deal.finished:

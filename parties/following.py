@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from parties.agree import RESUMABLE, Terms, Verdict
 from parties.cluster import DEALER
+from parties.pieces import JOIN_LIMIT
 from parties.wire import BadMessage, Message
 
 __all__ = [
@@ -54,16 +56,18 @@ class Outcome:
 
 @dataclass
 class Following:
-    """One attempt, as the coordinator sees it. It ends with an outcome or a verdict. most: rounds of its program.
+    """One attempt, as the coordinator sees it. It ends with an outcome or a verdict.
 
-    committed: epoch and step of the last checkpoint that every party has written. troubles: about checkpoints that some
-    party could not write. dealer_waits: for whom, if a party takes nothing of what the dealer has for it.
+    most: rounds of its program. room: bytes of its results. committed: epoch and step of the last checkpoint that every
+    party has written. troubles: about checkpoints that some party could not write. dealer_waits: for whom, if a party
+    takes nothing of what the dealer has for it.
     """
 
     id: bytes
     terms: Terms
     actors: list[int]
     most: int = 0xFFFFFFFF
+    room: int = JOIN_LIMIT
     outcome: Outcome | None = None
     verdict: Verdict | None = None
     committed: tuple[int, int] | None = None
@@ -115,6 +119,17 @@ class Following:
     def prepared(self) -> bool:
         """Whether everybody has taken its data for it, or it is over."""
         return len(self.ready) == len(self.actors) or self.verdict is not None or self.outcome is not None
+
+    def behind(self, told: Sequence[Verdict], verdict: Verdict) -> Verdict:
+        """The dealer is waited for, and may wait itself: for a party that takes nothing, or waits for another one."""
+        party = self.dealer_waits
+        if party is None:
+            return verdict
+        for v in told:
+            if v.reporter == party and v.origin not in {DEALER, party}:
+                return v
+        text = f"party {self.terms.parties[party]} takes nothing of what the dealer has for it"
+        return Verdict(party, "stall", text, verdict.round, verdict.where, DEALER)
 
     @property
     def furthest(self) -> tuple[int, str]:

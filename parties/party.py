@@ -25,6 +25,7 @@ from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery
 from parties.participation import Participation, Surroundings, Then
+from parties.pieces import SHORT_LIMIT
 from parties.prepare import Refused, read_terms
 from parties.store import Store
 from parties.version import VERSION
@@ -108,6 +109,12 @@ class PartyBrain:
         if not live:
             return Sign(self._answered, waiting=True)
         return Sign(self._answered + sum(p.attempt.answered for p in live), all(p.waiting for p in live))
+
+    def room(self, m: Message) -> int | None:
+        """What the program still lets an actor send."""
+        if m.type not in {Type.DATA, Type.CORRECTION}:
+            return SHORT_LIMIT
+        return self.sessions[m.session].attempt.room(m) if m.session in self.sessions else None
 
     def _token(self, then: Then) -> int:
         self._tokens += 1

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ from parties.mesh import Tap
 from parties.run import Run, report
 from parties.target import nearest
 from parties.version import FORMAT, VERSION
+from parties.wire import BODY_LIMIT
 
 __all__ = ["Launcher", "OnProgress", "Pending", "Run", "Session", "latest"]
 
@@ -267,7 +269,7 @@ class Session:
             session.hex(), self._insecure, mode, run, attempt, epoch, material,
         )  # fmt: skip
         plan = lowered.cost()
-        following = self._liaison.brain.follow(session, terms, plan.rounds)
+        following = self._liaison.brain.follow(session, terms, plan.rounds, most_bytes(program))
         self._liaison.begin(following, program.text, bound)
         return Pending(run, self, program, plan, following, began)
 
@@ -370,6 +372,11 @@ def _with(program: Any, verify_ranges: bool, checkpoint_every: int) -> Any:
         raise UsageError(f"checkpoints come every 1 or more steps (0: none), not {checkpoint_every}")
     program = program.verified() if verify_ranges else program
     return program.with_checkpoints(checkpoint_every) if checkpoint_every else program
+
+
+def most_bytes(program: Any) -> int:
+    """How much a party's results can be: a document, and eight bytes a number."""
+    return BODY_LIMIT + 8 * sum(int(prod(output.shape)) for output in program.outputs)
 
 
 def latest(held: list[list[list[int]]]) -> tuple[int, int, int]:

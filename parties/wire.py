@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -30,7 +30,6 @@ __all__ = [
     "NO_SESSION",
     "WITH_FRAMES",
     "BadMessage",
-    "Joiner",
     "Message",
     "Type",
     "decode",
@@ -40,7 +39,6 @@ __all__ = [
     "pack_arrays",
     "printable",
     "source",
-    "split",
     "unpack",
     "unpack_arrays",
 ]
@@ -52,9 +50,6 @@ META_LIMIT = 4096
 CHUNK = 32 << 20
 FRAMES_LIMIT = 4096
 BODY_LIMIT = 4 << 20
-JOIN_LIMIT = 16 << 30
-SHORT_LIMIT = 64 << 20  # of what is no array that a program asks for
-FRAME_COST = 64  # what a frame counts beside its bytes: empty ones take memory too
 NO_SESSION = bytes(16)
 MORE = 1  # flag: the frames go on in the next message
 LINE_LIMIT = 1000
@@ -154,7 +149,6 @@ WITH_FRAMES = frozenset({
     Type.DATA, Type.SCHEMA, Type.LABELS, Type.PREPARE, Type.PAIR, Type.SEEDS, Type.CORRECTION, Type.DEALT, Type.DONE,
     Type.HOLDS,
 })  # fmt: skip
-_LONG = frozenset({Type.DATA, Type.CORRECTION, Type.DONE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,57 +271,6 @@ def printable(text: str) -> str:
 def line(text: str, limit: int = LINE_LIMIT) -> str:
     """The beginning of a text, printable, and at most so many bytes long: for meta, terminals and journals."""
     return printable(text).encode()[:limit].decode(errors="ignore")
-
-
-def split(message: Message, limit: int = CHUNK) -> Iterator[Message]:
-    """The same message in pieces of at most `limit` payload bytes; all but the last carry the flag MORE."""
-    if message.payload <= limit and len(message.frames) <= FRAMES_LIMIT:
-        yield message
-        return
-    batch: list[Buffer] = []
-    room = limit
-    for piece in _pieces(message.frames, limit):
-        if len(piece) > room or len(batch) == FRAMES_LIMIT:
-            yield replace(message, frames=tuple(batch), flags=message.flags | MORE)
-            batch, room = [], limit
-        batch.append(piece)
-        room -= len(piece)
-    yield replace(message, frames=tuple(batch))
-
-
-def _pieces(frames: Iterable[Buffer], limit: int) -> Iterator[memoryview]:
-    for frame in frames:
-        view = memoryview(frame)
-        for start in range(0, max(len(view), 1), limit):
-            yield view[start : start + limit]
-
-
-class Joiner:
-    """Puts the pieces of one direction together again; a piece of another message in between is refused."""
-
-    def __init__(self, limit: int = JOIN_LIMIT) -> None:
-        self._limit = limit
-        self._head: Message | None = None
-        self._frames: list[Buffer] = []
-        self._size = 0
-
-    def add(self, message: Message) -> Message | None:
-        """The whole message when its last piece has come, else None."""
-        head = self._head
-        if head is None and not message.flags & MORE:
-            return message
-        if head is not None and (head.type, head.session, head.step) != (message.type, message.session, message.step):
-            raise BadMessage("a message inside another one")
-        self._head = head or message
-        self._frames += message.frames
-        self._size += message.payload + FRAME_COST * len(message.frames)
-        if self._size > (self._limit if message.type in _LONG else min(self._limit, SHORT_LIMIT)):
-            raise BadMessage("message too long")
-        if message.flags & MORE:
-            return None
-        whole = replace(message, frames=tuple(self._frames))
-        self._head, self._frames, self._size = None, [], 0
-        return whole
 
 
 # --------------------------------------------------------------------------------------------------------- arrays

@@ -4,8 +4,9 @@ import tracemalloc
 
 import pytest
 
-from parties import wire
-from parties.wire import BadMessage, Message, Type, decode, encode, line, printable, source, split
+from parties import pieces, wire
+from parties.pieces import split
+from parties.wire import BadMessage, Message, Type, decode, encode, line, printable, source
 
 NUMBERS = {
     "HELLO": 1, "WELCOME": 2, "DATA": 3, "ACK": 4, "PING": 5, "ABORT": 7, "BYE": 8, "DESCRIBE": 16, "SCHEMA": 17,
@@ -22,9 +23,9 @@ def test_numbers_of_types_are_what_they_were():
 
 
 def test_limits_are_what_they_were():
-    limits = (wire.META_LIMIT, wire.CHUNK, wire.FRAMES_LIMIT, wire.BODY_LIMIT, wire.JOIN_LIMIT, wire.SHORT_LIMIT)
+    limits = (wire.META_LIMIT, wire.CHUNK, wire.FRAMES_LIMIT, wire.BODY_LIMIT, pieces.JOIN_LIMIT, pieces.SHORT_LIMIT)
     assert limits == (4096, 32 << 20, 4096, 4 << 20, 16 << 30, 64 << 20)
-    assert (wire.LINE_LIMIT, wire.FRAME_COST, wire.MORE, wire.HEADER.size) == (1000, 64, 1, 68)
+    assert (wire.LINE_LIMIT, pieces.FRAME_COST, wire.MORE, wire.HEADER.size) == (1000, 64, 1, 68)
     assert (wire.MAGIC, wire.WIRE_VERSION) == (b"PRVY", 1)
 
 
@@ -90,18 +91,18 @@ def test_a_message_of_exactly_the_limit_is_whole():
 
 
 def test_short_messages_may_not_be_long_in_pieces(monkeypatch):
-    monkeypatch.setattr(wire, "SHORT_LIMIT", 1000)
+    monkeypatch.setattr(pieces, "SHORT_LIMIT", 1000)
 
     def join(kind, size):
-        joiner = wire.Joiner()
+        joiner = pieces.Joiner()
         joiner.add(Message(kind, 1, 2, frames=(bytes(size),), flags=1))
         return joiner.add(Message(kind, 1, 2, frames=(b"",)))
 
     assert join(Type.DATA, 5000).payload == join(Type.DONE, 5000).payload == join(Type.CORRECTION, 5000).payload == 5000
-    assert join(Type.PREPARE, 1000 - 2 * wire.FRAME_COST).payload
+    assert join(Type.PREPARE, 1000 - 2 * pieces.FRAME_COST).payload
     for kind in (Type.PREPARE, Type.HOLDS, Type.PAIR, Type.SEEDS):
         with pytest.raises(BadMessage, match="message too long"):
-            join(kind, 1001 - 2 * wire.FRAME_COST)
+            join(kind, 1001 - 2 * pieces.FRAME_COST)
 
 
 def test_a_document_of_exactly_the_limit_is_packed():

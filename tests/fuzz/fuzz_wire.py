@@ -10,8 +10,9 @@ import msgpack
 
 from mpc.exchange import Frame
 from parties import wire
+from parties.pieces import Joiner
 from parties.values import unpack_values
-from parties.wire import BadMessage, Joiner, Message, Type, decode, encode
+from parties.wire import BadMessage, Message, Type, decode, encode
 
 EXPECT = (Frame("<u8", (2,)), Frame("|u1", (3, 1)))
 SAMPLES = {str: "text", int: 7, bool: True, float: 0.5, list: [1, 2]}

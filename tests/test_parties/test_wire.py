@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from mpc.exchange import Frame
 from parties import wire
+from parties.pieces import FRAME_COST, Joiner, split
 from parties.values import pack_values, unpack_values
-from parties.wire import BadMessage, Joiner, Message, Type, decode, encode
+from parties.wire import BadMessage, Message, Type, decode, encode
 
 SAMPLES = {str: "text", int: 7, bool: True, float: 0.5, list: [1, 2]}
 
@@ -159,7 +160,7 @@ def test_unaligned_bytes_become_an_aligned_array():
 def test_split_and_joined(sizes, limit):
     arrays = [words(n) for n in sizes]
     message = Message(Type.DATA, 0, 1, step=3, frames=wire.pack_arrays(arrays))
-    pieces = list(wire.split(message, limit * 8))
+    pieces = list(split(message, limit * 8))
     assert all(p.payload <= limit * 8 for p in pieces)
     joiner = Joiner()
     *first, last = [joiner.add(p) for p in pieces]
@@ -170,7 +171,7 @@ def test_split_and_joined(sizes, limit):
 
 def test_a_joined_message_has_a_limit_and_no_other_inside():
     piece = Message(Type.DATA, 0, 1, step=3, frames=(b"12345678",), flags=wire.MORE)
-    joiner = Joiner(limit=2 * (8 + wire.FRAME_COST))
+    joiner = Joiner(limit=2 * (8 + FRAME_COST))
     joiner.add(piece)
     with pytest.raises(BadMessage, match="inside another"):
         joiner.add(Message(Type.DATA, 0, 1, step=4))

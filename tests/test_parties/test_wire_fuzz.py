@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 
 from mpc.exchange import Frame
 from parties import wire
+from parties.pieces import FRAME_COST, Joiner, split
 from parties.values import unpack_values
-from parties.wire import BadMessage, Joiner, Message, Type, decode, encode
+from parties.wire import BadMessage, Message, Type, decode, encode
 
 SEED = 20_261
 CORPUS = Path(__file__).resolve().parents[1] / "fuzz" / "corpus" / "wire"
@@ -307,7 +308,7 @@ def test_pieces_are_messages_and_become_the_whole_again(sizes, limit, most):
     message = Message(Type.DATA, 0, 1, b"s" * 16, 3, frames=frames)
     with pytest.MonkeyPatch.context() as m:
         m.setattr(wire, "FRAMES_LIMIT", most)
-        pieces = list(wire.split(message, limit))
+        pieces = list(split(message, limit))
         assert [decode(raw(p)) for p in pieces] == pieces
     assert all(p.payload <= limit and len(p.frames) <= most for p in pieces)
     assert [p.flags for p in pieces] == [wire.MORE] * (len(pieces) - 1) + [0]
@@ -327,7 +328,7 @@ def test_a_joiner_mixes_nothing_and_keeps_its_limit(pieces, limit):
         piece = Message(Type.DATA, 0, 1, step=step, frames=(b"x" * size,), flags=wire.MORE if more else 0)
         another = bool(open_) and open_[0].step != step
         joined = [*open_, piece]
-        long = (more or open_) and sum(p.payload + wire.FRAME_COST for p in joined) > limit
+        long = (more or open_) and sum(p.payload + FRAME_COST for p in joined) > limit
         if another or long:
             with pytest.raises(BadMessage):
                 joiner.add(piece)
