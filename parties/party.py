@@ -20,11 +20,12 @@ from parties import records
 from parties.agree import Terms
 from parties.attempt import Attempt
 from parties.cluster import Cluster, is_coordinator
+from parties.ending import Surroundings, Then
 from parties.events import Arrived, Down, Event, Instruction, Send, Tell, Tick, Up, Write, Written
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery
-from parties.participation import Participation, Surroundings, Then
+from parties.participation import Participation
 from parties.pieces import SHORT_LIMIT
 from parties.prepare import Refused, read_terms
 from parties.store import Store

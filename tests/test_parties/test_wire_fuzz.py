@@ -308,6 +308,7 @@ def test_pieces_are_messages_and_become_the_whole_again(sizes, limit, most):
     message = Message(Type.DATA, 0, 1, b"s" * 16, 3, frames=frames)
     with pytest.MonkeyPatch.context() as m:
         m.setattr(wire, "FRAMES_LIMIT", most)
+        m.setattr("parties.pieces.FRAMES_LIMIT", most)
         pieces = list(split(message, limit))
         assert [decode(raw(p)) for p in pieces] == pieces
     assert all(p.payload <= limit and len(p.frames) <= most for p in pieces)

@@ -1,0 +1,196 @@
+"""How one attempt at one party ends: what it waits for and for how long, what it tells of whom, and the verdict.
+
+Below what an attempt does before (`parties.stocking`) and while it runs (`parties.participation`). Whatever goes wrong,
+the party stops its part, tells the coordinator what it knows, and waits for the verdict, so that everybody says the
+same; if none comes, it says what it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mpc.prg import Entropy
+from parties import records
+from parties.agree import Verdict, sentence
+from parties.attempt import Attempt, Stage
+from parties.cluster import DEALER, Cluster
+from parties.events import Instruction, Say, Send, Write, Written
+from parties.limits import Limits
+from parties.liveness import Sign
+from parties.machinery import Machinery
+from parties.wire import BadMessage, Message, Type, line
+
+__all__ = ["KEYING", "LIVE", "Ending", "Steps", "Surroundings", "Then", "nothing"]
+
+Steps = Iterator[Instruction]
+Then = Callable[[Written], Steps]
+KEYING = (Stage.READY, Stage.STOCKING)
+LIVE = (*KEYING, Stage.STARTING, Stage.RUNNING)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every participation of a party has in common.
+
+    token: remembers who waits for a Written. entropy: where its keys come from. lost: who is not there, and why.
+    """
+
+    me: int
+    name: str
+    cluster: Cluster
+    machinery: Machinery
+    clock: Callable[[], float]
+    insecure: str
+    limits: Limits
+    trouble: Callable[[int], str]
+    heard: Callable[[int], Sign]
+    memory: Callable[[], int]
+    token: Callable[[Then], int]
+    entropy: Entropy
+    lost: dict[int, str] = field(default_factory=dict)
+
+
+class Ending:
+    """What every stage of an attempt can do. `over`: the brain may drop it. `alone`: it ended without a verdict."""
+
+    def __init__(self, around: Surroundings, attempt: Attempt) -> None:
+        self.around = around
+        self.attempt = attempt
+        self.over = self.alone = False
+        attempt.waited = True
+        self._breathe(2 * around.limits.startup + around.limits.stall)
+
+    def _write(self, record: Any, then: Then) -> Write:
+        return Write(self.around.token(lambda w: self._unless_bad(then(w), self.around.me)), record)
+
+    def _unless_bad(self, steps: Steps, whose: int) -> Steps:
+        """Steps that may come upon a bad message, which may have been waiting for a while."""
+        try:
+            yield from steps
+        except BadMessage as error:
+            yield from self._broken(whose if error.peer is None else error.peer, f"sent a bad message ({error})")
+
+    @property
+    def dealing(self) -> bool:
+        """Whether this attempt makes material for later and runs nothing."""
+        return self.attempt.terms.mode == "deal"
+
+    def _broken(self, peer: int, what: str) -> Steps:
+        if self.attempt.stage is not Stage.STOPPED:
+            yield from self._fail("peer", f"{self.around.cluster.call(peer)} {what}", peer)
+
+    def _fail(self, kind: str, reason: str, origin: int | None = None) -> Steps:
+        """End this party's part and tell the coordinator, whose verdict will come."""
+        a = self.attempt
+        origin = self.around.me if origin is None else origin
+        a.stage, a.engine, a.request = Stage.STOPPED, None, None
+        a.verdict = Verdict(origin, kind, line(reason), a.rounds, line(a.where, 200))
+        a.deadline = self.around.clock() + self.around.limits.verdict
+        yield self._report_of(a.verdict)
+
+    def _report_of(self, v: Verdict) -> Send:
+        """To the coordinator: what this party knows."""
+        meta = {
+            "origin": v.origin,
+            "kind": v.kind,
+            "reason": line(v.sentence),
+            "round": v.round,
+            "where": line(v.where, 200),
+        }
+        return Send(self.attempt.boss, Type.ABORT, self.attempt.session, meta={**meta, "final": False})
+
+    def _verdict(self, m: Message) -> Steps:
+        yield Say(m.meta["reason"])
+        yield from self._close("stopped", m.meta["reason"])
+
+    def stop(self, reason: str) -> Steps:
+        """This party's operator ends its part."""
+        if self.attempt.stage is not Stage.STOPPED:
+            yield from self._fail("stopped", f"{self.around.name}: {reason}")
+
+    def down(self, peer: int, reason: str) -> Steps:
+        """An actor is lost."""
+        a = self.attempt
+        what = f"{self.around.cluster.call(peer)} {reason}"
+        if peer == a.boss:
+            verdict = a.verdict or Verdict(peer, "dead", what)
+            yield from self._alone(verdict)
+        elif a.stage in LIVE and not (peer == DEALER and a.dealt) and (peer == DEALER or peer in a.peers):
+            yield from self._fail("dead", what, peer)
+
+    def _alone(self, verdict: Verdict) -> Steps:
+        """No verdict will come: say what this party knows. A coordinator that was only stopped hears of it later."""
+        self.alone = True
+        run = "" if self.dealing else self.attempt.terms.run
+        text = sentence(verdict, "", run)
+        yield Say(text)
+        yield self._report_of(verdict)
+        yield from self._close("stopped", text)
+
+    def tick(self) -> Steps:
+        """A deadline has passed."""
+        a, around = self.attempt, self.around
+        if a.deadline is None or around.clock() < a.deadline:
+            return
+        a.deadline = None
+        if a.stage is Stage.STOPPED:
+            assert a.verdict is not None
+            yield from self._alone(a.verdict)
+        elif a.stage is Stage.READY:
+            yield from self._unbidden()
+        elif a.stage is Stage.DONE:
+            yield from self._unended()
+        elif a.stage is Stage.STOCKING:
+            if a.stocked or (a.terms.material and a.paired):
+                yield from self._unbidden()
+                return
+            peer = DEALER if self.dealing else a.missing_key()
+            trouble = around.trouble(peer)
+            why = f" ({trouble})" if trouble else ""
+            text = f"{around.name} has heard nothing from {around.cluster.call(peer)} since the start{why}"
+            yield from self._fail("stall", text, peer)
+        elif a.stage is Stage.RUNNING:
+            peer = a.waits_for()
+            sign = around.heard(peer)
+            if sign.progress != a.seen and not sign.waiting:
+                a.seen = sign.progress  # it computes on: another run, or a long way to where this party waits for it
+                self._breathe(around.limits.stall)
+                return
+            yield from self._fail(
+                "stall", f"{around.cluster.call(peer)} sent nothing for {around.limits.stall:g} s", peer
+            )
+
+    def _unbidden(self) -> Steps:
+        """All is here but the coordinator's word. Whoever keeps that waiting, it has to say so some time."""
+        a, limits = self.attempt, self.around.limits
+        if not a.waited:
+            a.waited = True
+            self._breathe(2 * limits.startup + limits.stall)
+            return
+        yield from self._fail("stall", "the coordinator has neither begun nor ended what it prepared", a.boss)
+
+    def _unended(self) -> Steps:
+        """This party is done. As long as others go on, there is no reason for the coordinator to say so."""
+        progress = sum(self.around.heard(peer).progress for peer in self.attempt.peers)
+        if progress == self.attempt.seen:
+            yield from self._alone(Verdict(self.attempt.boss, "stall", "the coordinator does not end what is done"))
+            return
+        self.attempt.seen = progress
+        self._breathe(2 * (self.around.limits.startup + self.around.limits.stall))
+
+    def _breathe(self, seconds: float) -> None:
+        self.attempt.deadline = self.around.clock() + seconds
+
+    def _close(self, how: str, text: str) -> Steps:
+        a = self.attempt
+        self.over = True
+        if a.reserved:
+            yield self._write(records.Conclude(a.terms, how, text), nothing)
+        a.forget()
+
+
+def nothing(_w: Written) -> Steps:
+    """For what needs no answer once it is written."""
+    return iter(())
