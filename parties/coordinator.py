@@ -59,6 +59,7 @@ class CoordinatorBrain:
         self.sign = Sign()
         self.connected: set[int] = set()
         self.answers: dict[int, Answer] = {}
+        self._gone: dict[int, str] = {}  # who is not there, and the first that was heard of it
         self.sessions: dict[bytes, Following] = {}
         self._asked = 0
         self._open: dict[int, tuple[int, Type]] = {}
@@ -123,8 +124,10 @@ class CoordinatorBrain:
         match event:
             case Up(peer):
                 self.connected.add(peer)
+                self._gone.pop(peer, None)
             case Down(peer, reason):
                 self.connected.discard(peer)
+                self._gone.setdefault(peer, reason)
                 self._unanswered(peer, reason)
                 for s in self.sessions.values():
                     if peer in s.actors and not (peer == DEALER and s.dealing is not None):
@@ -299,11 +302,12 @@ class CoordinatorBrain:
         if meta["origin"] == m.src:
             yield from self._judge(s, verdict)
         else:
+            if meta["kind"] == "dead" and meta["origin"] in self._gone:  # a dealer that is missed after all
+                self._accuse(s, meta["origin"], self._gone[meta["origin"]])
             self._consider(s, _STALL if meta["kind"] == "stall" else _HEARSAY, verdict)
 
     def _accuse(self, s: Following, origin: int, reason: str) -> None:
-        verdict = Verdict(origin, "dead", f"{self._cluster.call(origin)} {reason}", reporter=self.me)
-        self._consider(s, _SEEN, verdict)
+        self._consider(s, _SEEN, Verdict(origin, "dead", f"{self._cluster.call(origin)} {reason}", reporter=self.me))
 
     def _consider(self, s: Following, rank: int, verdict: Verdict) -> None:
         """Keep evidence for a moment: the first word about a death is not always the whole one."""

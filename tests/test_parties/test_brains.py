@@ -13,6 +13,7 @@ from parties import dealer
 from parties.agree import PURPOSES, pair_seed
 from parties.attempt import Stage
 from parties.cluster import COORDINATOR, DEALER
+from parties.events import Arrived, Down, Tick
 from parties.limits import Limits
 from parties.wire import Message, Type, pack
 
@@ -461,3 +462,26 @@ def test_a_malformed_prepare_is_refused():
 def test_the_cluster_of_the_tests_is_a_real_one():
     cluster, pairs = make_cluster(2)
     assert pairs[0].public == cluster.parties[0].public
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_dealer_that_had_dealt_all_and_is_missed_after_all_is_named_by_what_the_coordinator_saw(seen):
+    net = Net()
+    net.begin()
+    while net.following.dealing is None:
+        assert net.step()
+    if seen:
+        net.event(COORDINATOR, Down(DEALER, "died (killed by signal 9)"))
+        net.now += 5.0
+        net.event(COORDINATOR, Tick())
+        assert net.verdict is None  # nobody may need it any more
+    meta = {"origin": DEALER, "kind": "dead", "reason": "the dealer died (no sign of life for 5 s)"}
+    told = Message(
+        Type.ABORT, 0, COORDINATOR, b"s" * 16, meta={**meta, "round": 2, "where": "less, a.py:3", "final": False}
+    )
+    net.event(COORDINATOR, Arrived(told))
+    net.pass_time(1.0)
+    how = "killed by signal 9" if seen else "no sign of life for 5 s"
+    assert net.verdict.sentence.startswith(
+        f"run stopped: the dealer died ({how}) in round 2 (less, a.py:3); reported by alice"
+    )
