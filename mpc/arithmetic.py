@@ -22,11 +22,13 @@ from mpc.surface import (
     Secret,
     as_real,
     bits_for,
+    constant_of,
     fit,
     literal,
     plain_number,
     room,
     surface,
+    whole,
 )
 from mpc.tracing import Value, current_trace, here
 from mpc.types import raw_bound, surface_type
@@ -72,15 +74,12 @@ def aligned(x: Value, y: Value, op: str) -> tuple[Value, Value]:
 
 def term(c: Any, like: Value) -> Value:
     """A plain number as a const that can be added to `like`: in its unit, with at least its scale if that is exact."""
-    number = plain_number(c)
+    numbers = np.asarray(plain_number(c))
     t = like.type
-    if isinstance(number, np.ndarray):
-        scaled = [Fraction(v) / t.unit for v in number.ravel().tolist()]
-        inner: Any = np.array(scaled, dtype=object).reshape(number.shape)
-    else:
-        inner = Fraction(number) / t.unit
+    different, places = np.unique(numbers.ravel(), return_inverse=True)  # a column of ones is one number
+    inner = [Fraction(v) / t.unit for v in different.tolist()]
     bits = max(t.scale, min(FRACTION_BITS, bits_for(np.asarray(inner, dtype=np.float64))), 0)
-    value = literal(inner, bits)
+    value = constant_of(whole(inner, bits)[places].reshape(numbers.shape), bits)
     return value if t.unit == 1 else current_trace().emit("unit", [value], {"by": str(t.unit)})
 
 

@@ -318,7 +318,9 @@ class _Lowering(RuleTrace):
                 known.update(zip(e.outputs, pair, strict=True))
             else:
                 used = tuple(self.use(value(v)) for v in e.inputs)
-                types = [self.type_of(e.op, e.params, [v.type for v in used], self.where)] * len(e.outputs)
+                types = [v.type for v in e.outputs]  # as the rule was typed when it was traced, of operands like these
+                if any(v.type != traced.type for v, traced in zip(used, e.inputs, strict=True)):
+                    types = [self.type_of(e.op, e.params, [v.type for v in used], self.where)] * len(e.outputs)
                 known.update(zip(e.outputs, self.record(e.op, used, types, e.params, self.where), strict=True))
         return value(block.results[0])
 

@@ -197,7 +197,8 @@ def sort_by(keys: Any, *values: Any, axis: int = -1) -> list[Any]:
     for low, high in _layers(n):
         if not low:
             continue
-        rest = [i for i in range(n) if i not in {*low, *high}]
+        compared = {*low, *high}
+        rest = [i for i in range(n) if i not in compared]
         back = np.argsort([*low, *high, *rest])
         swap = compare("lt", moved[0][..., high], moved[0][..., low])
         moved = [_exchanged(swap, v, (low, high, rest))[..., back] for v in moved]

@@ -30,7 +30,7 @@ def _truth(x: Any) -> bool:
 
 
 def _some(test: Test) -> Test:
-    return lambda x: isinstance(x, list) and all(test(v) for v in x)
+    return lambda x: isinstance(x, list) and all(map(test, x))
 
 
 def _or(*tests: Test) -> Test:

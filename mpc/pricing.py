@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate
 from math import prod
 from typing import Any
@@ -18,10 +20,11 @@ from mpc.ir import Block, Equation, Kind, Var
 from mpc.kernels import STRUCTURAL
 from mpc.lowering import Lowered
 from mpc.programs import RANGES_HOLD
-from mpc.schedule import schedule
+from mpc.schedule import Slot, schedule
 
 __all__ = ["Plan", "price"]
 
+Scheduled = Callable[[Block], list[Slot]]
 BASE_MEMORY = 400 << 20  # interpreter, libraries, sockets, and the copies a message makes
 
 
@@ -55,8 +58,8 @@ class Plan:
 
 
 class _Count:
-    def __init__(self, lowered: Lowered) -> None:
-        self.lowered, self.n = lowered, len(lowered.parties)
+    def __init__(self, lowered: Lowered, slots: Scheduled) -> None:
+        self.lowered, self.n, self.slots = lowered, len(lowered.parties), slots
         self.rounds = 0
         self.sent: Counter[int] = Counter()
         self.inputs: Counter[int] = Counter()
@@ -65,7 +68,7 @@ class _Count:
         self.opened = 0
 
     def block(self, b: Block, times: int) -> None:
-        for slot in schedule(b):
+        for slot in self.slots(b):
             for e in slot.deals:
                 size = 8 * e.output.type.size * times
                 self.dealt[e.params["id"] % self.n] += size
@@ -100,9 +103,9 @@ class _Count:
         return any(senders.values())
 
 
-def _memory(block: Block) -> int:
+def _memory(block: Block, slots: Scheduled) -> int:
     """An upper bound on the bytes of all values that live at once: what is a view keeps alive what it looks at."""
-    steps = [step for slot in schedule(block) for step in (*([e] for e in slot.local), [*slot.exchange, *slot.loops])]
+    steps = [step for slot in slots(block) for step in (*([e] for e in slot.local), [*slot.exchange, *slot.loops])]
     root: dict[Var, Var] = {}
     for e in (e for step in steps for e in step if e.op in STRUCTURAL):
         root[e.output] = root.get(e.inputs[0], e.inputs[0])
@@ -116,16 +119,17 @@ def _memory(block: Block) -> int:
             size, end = 8 * prod(v.type.shape), root.get(v, v)
             grown[at] += size
             grown[len(steps) if end in kept else last[end] + 1] -= size
-    inside = [max((_memory(e.body) for e in step if e.body is not None), default=0) for step in steps]
+    inside = [max((_memory(e.body, slots) for e in step if e.body is not None), default=0) for step in steps]
     return max((here + more for here, more in zip(accumulate(grown), inside, strict=False)), default=0)
 
 
 def price(lowered: Lowered) -> Plan:
     """Walk the schedule and count."""
-    count = _Count(lowered)
+    slots = cache(schedule)
+    count = _Count(lowered, slots)
     count.block(lowered.block, 1)
     names = lowered.parties
-    memory = BASE_MEMORY + 3 * _memory(lowered.block)
+    memory = BASE_MEMORY + 3 * _memory(lowered.block, slots)
     checked = RANGES_HOLD in lowered.outputs_by_name
     stated = "range stated, checked while the program runs" if checked else "range stated, not checked"
     assumptions = [

@@ -229,11 +229,27 @@ def plain_number(c: Any) -> Any:
 
 def literal(values: Any, scale: int) -> Any:
     """A public number or array as a const of the program, rounded to `scale` fraction bits."""
-    array = np.asarray(values, dtype=object)
+    return constant_of(whole(values, scale), scale)
+
+
+def constant_of(integers: Any, scale: int) -> Any:
+    """Whole numbers, at a scale, as a const of the program."""
+    value = integers.ravel().tolist() if integers.shape else integers.item()
+    params = {"value": value, "shape": list(integers.shape), "scale": scale}
+    return current_trace().emit("const", [], params)
+
+
+def whole(values: Any, scale: int) -> Any:
+    """Numbers times 2^scale, rounded to the nearest whole ones, of halves to the even one: exactly, of any size."""
+    array = np.asarray(values)
+    if array.dtype.kind == "f":
+        scaled = np.ldexp(array, scale)  # a float keeps all its bits
+        if np.all(np.abs(scaled) < 2.0**HEADROOM):
+            return np.rint(scaled).astype(np.int64)
     rounded = [round(Fraction(v) * Fraction(2) ** scale) for v in array.ravel().tolist()]
-    shape = list(array.shape)
-    value: Any = rounded if shape else rounded[0]
-    return current_trace().emit("const", [], {"value": value, "shape": shape, "scale": scale})
+    exact = np.empty(len(rounded), dtype=object)
+    exact[:] = rounded
+    return exact.reshape(array.shape)
 
 
 def bits_for(values: Any, most: int = 40) -> int:

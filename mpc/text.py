@@ -34,6 +34,7 @@ def _no_number(name: str) -> float:
 
 
 _JSON = json.JSONDecoder(parse_constant=_no_number)
+_WRITER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 _HEAD = re.compile(r"(?:(?P<outs>%\d+(?:, %\d+)*) = )?(?P<op>[a-z_]+)\((?P<ins>[%\d, ]*)\) ")
 _TAIL = re.compile(r"(?: : (?P<types>.*?))? @ (?P<where>\S.*)")
 _TYPE = re.compile(
@@ -50,7 +51,7 @@ def digest(text: str) -> str:
 
 def compact(value: object) -> str:
     """JSON with sorted keys and no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _WRITER.encode(value)
 
 
 def print_type(t: Type) -> str:

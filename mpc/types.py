@@ -172,10 +172,11 @@ def _of_table(op: str, params: Params, types: list[Type], where: str) -> Type:
 
 
 def _const_type(params: Params) -> Type:
-    flat = params["value"]
-    values = [math.ldexp(v, -params["scale"]) for v in (flat if isinstance(flat, list) else [flat])] or [0.0]
+    value, scale = params["value"], params["scale"]
+    integers = value if isinstance(value, list) else [value]
     _fits(params)
-    return Type(Kind.CONST, tuple(params["shape"]), params["scale"], lo=min(values), hi=max(values))
+    lo, hi = (math.ldexp(end(integers, default=0), -scale) for end in (min, max))
+    return Type(Kind.CONST, tuple(params["shape"]), scale, lo=lo, hi=hi)
 
 
 def _fits(params: Params) -> None:

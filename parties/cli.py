@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mpc.errors import MpcError
 from parties.cli_chaos import chaos
 from parties.cli_state import journal, kept, resume, status, stock
 from parties.shell import SCHEMA_VERSION, run_answer, say, state_option
 
 if TYPE_CHECKING:
+    from mpc.errors import MpcError
     from parties.job import Job
 
 __all__ = ["cli", "main"]
@@ -346,7 +346,7 @@ def _answer(arguments: Sequence[str]) -> int:
         return _refuse(arguments, f"{wrong.format_message()} (see {where} --help)", 2, wrong)
     except click.ClickException as wrong:
         return _refuse(arguments, wrong.format_message(), wrong.exit_code, wrong)
-    except MpcError as refused:
+    except _refusal() as refused:  # looked up when something is raised, so that a page of help loads no language
         return _refuse(arguments, str(refused), refused.exit_code, refused)
     except BrokenPipeError:
         raise
@@ -354,6 +354,12 @@ def _answer(arguments: Sequence[str]) -> int:
         return _refuse(
             arguments, f"a bug in privity: {type(bug).__name__}; run it again with --debug to report it", 1, bug
         )
+
+
+def _refusal() -> type[MpcError]:
+    from mpc.errors import MpcError
+
+    return MpcError
 
 
 def _refuse(arguments: Sequence[str], text: str, code: int, error: BaseException | None = None) -> int:

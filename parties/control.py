@@ -92,12 +92,13 @@ class Control:
         return [Lost(peer, "died (its port refuses connections)")]
 
     def _signs(self) -> list[Message]:
-        sign, signs = self.sign, []
-        for peer in sorted(self._peers):
-            shown = _SILENT if peer == DEALER else sign
-            meta = {"progress": shown.progress, "waiting": shown.waiting}
-            signs.append(Message(Type.PING, self._me, peer, meta=meta, incarnation=self._incarnation))
-        return signs
+        return [self.sign_for(peer) for peer in sorted(self._peers)]
+
+    def sign_for(self, peer: int) -> Message:
+        """A sign of life: whoever has just been reached, or heard for the first time, need not wait for its turn."""
+        shown = _SILENT if peer == DEALER else self.sign
+        meta = {"progress": shown.progress, "waiting": shown.waiting}
+        return Message(Type.PING, self._me, peer, meta=meta, incarnation=self._incarnation)
 
     def farewell(self) -> list[Message]:
         """The last words to everybody."""

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 
 from parties.cluster import Cluster
-from parties.control import Alarm, Control, News
+from parties.control import Alarm, Alive, Control, News
 from parties.knock import Knocks
 from parties.limits import Limits
 from parties.liveness import Sign
-from parties.mesh import Mesh, Packet
+from parties.mesh import Happening, Mesh, Packet, Reached
 from parties.network import control_address, dials
 from parties.wire import Message, encode
 
@@ -120,8 +120,7 @@ class Watch:
     def _serve(self) -> None:
         while not self._stop.is_set():
             for happening in self._mesh.poll(_TURN):
-                if isinstance(happening, Packet):
-                    self._tell(self._control.receive(happening.peer, happening.parts, time.monotonic()))
+                self._happened(happening)
             self._order()
             signs, lost = self._control.turn(time.monotonic())
             for sign in signs:
@@ -138,6 +137,16 @@ class Watch:
         for peer in self._control.doubtful(time.monotonic()):
             if peer in self._addresses:
                 self._knocks.at(peer, self._addresses[peer])
+
+    def _happened(self, happening: Happening) -> None:
+        match happening:
+            case Reached(peer):
+                self._send(self._control.sign_for(peer))
+            case Packet(peer, parts):
+                news = self._control.receive(peer, parts, time.monotonic())
+                if any(isinstance(one, Alive) for one in news):
+                    self._send(self._control.sign_for(peer))
+                self._tell(news)
 
     def _order(self) -> None:
         while not self._orders.empty():

@@ -10,7 +10,9 @@ correlated randomness" (2013); the combination with an arithmetic opening is in 
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import combinations
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -26,33 +28,50 @@ class _Products:
 
     A bit is E + (1 − 2E)·β with E public and β its mask, so a product over a set of bits is the sum over subsets S of
     Π_{∉S} E · Π_{∈S} (1 − 2E) · Π_{∈S} β. Every dealt product is multiplied by `factor`, what only the dealer knows.
+    Products are built from the highest bit downwards and kept, so that those which begin alike share their beginning.
     """
 
     def __init__(self, opened: Any, masks: Any, factor: Any) -> None:
-        self._opened, self._masks, self._factor = opened, masks, factor
-        self._coefficients: dict[Bits, Any] = {}
+        self._opened, self._masks = opened, masks
+        self._coefficients: dict[tuple[int, ...], Any] = {}
+        self._halves: dict[int, tuple[Any, Any]] = {}
+        self._public: dict[tuple[tuple[int, bool], ...], Any] = {}
+        self._dealt: dict[tuple[int, ...], Any] = {(): factor}
 
     def add(self, bits: Bits) -> None:
         """Add the product of these bits to the sum."""
+        falling = sorted(bits, reverse=True)
         for size in range(len(bits) + 1):
-            for chosen in combinations(sorted(bits), size):
-                term: Any = 1
-                for i in sorted(bits):
-                    e = bit(self._opened, i)
-                    term = (1 - 2 * e if i in chosen else e) * term
-                subset = frozenset(chosen)
-                self._coefficients[subset] = self._coefficients.get(subset, 0) + term
+            for chosen in combinations(falling, size):
+                term = self._coefficient(tuple((i, i in chosen) for i in falling))
+                before = self._coefficients.get(chosen)
+                self._coefficients[chosen] = term if before is None else before + term
 
     def total(self) -> Any:
         """The sum, times the factor, as a share."""
-        result: Any = 0
-        for subset, coefficient in self._coefficients.items():
-            product = self._factor
-            for i in sorted(subset):
-                product = product * bit(self._masks, i)
-            dealt = product if isinstance(product, int) else deal(product)
-            result = coefficient * dealt + result
-        return result
+        terms = []
+        for chosen, coefficient in self._coefficients.items():
+            product = self._of_masks(chosen)
+            terms.append(coefficient * (product if isinstance(product, int) else deal(product)))
+        return reduce(add, terms)
+
+    def _coefficient(self, factors: tuple[tuple[int, bool], ...]) -> Any:
+        """The product over (bit, whether its mask stands for it) of 1 − 2E or E."""
+        if factors not in self._public:
+            *before, (i, masked) = factors
+            if i not in self._halves:
+                e = bit(self._opened, i)
+                self._halves[i] = e, 1 - 2 * e
+            last = self._halves[i][masked]
+            self._public[factors] = self._coefficient(tuple(before)) * last if before else last
+        return self._public[factors]
+
+    def _of_masks(self, chosen: tuple[int, ...]) -> Any:
+        """The factor times the masks of these bits: an integer, or what only the dealer knows."""
+        if chosen not in self._dealt:
+            before, last = self._of_masks(chosen[:-1]), bit(self._masks, chosen[-1])
+            self._dealt[chosen] = last if isinstance(before, int) else before * last
+        return self._dealt[chosen]
 
 
 @mpc.protocol

@@ -1,12 +1,16 @@
 """Signs of life and the control plane, without threads, sockets and time."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from parties.cluster import COORDINATOR, DEALER
 from parties.control import Alarm, Alive, Control, Lost
 from parties.limits import Limits
 from parties.liveness import Liveness, Sign, Silent, Suspect, Well
-from parties.wire import BadMessage, Message, Type, encode
+from parties.mesh import Gone, Packet, Reached
+from parties.watch import Watch
+from parties.wire import BadMessage, Message, Type, decode, encode
 
 LIMITS = Limits()
 
@@ -71,6 +75,18 @@ def test_signs_go_out_twice_a_second_and_say_nothing_to_the_dealer():
     assert {m.dst: (m.meta["progress"], m.meta["waiting"]) for m in signs} == {1: (41, True), DEALER: (0, False)}
     assert {m.incarnation for m in signs} == {9}
     assert [len(control.turn(t)[0]) for t in (0.2, 0.4, 0.6)] == [0, 0, 2]
+
+
+def test_whoever_is_reached_or_first_heard_is_given_a_sign_at_once_and_once():
+    sent = []
+    mesh = SimpleNamespace(send=lambda peer, parts: sent.append((peer, decode(parts).meta["progress"])))
+    cluster = SimpleNamespace(actors=lambda: [0, 1, 2, DEALER])
+    watch = Watch(mesh, 0, 0, cluster, 9, lambda: None, LIMITS)
+    watch.sign = Sign(41)
+    for happening in (Reached(1), Reached(DEALER), Packet(2, encode(ping(2))), Packet(2, encode(ping(2))), Gone(2)):
+        watch._happened(happening)
+    assert sent == [(1, 41), (DEALER, 0), (2, 41)]
+    assert watch.news() == [Alive(2)]
 
 
 def test_the_first_sign_of_each_process_is_news():
