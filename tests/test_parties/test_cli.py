@@ -215,6 +215,8 @@ def test_ctrl_c_stops_everything(tmp_path, signum, code):
 
 
 def test_nothing_heavy_is_imported_for_help():
-    script = "import sys, parties.cli; print([m for m in ('zmq', 'rich', 'msgpack', 'numpy', 'mpc') if m in sys.modules])"
+    script = (
+        "import sys, parties.cli; print([m for m in ('zmq', 'rich', 'msgpack', 'numpy', 'mpc') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
