@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mpc.errors import ProgramError
-from mpc.folding import factor
+from mpc.folding import factor, matrix
 from mpc.ir import Kind
 from mpc.surface import (
     FRACTION_BITS,
@@ -134,21 +134,32 @@ def _mul(x: Any, y: Any) -> Any:
 
 def _times_known(x: Value, c: np.ndarray) -> Value:
     """x times known numbers; those that x was multiplied by before join them where the ring has no room for both."""
-    factors = literal(c, bits_for(c) if c.size else 0)
+    factors = _known(c)
     if isinstance(x, Secret) and room(raw_bound(x.type), raw_bound(factors.type)) > 0:
         found = factor(surface(), x)
         if found is not None:
             x, together = found[0], np.asarray(found[1] * c)
-            factors = literal(together, bits_for(together) if together.size else 0)
+            factors = _known(together)
     return product("mul", x, factors)
 
 
 def _matmul(x: Any, y: Any) -> Any:
-    def value(v: Any) -> Value:
-        c = v if isinstance(v, Value) else plain_number(v)
-        return c if isinstance(c, Value) else literal(c, bits_for(c) if np.size(c) else 0)
+    values = [v if isinstance(v, Value) else _known(plain_number(v)) for v in (x, y)]
+    at = 1 if isinstance(y, Secret) else 0
+    known = not isinstance((y, x)[at], Value)
+    if known and all(v.shape for v in values) and isinstance(values[at], Secret):
+        count = float(max(values[0].shape[-1], 1))
+        if room(*(max(raw_bound(v.type), 1.0) for v in values), count) > 0:
+            found = matrix(surface(), values[at], values[1 - at], at)
+            if found is not None:
+                values[at], values[1 - at] = found[0], _known(found[1])
+    return product("matmul", *values)
 
-    return product("matmul", value(x), value(y))
+
+def _known(c: Any) -> Value:
+    """A public array as a const with as many fraction bits as it needs."""
+    value: Value = literal(c, bits_for(c) if np.size(c) else 0)
+    return value
 
 
 def _div(x: Any, y: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, cast
 from mpc.errors import OverflowRefusal, ProgramError, UsageError
 from mpc.handles import Handle, HandleSpec
 from mpc.ir import Block, Var, walk
+from mpc.numbering import trim
 from mpc.programs import RANGES_HOLD, Program, renumber
 from mpc.surface import Clear, Defaults, PerParty, Private, Public, Secret, SurfaceTrace, Table
 from mpc.table import Schema, owned, schema_of
@@ -24,6 +25,7 @@ from mpc.types import held_params, surface_type
 
 __all__ = ["Parameter", "ProgramFunction", "program"]
 
+_RETRACED = 4  # how often at most a program is traced once more
 _LADDER = [(30, 16), (24, 16), (20, 16), (17, 16), (14, 16), (13, 14), (13, 12), (10, 12), (10, 10), (7, 10)]
 
 
@@ -107,7 +109,8 @@ class ProgramFunction:
             for bound, scale in _LADDER:
                 trace = SurfaceTrace(parties, Defaults(2.0**bound, scale, late), self.declared)
                 try:
-                    return self._record(trace, schemas, handles, given)
+                    made = self._record(trace, schemas, handles, given)
+                    return self._sharing_cuts(made, trace, (schemas, handles, given))
                 except OverflowRefusal as refusal:
                     refusals.append(refusal)
                 if not trace.defaulted:
@@ -168,6 +171,30 @@ class ProgramFunction:
                 "a value outside is refused at its owner"
             )
         return _finish(self.name, trace, result)
+
+    def _sharing_cuts(self, made: Program, trace: SurfaceTrace, given: tuple[Any, Any, Any]) -> Program:
+        """The program with one truncation for all uses of a value, where that makes fewer.
+
+        It is traced again with a value cut deeper from its first use on, for one value after the other in the
+        program's order: what comes later has other numbers then. Every range is derived anew.
+        """
+        deep: dict[int, int] = {}
+        for _ in range(_RETRACED):
+            left = {number: by for number, by in trace.deeper().items() if number not in deep}
+            if not left:
+                break
+            first = min(left)
+            deep[first] = left[first]
+            again = SurfaceTrace(trace.parties, trace.defaults, self.declared, deep)
+            try:
+                other = self._record(again, *given)
+            except OverflowRefusal:
+                other = made
+            if other.truncations < made.truncations:
+                made, trace = other, again
+            else:
+                deep[first] = 0
+        return made
 
     def _settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         known = {n: p for n, p in self.parameters.items() if p.kind == "setting"}
@@ -345,6 +372,7 @@ def _drop_unused(block: Block, needed: set[Var]) -> None:
         if e.op in ("reveal", "input", "handle", "keep") or any(v in needed for v in e.outputs):
             if e.body is not None and e.op != "call":
                 _drop_unused(e.body, set())
+                trim(e)
             needed.update(e.inputs)
             kept.append(e)
     block.equations = kept[::-1]

@@ -134,12 +134,12 @@ class _Lowering(RuleTrace):
 
     @contextmanager
     def _inside(self, frame: Frame, where: str) -> Iterator[None]:
-        frames, before = self.frames, self.where
-        self.frames, self.where = frames[: frames.index(frame) + 1], where
+        before, self.where = self.where, where
         try:
-            yield
+            with self.inside(frame):
+                yield
         finally:
-            self.frames, self.where = frames, before
+            self.where = before
 
     def op(self, name: str, /, *inputs: Value, **params: Any) -> Value:
         """Emit one lowered equation at the surface equation's source line."""

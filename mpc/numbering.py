@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import count
 
-from mpc.ir import SAVED, Block, Var, walk
+from mpc.ir import SAVED, Block, Equation, Var, walk
 
-__all__ = ["drop_dead", "number"]
+__all__ = ["drop_dead", "number", "trim"]
 
 
 def drop_dead(block: Block, needed: set[Var]) -> None:
@@ -17,9 +17,20 @@ def drop_dead(block: Block, needed: set[Var]) -> None:
         if e.op in _STAY or any(v in needed for v in e.outputs):
             if e.body is not None:
                 drop_dead(e.body, set())
+                trim(e)
             needed.update(e.inputs)
             kept.append(e)
     block.equations = kept[::-1]
+
+
+def trim(loop: Equation) -> None:
+    """Take into a loop only what its body reads, beside its state."""
+    assert loop.body is not None
+    body, first = loop.body, 1 + loop.params["carry"]
+    read = {v for e in body.equations for v in e.inputs} | set(body.results)
+    kept = [(p, v) for p, v in zip(body.params[first:], loop.inputs[first - 1 :], strict=True) if p in read]
+    body.params = (*body.params[:first], *(p for p, _ in kept))
+    loop.inputs = (*loop.inputs[: first - 1], *(v for _, v in kept))
 
 
 _STAY = SAVED | {"reveal"}

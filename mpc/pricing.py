@@ -148,18 +148,12 @@ def price(lowered: Lowered) -> Plan:
         assumptions,
         list(lowered.program.notes),
         {where: dict(c) for where, c in sorted(count.lines.items())},
-        _truncated(lowered.program.block, 1),
+        lowered.program.truncations,
         count.opened,
         _values(lowered.program.block),
         [spec.fields() for spec in lowered.keeps],
         [spec.fields() for spec in lowered.handles],
     )
-
-
-def _truncated(block: Block, times: int) -> int:
-    here = sum(e.output.type.size for e in block.equations if e.op == "truncate") * times
-    loops = [e for e in block.equations if e.op == "repeat" and e.body is not None]
-    return here + sum(_truncated(e.body, times * e.params["times"]) for e in loops if e.body is not None)
 
 
 def _values(block: Block) -> list[dict[str, Any]]:

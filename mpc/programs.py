@@ -10,9 +10,10 @@ from typing import Any, cast
 from mpc.errors import LeakError, MpcError, OverflowRefusal, ProgramError, UsageError
 from mpc.handles import HandleSpec, Results, is_handle_name
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
+from mpc.kinds import lowered_type
 from mpc.params import check_params
 from mpc.text import compact, digest, parse_block, print_block, read_json
-from mpc.types import check_room, lowered_type, surface_type
+from mpc.types import check_room, surface_type
 
 __all__ = ["FORMAT", "RANGES_HOLD", "InputSpec", "Output", "Program", "read_header", "renumber"]
 
@@ -89,6 +90,11 @@ class Program:
             for e in self.block.equations
             if e.op == "input"
         ]
+
+    @property
+    def truncations(self) -> int:
+        """How many elements it truncates, over all steps of loops."""
+        return _truncated(self.block)
 
     @property
     def keeps(self) -> list[HandleSpec]:
@@ -203,6 +209,16 @@ class Program:
         from mpc.plain import evaluate
 
         return evaluate(self, inputs, kept or {})
+
+
+def _truncated(block: Block) -> int:
+    found = 0
+    for e in block.equations:
+        if e.op == "truncate":
+            found += e.output.type.size
+        elif e.op == "repeat" and e.body is not None:
+            found += e.params["times"] * _truncated(e.body)
+    return found
 
 
 def _check_head(program: Program) -> None:

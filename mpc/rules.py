@@ -16,9 +16,9 @@ import numpy as np
 
 from mpc.errors import LeakError, ProgramError
 from mpc.ir import Block, Kind, Type, Var
+from mpc.kinds import lowered_type
 from mpc.surface import Secret, SurfaceTrace
 from mpc.tracing import Frame, Trace, Value, current_trace, here
-from mpc.types import lowered_type
 
 __all__ = ["Rule", "RuleTrace", "deal", "mask", "masked", "msb", "open", "protocol", "series", "waves"]
 

@@ -145,7 +145,11 @@ class SurfaceTrace(Trace):
     level = "surface"
 
     def __init__(
-        self, parties: Sequence[str], defaults: Defaults, declared: Mapping[str, tuple[float, float]] | None = None
+        self,
+        parties: Sequence[str],
+        defaults: Defaults,
+        declared: Mapping[str, tuple[float, float]] | None = None,
+        deep: Mapping[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.parties = list(parties)
@@ -155,9 +159,15 @@ class SurfaceTrace(Trace):
         self.notes: list[str] = []
         self.wide: dict[int, tuple[str, str]] = {}  # values that may leave the ring: by which op, at which line
         self.made: dict[int, tuple[str, list[Value], dict[str, Any]]] = {}  # by which op, of what
+        self.deep = deep or {}  # values that lose so many bits whenever they must lose some
+        self.cuts: dict[int, set[int]] = {}  # by how many bits a value was truncated so far
+        self.fitted: dict[int, tuple[int, int]] = {}  # of those cut to make room: the least cut, the most there may be
 
     def emit(self, op: str, inputs: Sequence[Value], params: dict[str, Any] | None = None) -> Value:
         """As `Trace.emit`; a value that leaves the ring is refused at the line where it first did."""
+        if op == "truncate" and inputs[0].frame in self.frames[:-1]:
+            with self.inside(inputs[0].frame):  # once outside of the loop, and shared with whoever cuts it there
+                return self.emit(op, inputs, params)
         if op in SIZED:
             self.fits(op, inputs[0])
         if op == "sum" and params and inputs[0].type.kind is Kind.SECRET:
@@ -173,6 +183,8 @@ class SurfaceTrace(Trace):
             return simpler
         value = self.frames[-1].known[key] = super().emit(op, inputs, params)
         self.made[value.var.number] = op, list(inputs), params or {}
+        if op == "truncate" and params:
+            self.cuts.setdefault(inputs[0].var.number, set()).add(params["by"])
         if value.type.kind is Kind.SECRET and op not in STATED and raw_bound(value.type) >= 2.0**HEADROOM:
             known = [self.wide[v.var.number] for v in inputs if v.var.number in self.wide]
             self.wide[value.var.number] = known[0] if known else (op, here())
@@ -186,6 +198,23 @@ class SurfaceTrace(Trace):
     def place(self) -> str:
         """The author's line, and what is written there."""
         return written()
+
+    def common_cut(self, x: Value, by: int) -> int:
+        """The bits that x loses where it must lose `by` at least: as many as elsewhere, if it keeps FRACTION_BITS."""
+        number, most = x.var.number, x.type.scale - FRACTION_BITS
+        known = {*self.cuts.get(number, ()), self.deep.get(number, by)}
+        cut = min((c for c in known if by <= c <= most), default=by)
+        self.fitted[number] = min(cut, self.fitted.get(number, (cut, most))[0]), most
+        return cut
+
+    def deeper(self) -> dict[int, int]:
+        """Values that were cut to make room, and deeper elsewhere: by how much, so that one cut would serve all."""
+        found = {}
+        for number, (least, most) in self.fitted.items():
+            deepest = max((c for c in self.cuts.get(number, ()) if c <= most), default=least)
+            if deepest > least:
+                found[number] = deepest
+        return found
 
     def type_of(self, op: str, params: dict[str, Any], types: list[Type], where: str) -> Type:
         """The surface typing rules."""
@@ -304,7 +333,7 @@ def fit(excess: float, x: Value, op: str) -> Value:
             "mpc.assume_range(x, lo, hi)",
             here(),
         )
-    return truncate(x, by)
+    return truncate(x, surface().common_cut(x, by))
 
 
 def room(*bounds: float) -> float:

@@ -129,6 +129,16 @@ class Trace(ABC):
         finally:
             self.frames.pop()
 
+    @contextmanager
+    def inside(self, frame: Frame) -> Iterator[None]:
+        """Write to an outer block for a while."""
+        frames = self.frames
+        self.frames = frames[: frames.index(frame) + 1]
+        try:
+            yield
+        finally:
+            self.frames = frames
+
     def fresh(self, t: Type) -> Var:
         """A new variable."""
         self._next += 1
