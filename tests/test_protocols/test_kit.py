@@ -100,7 +100,7 @@ def applied(f: Callable[..., Any], bits: int | None = None) -> mpc.ProgramFuncti
 def test_truncation(suite: str) -> None:
     program = applied(lambda x: mpc.rescale(x, 4), 4)
     twin = {"truncate": truncate_under_a_doubled_mask}
-    verify(program, inputs=ONE, suite=suite, parties=(2, 3), tolerance=2.0**-4, broken_twin=twin)
+    verify(program, inputs=ONE, suite=suite, parties=PARTIES, tolerance=2.0**-4, broken_twin=twin)
 
 
 FUNCTIONS: list[tuple[str, Callable[[Any], Any], float]] = [
