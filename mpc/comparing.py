@@ -51,12 +51,21 @@ def _test(op: str, x: Any) -> Secret:
 
 
 def is_negative(x: Any) -> Secret:
-    """[x < 0] as a secret 0 or 1. 2 rounds; bytes: those of x's range at its scale, and one more."""
+    """[x < 0], elementwise: secret 0 or 1 of x's shape, at scale 0, exact at x's own scale.
+
+    x: secret, any shape, of a range that takes 63 bits at its scale. 2 rounds; bytes an element and peer: ⌈width/8⌉ for
+    the bits that x's range takes at its scale, and one more (two above 33 bits). Security and source: the suite's
+    `negative`.
+    """
     return _test("negative", x)
 
 
 def is_zero(x: Any) -> Secret:
-    """[x = 0] as a secret 0 or 1, exactly, at x's own scale. 2 rounds."""
+    """[x = 0], elementwise: secret 0 or 1 of x's shape, at scale 0, exact at x's own scale.
+
+    Range and rounds as `is_negative`; bytes as there, one for the second opening. Security and source: the suite's
+    `zero`.
+    """
     return _test("zero", x)
 
 
@@ -65,6 +74,7 @@ def at_least(x: Any, points: Any) -> Secret:
 
     2 rounds; x is opened once, ⌈width/8⌉ bytes an element and peer for the width that its range and the points take at
     its scale, and each point costs a byte. Points between two numbers of that scale count as the next one up.
+    Security and source: the suite's `below`.
     """
     trace = surface()
     if not isinstance(x, Secret):
@@ -108,7 +118,12 @@ def choose(condition: Secret, x: Any, y: Any) -> Any:
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """As `numpy.where`: for a public condition by choosing, for a secret one (0 or 1, a comparison) by one product."""
+    """As `numpy.where`: for a public condition by choosing, for a secret one (0 or 1, a comparison) by one product.
+
+    Shapes broadcast; the result has the larger of the two scales, exact, and a range that spans both. A secret
+    condition costs 1 round more than it does itself: its opening and that of a − b, 8 bytes an element and peer each,
+    unless they are wires already. Security: a product of the suite, so that nobody learns which was chosen.
+    """
     if isinstance(condition, Secret):
         if condition.type.scale or condition.type.lo < 0 or condition.type.hi > 1:
             raise ShapeError("mpc.where takes a condition that is 0 or 1: a comparison", here())

@@ -18,7 +18,6 @@ from mpc.kernels import KERNELS
 from mpc.lowering import Lowered
 from mpc.prg import DealerEntropy, Position
 from mpc.ring import Domains, total
-from mpc.schedule import Slot, schedule
 
 __all__ = ["Correction", "needed_for_dealing", "run_dealer"]
 
@@ -66,16 +65,14 @@ def run_dealer(lowered: Lowered, entropy: DealerEntropy) -> Iterator[Correction]
 
 class _Dealer:
     def __init__(self, lowered: Lowered, entropy: DealerEntropy) -> None:
-        self.domains, self.entropy, self.names = Domains(lowered.bits), entropy, lowered.parties
+        self.lowered, self.domains = lowered, Domains(lowered.bits)
+        self.entropy, self.names = entropy, lowered.parties
         self.needed = needed_for_dealing(lowered.block)
         self.values: dict[int, Any] = {}
         self.draws = [0] * len(self.names)
-        self.slots: dict[int, list[Slot]] = {}
 
     def block(self, b: Block, iteration: int) -> Iterator[Correction]:
-        if id(b) not in self.slots:
-            self.slots[id(b)] = schedule(b)
-        for slot in self.slots[id(b)]:
+        for slot in self.lowered.slots(b):
             corrections: dict[int, list[Array]] = {}
             for e in slot.local:
                 self.equation(e, iteration, corrections)

@@ -23,7 +23,7 @@ from mpc.owner import FLOAT_KINDS, Locator, Where, held, own, shared_integers
 from mpc.prg import PartyEntropy, Position
 from mpc.programs import RANGES_HOLD
 from mpc.ring import Domains, Shared, total
-from mpc.schedule import Slot, schedule
+from mpc.schedule import Slot
 
 __all__ = ["run_party"]
 
@@ -81,7 +81,6 @@ class _Party:
         self.names = lowered.parties
         self.n = len(self.names)
         self.values: dict[int, Any] = {}
-        self.slots: dict[int, list[Slot]] = {}
         self.buried: dict[int, dict[Equation, list[Var]]] = {}
         self.locator = Locator(lowered.block)
         self.exchanges = self.draws = 0
@@ -101,9 +100,7 @@ class _Party:
 
     def block(self, b: Block, iteration: int) -> Run:
         """Every slot of a block, at a flat iteration index."""
-        if id(b) not in self.slots:
-            self.slots[id(b)] = schedule(b)
-        for slot in self.slots[id(b)]:
+        for slot in self.lowered.slots(b):
             dealt = (yield from self.draw(slot)) if slot.deals else {}
             spent = self.spent(slot)
             for e in slot.local:

@@ -22,7 +22,11 @@ _ROOM = 60
 
 
 def outer(x: Any, y: Any) -> Any:
-    """As `numpy.outer`: x_i · y_j. One product: openings of x and y, not of the result."""
+    """As `numpy.outer`: x_i · y_j, of shape (x.size, y.size).
+
+    One product: scales add, and a truncation follows where the ring has no room for their sum. In the masked suite
+    openings of x and y, 8 bytes an element and peer, not of the result. Security: a product of the suite.
+    """
     x, y = (v if isinstance(v, Value) else np.asarray(v) for v in (x, y))
     return x.reshape(-1, 1) * y.reshape(1, -1)
 
@@ -30,7 +34,9 @@ def outer(x: Any, y: Any) -> Any:
 def covariance(X: Any, ddof: int = 1) -> Any:
     """The covariance matrix of the columns, rows being observations: `numpy.cov(X, rowvar=False, ddof=ddof)`.
 
-    Columns are centred first (free); one product Xᵀ @ X: X is opened once, 1 round.
+    X: secret (n, d), n > ddof; the result (d, d). Columns are centred first (free); one product Xᵀ @ X: in the masked
+    suite X is opened once, 1 round, 8 bytes an element and peer. Exact but for the roundings of a product and of 1/n.
+    Security: a product of the suite.
     """
     if X.ndim != 2 or X.shape[0] <= ddof:
         raise ShapeError(f"covariance takes rows of observations, more than {ddof}, not shape {X.shape}", here())
@@ -44,7 +50,8 @@ def covariance(X: Any, ddof: int = 1) -> Any:
 def einsum(subscripts: str, *operands: Any) -> Any:
     """As `numpy.einsum` for one or two operands without an ellipsis and without an index twice in one operand.
 
-    Two operands become one matrix product, so the cost is that of `@`. One operand: sums and a transposition, free.
+    Two operands become one matrix product, so cost, scale, error and security are those of `@`. One operand: sums and a
+    transposition, free and exact.
     """
     inputs, output = _parsed(subscripts, operands)
     if len(operands) == 1:
@@ -151,7 +158,7 @@ def solve(H: Any, b: Any, *, smallest: float, largest: float | None = None) -> A
     """H⁻¹ @ b for a symmetric positive definite H of shape (d, d) and b of shape (d,) or (d, k).
 
     The inverse of `mpc.inverse`, then one step of refinement, x + Z(b − Hx), which squares its relative error.
-    Bounds of the eigenvalues, and what happens beyond them, as there. Cost: 8 more rounds.
+    Bounds of the eigenvalues, and what happens beyond them, security and source as there. Cost: 8 more rounds.
     """
     H, b = _square(H, "solve"), multiply_out(b)
     if b.ndim not in (1, 2) or b.shape[0] != H.shape[0]:

@@ -23,6 +23,7 @@ from mpc.ir import Block, Equation, Kind, Type, Var
 from mpc.numbering import drop_dead, number
 from mpc.programs import FORMAT, InputSpec, Output, Program, renumber
 from mpc.rules import RuleTrace
+from mpc.schedule import Slot, schedule
 from mpc.suites import Suite, demands, find_suite, rule_block
 from mpc.text import compact, digest, print_block
 from mpc.tracing import Frame, Value
@@ -43,6 +44,7 @@ class Lowered:
     block: Block
     outputs_by_name: dict[str, Var]
     reveals: list[dict[str, Any]] = field(default_factory=list)
+    _slots: dict[int, tuple[Block, list[Slot]]] = field(default_factory=dict, init=False, repr=False)
 
     def __repr__(self) -> str:
         return f"<Lowered {self.name} by {self.suite}: {self.digest[:12]}>"
@@ -94,6 +96,12 @@ class Lowered:
     def digest(self) -> str:
         """sha256 of the text, in hex."""
         return digest(self.text)
+
+    def slots(self, block: Block) -> list[Slot]:
+        """When the equations of one of its blocks run; worked out once for all runs in this process."""
+        if id(block) not in self._slots:
+            self._slots[id(block)] = block, schedule(block)
+        return self._slots[id(block)][1]
 
     def check(self) -> None:
         """The mask check, `mpc.checker`. Raises LeakError with the source line."""

@@ -32,25 +32,35 @@ def _secret(x: Any, name: str) -> Secret:
 
 
 def sign(x: Any) -> Any:
-    """−1, 0 or 1, elementwise. 2 rounds: two comparisons side by side."""
+    """−1, 0 or 1, elementwise: secret, of x's shape, at scale 0, exact.
+
+    Two comparisons side by side: 2 rounds, and the range, bytes and security of two `is_negative`.
+    """
     x = _secret(x, "sign")
     return is_negative(-x) - is_negative(x)
 
 
 def absolute(x: Any) -> Any:
-    """|x|, elementwise: a comparison and a product, 3 rounds."""
+    """|x|, elementwise: secret, of x's shape and scale, exact.
+
+    A comparison and a product, 3 rounds: of `is_negative`, whose range it takes, and `where`.
+    """
     x = _secret(x, "absolute")
     return _narrowed(choose(is_negative(x), x, -x), 0.0, x.type.bound)
 
 
 def relu(x: Any) -> Any:
-    """max(x, 0), elementwise: a comparison and a product, 3 rounds."""
+    """max(x, 0), elementwise: secret, of x's shape and scale, exact; cost, range and security as `absolute`."""
     x = _secret(x, "relu")
     return _narrowed(choose(is_negative(x), x, 0), 0.0, max(x.type.hi, 0.0))
 
 
 def maximum(x: Any, y: Any) -> Any:
-    """The larger, elementwise: 3 rounds if a secret is among them; of known values, where they are known."""
+    """The larger, elementwise: 3 rounds if a secret is among them; of known values, where they are known.
+
+    Shapes broadcast; the result has the larger scale of the two and is exact; the range of x − y takes 63 bits at it.
+    A comparison and a product: bytes and security of `is_negative` and `where`.
+    """
     if not any(isinstance(v, Secret) for v in (x, y)):
         return known_maximum(x, y)
     x, y = _both(x, y)
@@ -59,7 +69,7 @@ def maximum(x: Any, y: Any) -> Any:
 
 
 def minimum(x: Any, y: Any) -> Any:
-    """The smaller, elementwise: 3 rounds."""
+    """The smaller, elementwise: 3 rounds; all else as `maximum`."""
     x, y = _both(x, y)
     lo, hi = min(x.type.lo, y.type.lo), min(x.type.hi, y.type.hi)
     return _narrowed(choose(compare("lt", y, x), x, y), lo, hi)
@@ -121,17 +131,24 @@ def _extreme(x: Any, axis: int | None, name: str, pick: Callable[[Any, Any], Any
 
 
 def max_(x: Any, axis: int | None = None) -> Any:
-    """The largest along an axis (of all, if None): 3·⌈log2 n⌉ rounds."""
+    """The largest along an axis (of all, if None), which falls away: secret, at x's scale, exact.
+
+    A knock-out: 3·⌈log2 n⌉ rounds for n elements, and bytes, range and security of n − 1 `maximum`. No element is
+    refused with ProgramError.
+    """
     return _extreme(x, axis, "max", maximum)
 
 
 def min_(x: Any, axis: int | None = None) -> Any:
-    """The smallest along an axis: 3·⌈log2 n⌉ rounds."""
+    """The smallest along an axis: 3·⌈log2 n⌉ rounds; all else as `max`."""
     return _extreme(x, axis, "min", minimum)
 
 
 def argmax(x: Any, axis: int | None = None) -> Any:
-    """The first index of the largest, secret: 3·⌈log2 n⌉ rounds."""
+    """The first index of the largest along an axis (of all, flat, if None): secret, at scale 0, exact.
+
+    As `max`, 3·⌈log2 n⌉ rounds, with one product more for each of the n − 1 comparisons, in the same rounds.
+    """
     x = _last(x, axis, "argmax")
     n = x.shape[-1] if x.shape else 0
     if not n:
@@ -152,7 +169,7 @@ def _halves(x: Any, n: int) -> tuple[Any, Any]:
 
 
 def argmin(x: Any, axis: int | None = None) -> Any:
-    """The first index of the smallest, secret: 3·⌈log2 n⌉ rounds."""
+    """The first index of the smallest, secret: 3·⌈log2 n⌉ rounds; all else as `argmax`."""
     return argmax(-_secret(x, "argmin"), axis)
 
 
@@ -175,15 +192,22 @@ def _layers(n: int) -> Iterator[tuple[list[int], list[int]]]:
 
 
 def sort(x: Any, axis: int = -1) -> Any:
-    """Ascending, along an axis: Batcher's network, ⌈log2 n⌉(⌈log2 n⌉ + 1)/2 layers of 3 rounds each."""
+    """Ascending, along an axis: Batcher's network, ⌈log2 n⌉(⌈log2 n⌉ + 1)/2 layers of 3 rounds each.
+
+    Secret, of x's shape and scale, exact; the range of a difference of two elements takes 63 bits. Each comparator
+    costs a comparison and the exchange of its two elements. Security: comparisons and products; which places are
+    compared is public and does not depend on what they hold.
+    Source: Batcher, "Sorting networks and their applications" (1968); Knuth, volume 3, 5.2.2, Algorithm M.
+    """
     return sort_by(x, axis=axis)[0]
 
 
 def sort_by(keys: Any, *values: Any, axis: int = -1) -> list[Any]:
     """The keys ascending along an axis, and each of `values`, of the keys' shape, moved along with them.
 
-    Cost of `sort` and one product an element and layer for each value, in the same rounds. Of equal keys any may come
-    first: the network is not stable. Which element went where stays secret.
+    Cost, range, security and source of `sort`, and one product a comparator for each value, in the same rounds; values
+    keep their scales and are exact. Of equal keys any may come first: the network is not stable. Which element went
+    where stays secret.
     """
     x = _secret(keys, "sort")
     if not x.shape:
@@ -213,7 +237,7 @@ def _exchanged(swap: Secret, y: Any, places: tuple[list[int], list[int], list[in
 
 
 def top_k(x: Any, k: int, axis: int = -1) -> Any:
-    """The k largest, descending, along an axis; cost of a sort."""
+    """The k largest, descending, along an axis, which has length k then; cost, range and security of a `sort`."""
     n = _secret(x, "top_k").shape[axis] if x.shape else 0
     if not 1 <= k <= n:
         raise ProgramError(f"mpc.top_k of {k} among {n} elements", here())
@@ -223,7 +247,11 @@ def top_k(x: Any, k: int, axis: int = -1) -> Any:
 
 
 def quantile(x: Any, q: float, axis: int | None = None) -> Any:
-    """As `numpy.quantile` with linear interpolation, for one public q; cost of a sort."""
+    """As `numpy.quantile` with linear interpolation, for one public q.
+
+    Along an axis, which falls away (of all, if None). Cost, range and security of a `sort`; exact where q·(n − 1) is
+    whole, else with the rounding of a product by a public factor.
+    """
     if not 0 <= q <= 1:
         raise ProgramError(f"a quantile lies between 0 and 1, not {q}", here())
     y = _last(x, axis, "quantile")
@@ -237,7 +265,10 @@ def quantile(x: Any, q: float, axis: int | None = None) -> Any:
 
 
 def median(x: Any, axis: int | None = None) -> Any:
-    """The middle value, or the mean of the two; cost of a sort."""
+    """The middle value, or the mean of the two, along an axis (of all, if None).
+
+    Cost, range and security of a `sort`; exact.
+    """
     return quantile(x, 0.5, axis)
 
 

@@ -28,14 +28,17 @@ class VerificationError(AssertionError):
 # a party crashes ----------------------------------------------------------------------------------------------------
 
 
-def crashing(program: Program, suite: Suite, run: Run, right: Callable[[Mapping[str, Any]], bool]) -> str | None:
+def crashing(
+    program: Program, suite: Suite, run: Run, right: Callable[[Mapping[str, Any]], bool], *, few: bool = False
+) -> str | None:
     """Break a program off at checkpoints of each of its loops, and once more after it has gone on. What was found.
 
-    right(results): whether they are what they must be. None for a program without loops. Raises VerificationError if
-    checkpoints change the price, or a continuation is refused, costs what its plan does not say or gives other results.
+    right(results): whether they are what they must be. few: at one or two checkpoints instead of three or four. None
+    for a program without loops. Raises VerificationError if checkpoints change the price, or a continuation is refused,
+    costs what its plan does not say or gives other results.
     """
     steps = [e.params["times"] for e in program.block.equations if e.op == "repeat"]
-    made = program.with_checkpoints(max(1, max(steps, default=1) // (_BREAKS + 1)))
+    made = program.with_checkpoints(max(1, max(steps, default=1) // ((1 if few else _BREAKS) + 1)))
     if made.text == program.text:
         return None
     lowered, before = made.lower(suite), program.lower(suite).cost()
@@ -110,11 +113,11 @@ CHEATS: dict[str, Callable[[Message, Message], Message]] = {
 }  # fmt: skip
 
 
-def cheating(lowered: Lowered, run: Run, plain: Mapping[str, Any]) -> str:
+def cheating(lowered: Lowered, run: Run, plain: Mapping[str, Any], *, few: bool = False) -> str:
     """Change one message of the last party, in one run after the other. How often it was refused.
 
     Raises VerificationError unless a message of the wrong number, type or shape of arrays is refused by name, and
-    whatever else is changed ends in a named refusal or in results of the shapes of `plain`.
+    whatever else is changed ends in a named refusal or in results of the shapes of `plain`. few: only its last message.
     """
     sent: list[tuple[int, int, int]] = []
 
@@ -125,7 +128,12 @@ def cheating(lowered: Lowered, run: Run, plain: Mapping[str, Any]) -> str:
     run(lowered, change=listen)
     mine = [m for m in sent if m[0] == len(lowered.parties) - 1]
     chosen = (
-        [mine[i] for i in sorted({round(f * (len(mine) - 1)) for f in np.linspace(0, 1, _MESSAGES)})] if mine else []
+        [
+            mine[i]
+            for i in sorted({round(f * (len(mine) - 1)) for f in ([1.0] if few else np.linspace(0, 1, _MESSAGES))})
+        ]
+        if mine
+        else []
     )
     ends = [_cheated(lowered, run, plain, name, at) for name in CHEATS for at in chosen]
     return (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,30 @@ from numpy.typing import NDArray
 
 from mpc.define import ProgramFunction, program
 from mpc.errors import MpcError
+from mpc.ir import walk
 from mpc.language import reveal, share
 from mpc.lowering import Lowered, Suite, find_suite
 from mpc.memory import Emulation, names_of, run_in_memory
+from mpc.prg import DealerEntropy, PartyEntropy
 from mpc.programs import Program
+from mpc.ring import Ring
 from mpc.rules import Rule
 from mpc.surface import Private
 from mpc.table import owned
+from mpc.testing.alike import SURE, deviation
 from mpc.testing.faults import VerificationError, cheating, crashing
+from mpc.testing.many import Seen, look, side_by_side
+from mpc.testing.twins import refused, undealt, unmasked
 from mpc.testing.worlds import Deterministic, deterministic_entropy, views
 
 __all__ = ["Report", "VerificationError", "verify"]
 
 Inputs = Mapping[str, Mapping[str, Any]]
-_ORDERS = 8
-_DRAWS = 64  # runs behind a chi-square
-_BINS = 16
-_COLUMNS = 96  # bytes of a view that are looked at
-_SURE = 7.0  # standard deviations: one false alarm in 10^11 comparisons
+Entropies = tuple[DealerEntropy, list[PartyEntropy]]
+Run = tuple[Emulation, Seen]
+_ORDERS = 8  # of delivery, for the first number of parties; for others
+_FEWER_ORDERS = 3
+_DRAWS = 128  # runs behind a chi-square
 _ENUMERATED = 1 << 18
 
 
@@ -59,9 +66,13 @@ class _Case:
         lowered: Lowered = self.traced(inputs, n).lower(self.suite)
         return lowered
 
-    def run(self, lowered: Lowered, inputs: Inputs, n: int, seed: int, pick: Any = None, **faults: Any) -> Emulation:
+    def run(self, lowered: Lowered, inputs: Inputs, n: int, seed: int | Entropies, **others: Any) -> Emulation:
         given = {name: {p: owned(v) for p, v in by.items()} for name, by in inputs.items()}
-        return run_in_memory(lowered, given, entropy=deterministic_entropy(n, seed), pick=pick, **faults)
+        entropy = deterministic_entropy(n, seed) if isinstance(seed, int) else seed
+        return run_in_memory(lowered, given, entropy=entropy, **others)
+
+    def seen(self, lowered: Lowered, inputs: Inputs, n: int, seed: int | Entropies) -> Run:
+        return look(lowered, lambda low, **others: self.run(low, inputs, n, seed, **others))
 
 
 def verify(
@@ -81,28 +92,34 @@ def verify(
 
     inputs: {name: {party: data}}; of a rule {"x": …, "y": …}, integers. expected: of the arrays, what the result
     must be, for a rule or besides `plain`. tolerance: of results, in their own unit.
-    Checked, for each number of `parties`: the result against `plain`; the same result and the same messages in 8
-    orders of delivery; rounds and bytes against the plan, and for two parties against `cost` {rounds, bytes_sent,
-    dealt_bytes}, the largest of a party; the mask check; the views. Views of a rule are enumerated over Z_4 where its
-    random choices are few (they must be equal); otherwise 64 runs on `inputs` are compared with 64 on `other` (by
-    default the same shapes, other values) by a two-sample chi-square on every byte received and on differences of
-    neighbours: sound for single messages and pairs, no proof for more.
+    Checked, for each number of `parties`: the result against `plain`, and of 128 more draws against it; the same result
+    and the same messages in 8 orders of delivery (3 for the second number of parties and on); rounds and bytes against
+    the plan, and for two parties against `cost` {rounds, bytes_sent, dealt_bytes}, the largest of a party; the mask
+    check; a zero-share of its own at every word of a reveal; the views. Views of a rule are enumerated over Z_4 where
+    its random choices are few (they must be equal). Besides, 128 runs on `inputs` are compared with 128 on `other` (by
+    default the same shapes, other values) by a two-sample chi-square on every byte that any party received, on every
+    byte of what was opened, and on differences of neighbours: sound for single messages and pairs, no proof for more.
+    Twins made of the program itself must fail (`mpc.testing.twins`): openings with a broken mask by the mask check, all
+    masks zero by the views, nothing dealt by the results.
     Faults: a program with loops breaks at each of some checkpoints in every loop and goes on to the same result. One
-    message of a cheating party is changed, in some 20 runs: what has the wrong number, type or shape is refused by
-    name; a flipped bit or a message sent again ends in a named refusal or in results of the right shapes, whose
-    values a semi-honest suite does not promise; never in another exception, nor in parties that wait for ever.
+    message of a cheating party is changed, in some 20 runs (for the second number of parties and on, 6, and fewer
+    checkpoints): what has the wrong number, type or shape is refused by name; a flipped bit or a message sent again
+    ends in a named refusal or in results of the right shapes, whose values a semi-honest suite does not promise; never
+    in another exception, nor in parties that wait for ever.
     broken_twin: a program, a rule, or rules that replace the suite's by name; it must fail one of these checks.
     """
     case = _Case(_as_program(subject), find_suite(suite), settings or {}, expected)
     report = Report()
-    elsewhere = other if other is not None else _others(inputs)
-    for n in parties:
-        _one(case, inputs, elsewhere, n, tolerance, cost if n == 2 else None, report)
-        _faults(case, inputs, n, tolerance, report)
+    sides = (inputs, other if other is not None else _others(inputs))
+    for i, n in enumerate(parties):
+        orders = _FEWER_ORDERS if i else _ORDERS
+        lowered, run = _one(case, sides, n, tolerance, report, cost if n == 2 else None, orders)
+        report.lines.append(f"{n} parties: twins that fail: {_twins(case, lowered, sides, run, n, tolerance)}")
+        _faults(case, inputs, n, tolerance, report, few=i > 0)
     if isinstance(subject, Rule):
         _enumerate(case, inputs, report)
     if broken_twin is not None:
-        _broken(case, broken_twin, inputs, elsewhere, tolerance, report)
+        _broken(case, broken_twin, sides, tolerance, report)
     return report
 
 
@@ -141,8 +158,10 @@ def _others(inputs: Inputs) -> Inputs:
 
 
 def _one(
-    case: _Case, inputs: Inputs, other: Inputs, n: int, tolerance: float, cost: Mapping[str, int] | None, report: Report
-) -> None:
+    case: _Case, sides: tuple[Inputs, Inputs], n: int, tolerance: float, report: Report,
+    cost: Mapping[str, int] | None = None, orders: int = _ORDERS,
+) -> tuple[Lowered, Run]:  # fmt: skip
+    inputs = sides[0]
     traced = case.traced(inputs, n)
     lowered: Lowered = traced.lower(case.suite)
     try:
@@ -150,21 +169,24 @@ def _one(
     except MpcError as error:
         raise VerificationError(f"{n} parties: the mask check refuses it: {error}") from error
     report.lines.append(f"{n} parties: the mask check accepts it")
-    run = case.run(lowered, inputs, n, 0)
+    run, seen = case.seen(lowered, inputs, n, 0)
     _against_plain(case, traced, inputs, run, n, tolerance, report)
-    for seed in range(_ORDERS):
-        shuffled = case.run(lowered, inputs, n, 0, _order(seed))
+    for seed in range(orders):
+        shuffled = case.run(lowered, inputs, n, 0, pick=_order(seed))
         if shuffled.transcripts != run.transcripts or not _same(shuffled.results, run.results, 0.0):
             raise VerificationError(f"{n} parties: order {seed} of delivery changes what is sent or what comes out")
-    report.lines.append(f"{n} parties: the same messages and results in {_ORDERS} orders of delivery")
+    report.lines.append(f"{n} parties: the same messages and results in {orders} orders of delivery")
     _costs(lowered, run, n, cost, report)
-    worst = _chi_square(case, lowered, inputs, other, n)
-    if worst > _SURE:
+    _zero_shares(case, lowered, sides[0], seen, n)
+    report.lines.append(f"{n} parties: every word of a reveal has a zero-share of its own")
+    worst = _views(case, lowered, sides, (run, seen), n, tolerance)
+    if worst > SURE:
         raise VerificationError(f"{n} parties: what a party receives depends on the inputs ({worst:.0f} deviations)")
     report.lines.append(f"{n} parties: views of {_DRAWS} runs on either inputs look alike (chi-square, {worst:.1f})")
+    return lowered, (run, seen)
 
 
-def _faults(case: _Case, inputs: Inputs, n: int, tolerance: float, report: Report) -> None:
+def _faults(case: _Case, inputs: Inputs, n: int, tolerance: float, report: Report, *, few: bool) -> None:
     """A party that crashes and one that cheats."""
     traced = case.traced(inputs, n)
     plain = traced.plain({name: {p: owned(v) for p, v in by.items()} for name, by in inputs.items()})
@@ -176,8 +198,8 @@ def _faults(case: _Case, inputs: Inputs, n: int, tolerance: float, report: Repor
     report.lines += [
         f"{n} parties: {line}"
         for line in (
-            crashing(traced, case.suite, run, lambda results: _same(results, plain, 2 * tolerance)),
-            cheating(traced.lower(case.suite), run, plain),
+            crashing(traced, case.suite, run, lambda results: _same(results, plain, 2 * tolerance), few=few),
+            cheating(traced.lower(case.suite), run, plain, few=few),
         )
         if line
     ]
@@ -236,41 +258,74 @@ def _costs(lowered: Lowered, run: Emulation, n: int, cost: Mapping[str, int] | N
 # --- views ----------------------------------------------------------------------------------------------------------
 
 
-def _chi_square(case: _Case, lowered: Lowered, inputs: Inputs, other: Inputs, n: int) -> float:
-    """The largest deviation, in standard deviations, between what the first party receives on either inputs."""
-    second = lowered if other is inputs else case.lowered(other, n)
-    first, then = (
-        np.stack([_received(case.run(low, given, n, 1 + 2 * seed + which)) for seed in range(_DRAWS)])
-        for which, (low, given) in enumerate(((lowered, inputs), (second, other)))
-    )
-    if first.shape != then.shape:
-        return np.inf
-    worst = 0.0
-    for a, b in ((first, then), (np.diff(first.astype(np.int16)), np.diff(then.astype(np.int16)))):
-        for shift in (0, 4):
-            x, y = (np.right_shift(v.astype(np.int64), shift) & (_BINS - 1) for v in (a, b))
-            worst = max([worst, *(_deviation(x[:, j], y[:, j]) for j in range(x.shape[1]))])
-    return worst
+def _views(case: _Case, lowered: Lowered, sides: tuple[Inputs, Inputs], one: Run, n: int, tolerance: float) -> float:
+    """The largest deviation between what is received and opened on either inputs; every draw gives the same results."""
+    many = side_by_side(lowered, _DRAWS)
+    first, then = (case.seen(many, given, n, seed) for seed, given in enumerate(sides, 1))
+    worst = _apart(lowered, first, one)
+    if not worst <= 2 * tolerance:
+        raise VerificationError(
+            f"{n} parties: results of {_DRAWS} draws differ by {worst:g}, more than 2 * {tolerance:g}"
+        )
+    return deviation(first[1].columns(), then[1].columns())
 
 
-def _received(run: Emulation) -> NDArray[np.uint8]:
-    """The first bytes of what the first party received, by message."""
-    parts = [np.ascontiguousarray(a).view(np.uint8).ravel() for a in next(iter(run.views.values())) if a.size]
-    whole = np.concatenate(parts) if parts else np.zeros(1, dtype=np.uint8)
-    step = max(1, len(whole) // _COLUMNS)
-    return whole[:: step | 1][:_COLUMNS]
+def _apart(lowered: Lowered, many: Run, one: Run) -> float:
+    """The largest difference of a number that was revealed to all between many draws and one, and of the results."""
+    ring, worst = Ring(lowered.bits), 0.0
+    for shown in lowered.reveals:
+        name, unit = shown["name"], abs(float(Fraction(shown["unit"]))) * 2.0 ** -shown["bits"]
+        if name in one[1].revealed:
+            gap = ring.signed(ring.sub(many[1].revealed[name], one[1].revealed[name]))
+            worst = max(worst, float(np.max(np.abs(gap.astype(float)), initial=0.0)) * unit)
+    pairs = [(np.asarray(value), np.asarray(many[0].results[name])) for name, value in one[0].results.items()]
+    return max([worst, *(_gap(x, y) for x, y in pairs if x.dtype.kind in "iufb")])
 
 
-def _deviation(x: NDArray[Any], y: NDArray[Any]) -> float:
-    """Two samples of small numbers: chi-square as a normal deviate, by Wilson and Hilferty (1931)."""
-    a, b = (np.bincount(v, minlength=_BINS).astype(float) for v in (x, y))
-    used = a + b > 0
-    freedom = int(used.sum()) - 1
-    if freedom < 1:
-        return 0.0
-    chi = float((((a - b) ** 2)[used] / (a + b)[used]).sum())
-    spread = 2.0 / (9.0 * freedom)
-    return float(((chi / freedom) ** (1.0 / 3.0) - (1.0 - spread)) / np.sqrt(spread))
+def _gap(x: NDArray[Any], y: NDArray[Any]) -> float:
+    """The largest difference; infinite where only one of the two is no number."""
+    x, y = x.astype(float), y.astype(float)
+    gap = np.where(np.isnan(x) & np.isnan(y), 0.0, np.nan_to_num(np.abs(x - y), nan=np.inf))
+    return float(np.max(gap, initial=0.0))
+
+
+def _zero_shares(case: _Case, lowered: Lowered, inputs: Inputs, seen: Seen, n: int) -> None:
+    """Under other zero-shares, and all else the same, every word of every reveal is another."""
+    dealer, parties = deterministic_entropy(n, 0)
+    _, others = deterministic_entropy(n, 1)
+    fresh = [replace(p, zeros=q.zeros) for p, q in zip(parties, others, strict=True)]
+    _, then = case.seen(lowered, inputs, n, (dealer, fresh))
+    if any(np.any(a == b) for a, b in zip(seen.words, then.words, strict=True)):
+        raise VerificationError(f"{n} parties: a share is revealed without a zero-share of its own")
+
+
+def _twins(case: _Case, lowered: Lowered, sides: tuple[Inputs, Inputs], one: Run, n: int, tolerance: float) -> str:
+    """Twins made of the program itself fail as they must."""
+    found = refused(lowered)
+    told = [f"{sum(found.values())} by the mask check"] if found else []
+    many = side_by_side(lowered, _DRAWS)
+    if any(e.op in ("open", "send") for e in walk(lowered.block)):
+        clear = [
+            case.seen(many, given, n, unmasked(deterministic_entropy(n, seed)))[1].columns()
+            for seed, given in enumerate(sides, 1)
+        ]
+        if deviation(*clear) <= SURE:
+            raise VerificationError(f"{n} parties: with every mask zero the views look alike; give inputs that differ")
+        told.append("all masks zero by the views")
+    if any(e.op == "deal" for e in walk(lowered.block)):
+        told.append(f"nothing dealt by {_nothing_dealt(case, lowered, sides[0], one, n, tolerance)}")
+    return "; ".join(told) or "none, since nothing is opened"
+
+
+def _nothing_dealt(case: _Case, lowered: Lowered, inputs: Inputs, one: Run, n: int, tolerance: float) -> str:
+    many = side_by_side(lowered, _DRAWS)
+    try:
+        wrong = case.seen(replace(many, block=undealt(many.block)), inputs, n, 1)
+    except MpcError:  # an owner goes on from numbers that were revealed, and finds them out of range
+        return "a refusal"
+    if _apart(lowered, wrong, one) <= 2 * tolerance:
+        raise VerificationError(f"{n} parties: with nothing dealt the results are the same")
+    return "the results"
 
 
 def _enumerate(case: _Case, inputs: Inputs, report: Report) -> None:
@@ -311,14 +366,14 @@ def _result(case: _Case, lower: Callable[[int], Lowered], given: Mapping[str, Ma
 # --- the broken twin ------------------------------------------------------------------------------------------------
 
 
-def _broken(case: _Case, twin: Any, inputs: Inputs, other: Inputs, tolerance: float, report: Report) -> None:
+def _broken(case: _Case, twin: Any, sides: tuple[Inputs, Inputs], tolerance: float, report: Report) -> None:
     suite, subject = case.suite, case.program
     if isinstance(twin, Mapping):
         suite = Suite(f"{suite.name} broken", {**suite.rules, **twin}, suite.memoise)
     else:
         subject = _as_program(twin)
     try:
-        _one(_Case(subject, suite, case.settings, case.expected), inputs, other, 2, tolerance, None, Report())
+        _one(_Case(subject, suite, case.settings, case.expected), sides, 2, tolerance, Report())
     except (VerificationError, MpcError) as error:
         report.lines.append(f"the broken twin fails: {error}")
         return
