@@ -88,10 +88,7 @@ class CoordinatorBrain:
         return self.sessions[m.session].room if m.session in self.sessions else None
 
     def follow(self, session: bytes, terms: Terms, rounds: int = 0xFFFFFFFF, room: int = JOIN_LIMIT) -> Following:
-        """A new attempt, of so many rounds, with at most so many bytes of results; `begin` starts it.
-
-        Without a dealer if its material was dealt before.
-        """
+        """A new attempt, of so many rounds and bytes of results at most. Without a dealer if its material was dealt."""
         parties = range(len(self._cluster.parties))
         actors = [*parties] if terms.material else [*parties, DEALER]
         self.sessions[session] = Following(session, terms, actors, rounds, room)
