@@ -20,7 +20,22 @@ from parties.agree import place
 from parties.channel import Broken, Channel, Delivered, Joined, Left, Restarted
 from parties.cluster import DEALER, SEATS, Cluster
 from parties.control import Alarm, Alive, Lost, News
-from parties.events import Arrived, Down, Event, Instruction, Keep, Pump, Say, Send, Tell, Tick, Up, Write, Written
+from parties.events import (
+    RESTARTED,
+    Arrived,
+    Down,
+    Event,
+    Instruction,
+    Keep,
+    Pump,
+    Say,
+    Send,
+    Tell,
+    Tick,
+    Up,
+    Write,
+    Written,
+)
 from parties.liveness import Sign
 from parties.mesh import Gone, Happening, Packet, Reached
 from parties.network import dials
@@ -312,7 +327,7 @@ class Actor:
                     self.watch.joined(peer, port)
                     self._there(peer, joined=True)
                 case Restarted():
-                    self._lost(peer, "restarted")
+                    self._lost(peer, RESTARTED)
                 case Broken(reason):
                     self._lost(peer, reason)
                 case Left():

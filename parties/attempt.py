@@ -158,6 +158,10 @@ class Attempt:
         """The peers who bring something else than this party's counterpart."""
         return [peer for peer, theirs in sorted(self._brought.items()) if theirs != mine]
 
+    def heard_from(self, actor: int) -> bool:
+        """Whether a peer or the dealer has sent anything for this attempt."""
+        return bool(self._seeds or self.corrections) if actor == DEALER else actor in self._pairs["input"]
+
     def missing_key(self) -> int:
         """An actor that owes a key or material."""
         missing = [p for p in self.peers if p not in self._pairs["input"]]

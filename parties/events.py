@@ -9,6 +9,7 @@ from typing import Any
 from parties.wire import NO_SESSION, Buffer, Message, Type
 
 __all__ = [
+    "RESTARTED",
     "Arrived",
     "Down",
     "Event",
@@ -30,6 +31,9 @@ class Up:
     """An actor is there: it has greeted, and it gives signs of life."""
 
     peer: int
+
+
+RESTARTED = "restarted"  # why an actor is lost whose place another process has taken
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from mpc.errors import InputError
 from parties import dealer
 from parties.agree import PURPOSES, pair_seed
-from parties.attempt import Stage
+from parties.attempt import Attempt, Stage
 from parties.cluster import COORDINATOR, DEALER
-from parties.events import Arrived, Down, Tick
+from parties.events import RESTARTED, Arrived, Down, Tick, Up
 from parties.limits import Limits
 from parties.wire import Message, Type, pack
 
@@ -260,6 +260,46 @@ def test_a_death_in_the_middle_names_round_and_line():
     net.pass_time(0.3)
     assert one_sentence(net, [0, 2, DEALER]).startswith("run stopped: party bob died in round ")
     assert "(script.py:7)" in net.verdict.sentence
+
+
+def restarted_late(net, peer, until):
+    """A run in which carol sees only in the middle that an actor is another process than in the run before."""
+    net.begin()
+    while not until(net.attempt(2)):
+        net.step()
+    net.event(2, Down(peer, RESTARTED))
+    net.event(2, Up(peer))
+    net.settle()
+    net.pass_time(0.3)
+
+
+def prepared(attempt):
+    return attempt is not None and attempt.stage is Stage.READY
+
+
+def dealt_to(attempt):
+    return attempt is not None and bool(attempt.corrections) and not attempt.dealt
+
+
+@pytest.mark.parametrize("peer", [0, DEALER])
+def test_a_restart_before_the_run_that_shows_only_now_stops_nothing(peer):
+    net = Net(3)
+    restarted_late(net, peer, prepared)
+    assert net.outcome.results["sum"] == total(3)
+
+
+def test_a_restart_in_the_run_stops_it(monkeypatch):
+    monkeypatch.setattr(dealer, "_TOGETHER", 1)
+    net = Net(3)
+    restarted_late(net, DEALER, dealt_to)
+    assert net.verdict.sentence.startswith("run stopped: the dealer restarted")
+
+
+def test_the_twin_that_takes_every_restart_for_one_in_the_run(monkeypatch):
+    monkeypatch.setattr(Attempt, "heard_from", lambda _self, _actor: True)
+    net = Net(3)
+    restarted_late(net, DEALER, prepared)
+    assert net.outcome is None
 
 
 def test_after_a_verdict_the_next_run_works():
