@@ -75,7 +75,7 @@ def own(chosen: Sequence[Workload], given: argparse.Namespace) -> Iterator[Line]
     """Our own workloads, one line each."""
     for workload in chosen:
         line = measured(workload, given.parties or workload.parties, given.repeat)
-        if workload.name == CHAIN:
+        if workload.name == CHAIN and "failed" not in line:
             trip = pingpong()
             each = line["seconds"] / line["rounds"]
             line |= {"pingpong_seconds": trip, "round_seconds": each, "round_to_pingpong": each / trip}
@@ -97,7 +97,8 @@ class Printer:
                 print(json.dumps(line), flush=True)
             else:
                 said = " ".join(str(line[key]) for key in ("peer", "growth", name) if key in line)
-                what = seconds_in_words(line["seconds"]) if "seconds" in line else f"unavailable: {line['unavailable']}"
+                why = line.get("failed") or line.get("unavailable")
+                what = seconds_in_words(line["seconds"]) if "seconds" in line else f"no figures: {why}"
                 print(f"  {said}: {what}", file=sys.stderr, flush=True)
         return kept
 
@@ -147,9 +148,15 @@ def run(given: argparse.Namespace) -> int:
         page.write(known())
     wrong = [line for line in (*ours, *grown) if not right(line)]
     for line in wrong:
-        said = f"{line['workload']} is wrong by {line['error']:.3g}, where {line['allowed']:.3g} is allowed"
-        print(f"bench: {said}", file=sys.stderr)
+        print(f"bench: {line['workload']}, {line['parties']} parties: {story(line)}", file=sys.stderr)
     return int(bool(wrong))
+
+
+def story(line: Line) -> str:
+    """What is wrong with a line."""
+    if "failed" in line:
+        return str(line["failed"])
+    return f"wrong by {line['error']:.3g}, where {line['allowed']:.3g} is allowed"
 
 
 def chain_sentence(ours: Sequence[Line]) -> list[Block]:

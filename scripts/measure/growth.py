@@ -25,7 +25,7 @@ _ENOUGH = 20.0  # seconds: the next point of a line that took so long is left ou
 
 
 def growth(workloads: Mapping[str, Workload], repeat: int, elements: tuple[int, ...] = ELEMENTS) -> Iterator[Any]:
-    """Every point of every line. A line ends where a run takes more than 20 seconds."""
+    """Every point of every line. A line ends where a run fails or takes more than 20 seconds."""
     for name in _OF_ELEMENTS:
         yield from _line("elements", elements, workloads[name], repeat, _sized)
     for name in _OF_PARTIES:
@@ -41,7 +41,7 @@ def _line(
         there = at(workload, point)
         found = measured(there, there.parties, repeat)
         yield {"growth": what, what: point} | found
-        if found["total_seconds"] > _ENOUGH:
+        if "failed" in found or found["total_seconds"] > _ENOUGH:
             return
 
 

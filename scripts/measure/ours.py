@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import parties
+from mpc.errors import PeerError
 
 if TYPE_CHECKING:
     from workloads import Data, Workload
@@ -26,13 +27,17 @@ def measured(workload: Workload, n: int, repeat: int) -> dict[str, Any]:
 
     A session of its own, because a process remembers the most memory it ever had. seconds: online, from the first byte
     of input sharing to the last reveal at the slowest party. Bytes and memory are those of the busiest party. error:
-    the largest of any run, the first included.
+    the largest of any run, the first included. A run that fails leaves a line with its sentence, `failed`.
     """
     data = workload.make(n)
     load = os.getloadavg()[0]
-    warm, *runs = _runs(workload, data, n, repeat + 1)
-    error = max((workload.wrong(data, run.results) for run in (warm, *runs)), default=0.0)
-    return {"workload": workload.name, "parties": n} | _figures(runs) | {
+    named = {"workload": workload.name, "parties": n}
+    try:
+        warm, *runs = _runs(workload, data, n, repeat + 1)
+    except PeerError as failure:
+        return named | {"failed": str(failure), "load": round(load, 2)}
+    error = max(float(workload.wrong(data, run.results)) for run in (warm, *runs))
+    return named | _figures(runs) | {
         "error": error,
         "allowed": workload.most,
         "repeat": repeat,
@@ -41,8 +46,8 @@ def measured(workload: Workload, n: int, repeat: int) -> dict[str, Any]:
 
 
 def right(line: dict[str, Any]) -> bool:
-    """Whether every run gave what it should."""
-    return bool(line["error"] <= line["allowed"])
+    """Whether every run ended, and gave what it should."""
+    return "failed" not in line and bool(line["error"] <= line["allowed"])
 
 
 def _runs(workload: Workload, data: Data, n: int, count: int) -> Iterator[parties.Run]:

@@ -17,7 +17,7 @@ Lines = Sequence[Mapping[str, Any]]
 def growth_plot(lines: Lines, what: str, target: Path) -> None:
     """Seconds and bytes against elements, parties or steps, on logarithmic axes (parties: a linear one)."""
     figure, (seconds, sent) = _figure(2)
-    mine = [line for line in lines if line["growth"] == what]
+    mine = [line for line in lines if line["growth"] == what and "seconds" in line]
     for name in dict.fromkeys(line["workload"] for line in mine):
         points = [line for line in mine if line["workload"] == name]
         across = [line[what] for line in points]
@@ -33,7 +33,7 @@ def growth_plot(lines: Lines, what: str, target: Path) -> None:
 def peers_plot(ours: Lines, peers: Mapping[str, Peer], theirs: Lines, target: Path) -> None:
     """How many times as long each peer takes for each workload."""
     figure, (axis,) = _figure(1)
-    mine = {line["workload"]: line for line in ours}
+    mine = {line["workload"]: line for line in ours if "seconds" in line}
     for name, peer in peers.items():
         found = {
             line["workload"]: compared(mine[line["workload"]], line)["online"]

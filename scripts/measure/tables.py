@@ -48,6 +48,7 @@ def workloads_grid(lines: Iterable[Line]) -> Grid:
             f"{line['error']:.1e}",
         )
         for line in lines
+        if "seconds" in line
     ]
     return Grid("medians; bytes and memory of the busiest party", header, rows)
 
@@ -65,7 +66,7 @@ def compared(ours: Line, theirs: Line) -> dict[str, float]:
 
 def peers_grid(ours: Sequence[Line], peers: Mapping[str, Peer], lines: Iterable[Line]) -> Grid:
     """Each peer's figures beside ours, where there are any of ours."""
-    mine = {line["workload"]: line for line in ours}
+    mine = {line["workload"]: line for line in ours if "seconds" in line}
     found = [line for line in lines if "seconds" in line]
     order = list(mine) or list(dict.fromkeys(line["workload"] for line in found))
     wanted = sorted((line for line in found if line["workload"] in order), key=lambda at: order.index(at["workload"]))
@@ -122,7 +123,7 @@ def growth_grids(lines: Sequence[Line]) -> list[Grid]:
                 *(bytes_in_words(at[key]) for key in ("bytes_sent", "dealt_bytes", "peak_rss_bytes")),
             )
             for at in lines
-            if at["growth"] == what
+            if at["growth"] == what and "seconds" in at
         ]
         grids.append(Grid(f"against {what}", header, rows))
     return grids

@@ -152,7 +152,8 @@ def main() -> None:
     found, seconds = timed(given, party.link.barrier, compute)
     found = party.revealed(executable)
     results = named(given.kind, np.asarray(found, dtype=float)) if given.rank == 0 else None
-    leave(given, seconds, results, bytes_sent=_sent(party, executable), rounds=None)
+    sent = _sent(party, executable) if given.kind != "sum" else None  # its reveal goes through files
+    leave(given, seconds, results, bytes_sent=sent, rounds=None)
     party.link.barrier()
     party.link.stop_link()
 

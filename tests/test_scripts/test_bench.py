@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "scripts"))
 
-from measure import page, tables  # noqa: E402
+from measure import ours, page, tables  # noqa: E402
 from measure.peers import RECIPES, figures, known  # noqa: E402
 from measure.pingpong import pingpong  # noqa: E402
 
@@ -188,15 +188,26 @@ def test_the_table_of_peers_shows_both_and_marks_what_was_not_run_again():
     assert tables.markdown(grid).count("\n") == 4
 
 
+def test_a_run_that_failed_has_no_row_and_is_not_right():
+    failed = {"workload": "mul-1e5", "parties": 2, "failed": "run stopped: party bob died", "load": 0.1}
+    assert ours.right(OURS)
+    assert not ours.right(failed)
+    assert not ours.right(OURS | {"error": 1.0})
+    assert [row[0] for row in tables.workloads_grid([OURS, failed]).rows] == ["less-1e5"]
+    assert (
+        tables.peers_grid([OURS, failed], known(), [THEIRS, THEIRS | {"workload": "mul-1e5"}]).rows[0][0] == "less-1e5"
+    )
+
+
 def test_figures_of_peers_that_were_not_run_now_stay():
     old = [THEIRS, THEIRS | {"workload": "mul-1e5"}]
     assert page.merged(old, [THEIRS | {"seconds": 1.0}]) == [THEIRS | {"seconds": 1.0}, old[1]]
 
 
 def test_the_page_has_a_place_for_every_section_and_keeps_what_people_wrote():
-    ours = {"date": "today", "machine": "a machine", "command": "./scripts/bench --write", "workloads": [OURS]}
-    ours |= {"startup": [{"startup": "compiler", "seconds": 0.1}], "growth": [{"growth": "steps", "steps": 10, **OURS}]}
-    parts = page.sections(ours, known(), ours | {"peers": [THEIRS]})
+    told = {"date": "today", "machine": "a machine", "command": "./scripts/bench --write", "workloads": [OURS]}
+    told |= {"startup": [{"startup": "compiler", "seconds": 0.1}], "growth": [{"growth": "steps", "steps": 10, **OURS}]}
+    parts = page.sections(told, known(), told | {"peers": [THEIRS]})
     before = page.PAGE.read_text(encoding="utf-8")
     after = page.filled(before, parts)
     outside = re.compile(r"<!-- bench: \w+ -->.*?<!-- /bench -->", re.DOTALL)
