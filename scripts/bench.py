@@ -66,6 +66,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
             raise UsageError(f"there is no peer {name!r}{nearest(name, peers)}; there: {', '.join(peers)}")
     if given.repeat < 1:
         raise UsageError(f"--repeat counts runs, from 1 on, not {given.repeat}")
+    if given.write and not given.peers_only and (given.workloads or given.parties):
+        raise UsageError("--write fills the page with all workloads as they are: name none, and no --parties")
     if given.parties is not None and given.parties < 2:
         raise UsageError(f"at least 2 parties are needed, not {given.parties}")
     return given
@@ -122,7 +124,8 @@ def with_peers(printer: Printer, chosen: Sequence[Workload], ours: Sequence[Line
     """Run them, and show their figures beside ours."""
     peers = known()
     theirs = printer.lines(peers_run(peers, chosen, given), "workload")
-    phases = [Sentence(f"{peer.title}: {peer.setting}; seconds hold {peer.phases}", "quiet") for peer in peers.values()]
+    asked = [peers[name] for name in given.peer or peers]
+    phases = [Sentence(f"{peer.title}: {peer.setting}; seconds hold {peer.phases}", "quiet") for peer in asked]
     printer.blocks(peers_grid(ours, peers, theirs), missing(peers, theirs), Sentence(""), *phases)
 
 

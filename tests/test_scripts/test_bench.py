@@ -87,6 +87,7 @@ def bench(*words):
         (["mul-1e5", "logreg-brest"], "did you mean 'logreg-breast'?"),
         (["--repeat", "0"], "--repeat counts runs"),
         (["--parties", "1"], "at least 2 parties"),
+        (["--write", "mul-1e5"], "--write fills the page with all workloads"),
         (["--peers", "--peer", "cripten"], "there is no peer 'cripten'; did you mean 'crypten'?"),
     ],
 )
