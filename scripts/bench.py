@@ -126,7 +126,8 @@ def with_peers(printer: Printer, chosen: Sequence[Workload], ours: Sequence[Line
     theirs = printer.lines(peers_run(peers, chosen, given), "workload")
     asked = [peers[name] for name in given.peer or peers]
     phases = [Sentence(f"{peer.title}: {peer.setting}; seconds hold {peer.phases}", "quiet") for peer in asked]
-    printer.blocks(peers_grid(ours, peers, theirs), missing(peers, theirs), Sentence(""), *phases)
+    absent = missing(peers, theirs)
+    printer.blocks(peers_grid(ours, peers, theirs), *([absent] if absent.rows else []), Sentence(""), *phases)
 
 
 def run(given: argparse.Namespace) -> int:
