@@ -1,13 +1,12 @@
 """Which kernels run: those compiled by numba where it is installed and a program is large enough, else numpy's.
 
 Both give the same words. `load` is called before a run, never in it; what it has loaded stays. Without numba (the
-extra `fast`), or before, everything is numpy and correct. `python -m mpc.native` compiles once for a machine.
+extra `fast`), or before, everything is numpy and correct.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import sys
 from math import prod
 from pathlib import Path
 from types import ModuleType
@@ -214,7 +213,3 @@ def look(hot: Words, c: Words, width: int, above: Words) -> Words | None:
     out = np.empty(c.size, np.uint64)
     _compiled.look(np.ascontiguousarray(hot).reshape(-1, *hot.shape[-2:]), _flat(c), width, above, out)
     return out.reshape(c.shape)
-
-
-if __name__ == "__main__":
-    sys.exit(0 if load() else "numba is not installed: pip install 'privity[fast]'")

@@ -40,7 +40,8 @@ _MOST_AT_ONCE = 64
 class _Deal:
     """One session at the dealer. boss: the coordinator that began it.
 
-    batches[p]: corrections for p that wait for more to go with them. unacknowledged[p]: what was sent to p beyond its
+    batches[p]: corrections for p that wait for more to go with them, so many bytes of them in batched[p]. due: messages
+    that are made. unacknowledged[p]: what was sent to p beyond its
     last credit, by message. blocked: since when a party that takes nothing keeps it from dealing. told: whether the
     coordinator knows whom it waits for.
     """
@@ -55,6 +56,7 @@ class _Deal:
         self.waiting: tuple[int, tuple[Buffer, ...]] | None = None
         self.batches: list[list[Array]] = [[] for _ in range(n)]
         self.batched = [0] * n
+        self.due: deque[tuple[int, tuple[Buffer, ...]]] = deque()
         self.counts = [0] * n
         self.payload = [0] * n
         self.unacknowledged: list[deque[int]] = [deque() for _ in range(n)]
@@ -282,17 +284,21 @@ class DealerBrain:
         deal.seconds += self._clock() - began
 
     def _next(self, deal: _Deal) -> tuple[int, tuple[Buffer, ...]] | None:
-        """The next message: the corrections for a party, when there are enough of them or no more at all."""
+        """The next message: what has gathered for one party, once there is enough for any of them, or no more at all.
+
+        Then all get what they have: who has little to come needs it as soon as who has much, or both would wait.
+        """
         assert deal.corrections is not None
-        enough = min(_BATCH, self._limits.window // 4)
-        for correction in deal.corrections:
-            party = correction.party
-            deal.batches[party] += correction.arrays
-            deal.batched[party] += sum(a.nbytes for a in correction.arrays)
-            if deal.batched[party] >= enough or len(deal.batches[party]) >= _TOGETHER:
-                return deal.batch(party)
-        left = [party for party, batch in enumerate(deal.batches) if batch]
-        return deal.batch(left[0]) if left else None
+        if not deal.due:
+            enough = min(_BATCH, self._limits.window // 4)
+            for correction in deal.corrections:
+                party = correction.party
+                deal.batches[party] += correction.arrays
+                deal.batched[party] += sum(a.nbytes for a in correction.arrays)
+                if deal.batched[party] >= enough or len(deal.batches[party]) >= _TOGETHER:
+                    break
+            deal.due.extend(deal.batch(party) for party, batch in enumerate(deal.batches) if batch)
+        return deal.due.popleft() if deal.due else None
 
     def _pause(self, deal: _Deal) -> Steps:
         """As far ahead as it may be: the parties can begin."""

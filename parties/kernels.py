@@ -33,7 +33,7 @@ def _compile(place: Path) -> bool:
         with (place / "compiled.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not native.compiled_already(place):
-                command = [sys.executable, "-m", "mpc.native"]
+                command = [sys.executable, "-c", "from mpc import native; native.load()"]
                 subprocess.run(  # noqa: S603
                     command, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=_MOST_SECONDS
                 )

@@ -32,7 +32,7 @@ environment() {
     local pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet --no-input)
     "${pip[@]}" install --require-hashes -r "requirements/$wanted.txt"
     "${pip[@]}" install --no-deps --no-build-isolation --editable .
-    .venv/bin/python -m mpc.native # compile the kernels now and never in a run
+    .venv/bin/python -c 'from mpc import native; native.load()' # compile the kernels now and never in a run
     echo "$stamp" >".venv/ready-$wanted"
     # What the bench needs holds what tests need, and that holds what the demo needs.
     case "$wanted" in

@@ -29,13 +29,16 @@ class Steps:
     penalty: float  # 1/(n·C), 0 without
 
 
-def gradient_steps(X: Any, y: Any, penalised: np.ndarray, steps: Steps, margin: float) -> tuple[Any, Any]:
+def gradient_steps(
+    X: Any, y: Any, penalised: np.ndarray, steps: Steps, margin: float, *, intercept: bool = False
+) -> tuple[Any, Any]:
     """Weights after `steps` from zero, and those one step before, in the form of scikit-learn's objective.
 
     X: secret (n, d) at 10 fraction bits, |x| ≤ 16; y: secret (n,) of 0 and 1, or (n, k), a column for each of k models;
-    penalised: (d,) of 0 and 1.
+    intercept: a last column of ones, added to each batch and not to X, of which there would be a second copy. penalised:
+    of 0 and 1, for each weight.
     margin: the stated bound of |Xw|; the sigmoid is right up to it and the plan lists it.
-    Gives secret (d,) or (d, k) at 46 bits. Cost of a step: 3 rounds, 2·batch + d words (the openings of Xw, of the
+    Gives secret (d,) or (d, k) at 46 bits, d with the intercept. Cost of a step: 3 rounds, 2·batch + d words (the openings of Xw, of the
     residual, of the new weights), whatever the size of X; penalty and momentum truncate wires that are open already.
     Security: rule 1; the rounding of the residual depends on masks (about 2^-14 of it), which `accept_rounding` states.
     """
@@ -43,11 +46,12 @@ def gradient_steps(X: Any, y: Any, penalised: np.ndarray, steps: Steps, margin: 
     target = y * mpc.constant(gain, _RESIDUAL_BITS)
     batches = X.shape[0] // steps.batch
 
+    ones = np.ones((steps.batch, 1))
+
     def rows(i: Any) -> tuple[Any, Any]:
-        if batches == 1:
-            return X[: steps.batch], target[: steps.batch]
-        at = (i % batches) * steps.batch
-        return X[at : at + steps.batch], target[at : at + steps.batch]
+        at = (i % batches) * steps.batch if batches > 1 else 0
+        part = X[at : at + steps.batch]
+        return mpc.concatenate([part, ones], axis=1) if intercept else part, target[at : at + steps.batch]
 
     def step(i: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
         w, before = state
@@ -61,7 +65,7 @@ def gradient_steps(X: Any, y: Any, penalised: np.ndarray, steps: Steps, margin: 
             new = new + _scaled(w - before, np.full(w.shape, steps.momentum))
         return mpc.accept_rounding(mpc.assume_range(new, -WEIGHTS, WEIGHTS)), w
 
-    zero = mpc.constant(np.zeros((X.shape[1], *y.shape[1:])), _WEIGHT_BITS)
+    zero = mpc.constant(np.zeros((X.shape[1] + intercept, *y.shape[1:])), _WEIGHT_BITS)
     w, before = mpc.repeat(steps.times, step, (zero, zero))
     return w, before
 

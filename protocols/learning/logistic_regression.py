@@ -78,12 +78,12 @@ def logistic_regression(
     scaled = Scaled(scale, ranges or {}, clip, IRLS_BITS if solver == "irls" else X_BITS)
     X, y, units, features = gathered(tables, label, partition, scaled, lambda t: shared_labels(t, label, classes))
     n, d = X.shape
-    if fit_intercept:
-        X = mpc.concatenate([X, np.ones((n, 1))], axis=1)
     if solver == "sgd":
-        w, before, facts = _descended(X, y, d, steps, learning_rate, momentum, batch_size, C, margin, seed)
+        w, before, facts = _descended(X, y, fit_intercept, steps, learning_rate, momentum, batch_size, C, margin, seed)
         tolerance *= facts["learning_rate"] / (1.0 - facts["momentum"])
     else:
+        if fit_intercept:
+            X = mpc.concatenate([X, np.ones((n, 1))], axis=1)
         times = steps if steps is not None else _TIMES[solver]
         newton = Newton(times, 1.0 / C, margin, fit_intercept)
         w, before = newton_bound(X, y, newton, form) if solver == "newton-bound" else irls(X, y, newton)
@@ -104,7 +104,7 @@ def logistic_regression(
 def _descended(
     X: Any,
     y: Any,
-    d: int,
+    intercept: bool,
     steps: int | None,
     learning_rate: float | None,
     momentum: float | None,
@@ -114,7 +114,7 @@ def _descended(
     seed: int,
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Weights by gradient steps, those of the step before, and the schedule."""
-    n = X.shape[0]
+    n, d = X.shape
     batch = n if batch_size is None else batch_size
     if not 1 <= batch <= n:
         raise mpc.UsageError(f"batch_size must be between 1 and the {n} rows, not {batch}")
@@ -128,8 +128,8 @@ def _descended(
         batch,
         1.0 / (n * C) if C else 0.0,
     )
-    penalised = np.array([1.0] * d + [0.0] * (X.shape[1] - d))
-    w, before = gradient_steps(X, y, penalised, schedule, margin)
+    penalised = np.array([1.0] * d + [0.0] * intercept)
+    w, before = gradient_steps(X, y, penalised, schedule, margin, intercept=intercept)
     facts = {"n_iter": schedule.times, "learning_rate": schedule.rate, "momentum": schedule.momentum}
     return w, before, facts
 

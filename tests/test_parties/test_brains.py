@@ -2,13 +2,16 @@
 
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from actors import NAMES, Net, Script, make_cluster, script_text, scripted, scripted_party
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mpc.errors import InputError
+from mpc.exchange import Draw, Exchange, Frame
 from parties import dealer
 from parties.agree import PURPOSES, pair_seed
 from parties.attempt import Attempt, Stage
@@ -448,8 +451,12 @@ def test_a_party_that_reports_another_result_is_caught():
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([(1 << 20, 3), (64, 48), (8, 4), (1 << 20, 48)]))
 def test_the_dealer_stays_a_window_ahead_and_never_stops_a_run(seed, window):
-    size, messages = window
+    """And what it hears of the parties is the same in whatever order messages arrive."""
     together = 1 + seed % 5
+    assert heard_by_dealer(seed, together, *window) == heard_by_dealer(seed + 1, together, *window)
+
+
+def heard_by_dealer(seed, together, size, messages):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dealer, "_TOGETHER", together)
         net = Net(3, limits=Limits(window=size, window_messages=messages), pick=random.Random(seed).randrange)
@@ -461,8 +468,60 @@ def test_the_dealer_stays_a_window_ahead_and_never_stops_a_run(seed, window):
                 assert max(len(u) for u in deal.unacknowledged) <= messages
     assert furthest <= min(size, 8 * together * messages) + 8 * together
     assert net.outcome.results["sum"] == total(3, 200)
-    acks = [[m.step for m in net.log if m.type is Type.CREDIT and m.src == p] for p in range(3)]
-    assert acks[0] == acks[1] == acks[2]
+    return [[m.step for m in net.log if m.type is Type.CREDIT and m.src == p] for p in range(3)]
+
+
+class Lopsided(Script):
+    """The first party draws a hundred words a round."""
+
+    def cost(self):
+        cost = super().cost()
+        cost.dealt_bytes[self.parties[0]] *= 100
+        return cost
+
+
+def lopsided_party(lowered, me, inputs, entropy, kept=()):
+    """The first party draws a hundred words a round, the others one; then all send each other a word."""
+    peers = [i for i in range(3) if i != me]
+    word, much = Frame("<u8", (1,)), Frame("<u8", (100,))
+    for number in range(1, lowered.program.rounds + 1):
+        yield Draw(number, "script.py:7", (word if me else much,))
+        yield Exchange(
+            number, "script.py:7", {p: [np.ones(1, np.uint64)] for p in peers}, dict.fromkeys(peers, (word,))
+        )
+    return {"fact": 1, "sum": 1.0, "own": 7.0} if me == 0 else {"fact": 1, "sum": 1.0}
+
+
+def lopsided_dealer(lowered, entropy):
+    for number in range(1, lowered.program.rounds + 1):
+        for party in range(3):
+            size = 1 if party else 100
+            yield SimpleNamespace(party=party, number=number, arrays=[np.ones(size, dtype=np.uint64)])
+
+
+def lopsided():
+    net = Net(3, scripted(lopsided_party, lopsided_dealer, Lopsided), limits=Limits(window=8000))
+    net.begin(script_text(200))
+    net.settle()
+    return net
+
+
+def test_whoever_draws_little_does_not_wait_for_whoever_draws_much():
+    net = lopsided()
+    assert net.outcome.results["sum"] == 1.0
+
+
+def test_the_twin_that_sends_each_party_what_is_enough_for_it_alone(monkeypatch):
+    """One party's window is full, the others' corrections are never enough to be sent: all wait."""
+
+    class Alone(dealer._Deal):
+        def batch(self, party):
+            if party and len(self.batches[party]) < 100:
+                return party, ()
+            return super().batch(party)
+
+    monkeypatch.setattr(dealer, "_Deal", Alone)
+    assert lopsided().outcome is None
 
 
 def test_keys_and_data_are_dropped_after_a_run():
