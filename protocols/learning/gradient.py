@@ -35,11 +35,12 @@ def gradient_steps(
     """Weights after `steps` from zero, and those one step before, in the form of scikit-learn's objective.
 
     X: secret (n, d) at 10 fraction bits, |x| ≤ 16; y: secret (n,) of 0 and 1, or (n, k), a column for each of k models;
-    intercept: a last column of ones, added to each batch and not to X, of which there would be a second copy. penalised:
-    of 0 and 1, for each weight.
+    penalised: of 0 and 1, for each weight. intercept: whether a last column of ones is added, to each batch and not to
+    X, of which there would be a second copy.
     margin: the stated bound of |Xw|; the sigmoid is right up to it and the plan lists it.
-    Gives secret (d,) or (d, k) at 46 bits, d with the intercept. Cost of a step: 3 rounds, 2·batch + d words (the openings of Xw, of the
-    residual, of the new weights), whatever the size of X; penalty and momentum truncate wires that are open already.
+    Gives secret (d,) or (d, k) at 46 bits; d counts the intercept. Cost of a step: 3 rounds, 2·batch + d words (the
+    openings of Xw, of the residual, of the new weights), whatever the size of X; penalty and momentum truncate wires
+    that are open already.
     Security: rule 1; the rounding of the residual depends on masks (about 2^-14 of it), which `accept_rounding` states.
     """
     gain = steps.rate / steps.batch
