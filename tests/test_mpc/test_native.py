@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,6 +120,15 @@ def test_tables_of_comparison_are_numpys(width: int, n: int, what: str) -> None:
     params = {"width": width, "what": what}
     found = KERNELS["look"](Bits(64), params, shares, c)
     assert np.array_equal(found, numpys(lambda: KERNELS["look"](Bits(64), params, shares, c)))
+
+
+def test_compiled_kernels_name_no_float() -> None:
+    """Public numbers that multiply shares come from integers alone."""
+    source = Path(str(importlib.util.find_spec("mpc.compiled").origin)).read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        assert not (isinstance(node, ast.Constant) and isinstance(node.value, float))
+        assert not isinstance(node, ast.Div)
+        assert not (isinstance(node, ast.Attribute) and node.attr in {"float64", "float32", "fastmath"})
 
 
 @mpc.program

@@ -63,9 +63,9 @@ def test_digest_of_many_angles(bits: int) -> None:
 
 
 def test_one_wrong_table_entry_changes_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = trig._table().copy()
+    wrong = trig.table().copy()
     wrong[1234] += 1 << 7
-    monkeypatch.setattr(trig, "_table", lambda: wrong)
+    monkeypatch.setattr(trig, "table", lambda: wrong)
     assert digest(*trig.sincos_turns(weyl(1 << 16), 32)) != VECTORS["sha256_of_65536"]["32"]
 
 
@@ -80,7 +80,7 @@ def test_series_bit_for_bit(key: str) -> None:
 
 def test_what_a_party_evaluates_names_no_float() -> None:
     evaluated = {
-        "_table",
+        "table",
         "_locate",
         "_turn_by",
         "_evaluate",
