@@ -16,7 +16,7 @@ from parties import records
 from parties.agree import Verdict, sentence
 from parties.attempt import Attempt, Stage
 from parties.cluster import DEALER, Cluster
-from parties.events import RESTARTED, Instruction, Say, Send, Write, Written
+from parties.events import Instruction, Say, Send, Write, Written
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery
@@ -117,8 +117,6 @@ class Ending:
         if peer == a.boss:
             verdict = a.verdict or Verdict(peer, "dead", what)
             yield from self._alone(verdict)
-        elif reason == RESTARTED and not a.heard_from(peer):
-            return  # before this attempt, as it seems only now; if in it, the coordinator sees that too
         elif a.stage in LIVE and not (peer == DEALER and a.dealt) and (peer == DEALER or peer in a.peers):
             yield from self._fail("dead", what, peer)
 

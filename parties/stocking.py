@@ -9,7 +9,7 @@ from parties import records
 from parties.attempt import Attempt, Stage
 from parties.cluster import DEALER
 from parties.ending import Ending, Steps, Surroundings
-from parties.events import Send, Written
+from parties.events import RESTARTED, Send, Written
 from parties.values import pack_values
 from parties.wire import BadMessage, Message, Type
 
@@ -32,6 +32,22 @@ class Stocking(Ending):
     def _drawn(self) -> Steps:
         """Material has come that the engine may be waiting for."""
 
+    def down(self, peer: int, reason: str) -> Steps:
+        """An actor is lost; or it was before this attempt, which is seen only now, and is back.
+
+        Then nothing stops, but what it was sent went to the process before. Had it restarted in this attempt, the
+        coordinator would see that too.
+        """
+        a = self.attempt
+        if reason != RESTARTED or peer == a.boss or a.heard_from(peer):
+            yield from super().down(peer, reason)
+        elif a.stage is Stage.STOCKING and peer in a.peers and not self.dealing:
+            yield self._offer(peer)
+
+    def _offer(self, peer: int) -> Send:
+        """This party's key for a peer, and what it brings from before."""
+        return Send(peer, Type.PAIR, self.attempt.session, frames=(self.attempt.public, self._brought))
+
     def _start(self, m: Message) -> Steps:
         a = self.attempt
         if m.meta["agreed"] != a.agreed:
@@ -45,7 +61,7 @@ class Stocking(Ending):
             yield from self._lay_up()
             return
         for peer in a.peers:
-            yield Send(peer, Type.PAIR, a.session, frames=(a.public, self._brought))
+            yield self._offer(peer)
         if a.terms.material:
             a.dealt = True
         yield from self._stock()

@@ -18,7 +18,8 @@ from parties.attempt import Attempt, Stage
 from parties.cluster import COORDINATOR, DEALER
 from parties.events import RESTARTED, Arrived, Down, Tick, Up
 from parties.limits import Limits
-from parties.wire import Message, Type, pack
+from parties.stocking import Stocking
+from parties.wire import Message, Type, decode, pack
 
 
 def total(n, rounds=3):
@@ -284,11 +285,40 @@ def dealt_to(attempt):
     return attempt is not None and bool(attempt.corrections) and not attempt.dealt
 
 
-@pytest.mark.parametrize("peer", [0, DEALER])
-def test_a_restart_before_the_run_that_shows_only_now_stops_nothing(peer):
+def keyless(attempt):
+    return attempt is not None and attempt.stage is Stage.STOCKING
+
+
+@pytest.mark.parametrize(("peer", "when"), [(0, prepared), (DEALER, prepared), (DEALER, keyless)])
+def test_a_restart_before_the_run_that_shows_only_now_stops_nothing(peer, when):
     net = Net(3)
-    restarted_late(net, peer, prepared)
+    restarted_late(net, peer, when)
     assert net.outcome.results["sum"] == total(3)
+
+
+def lost_offer(pick=None):
+    """Carol's key went to the process that alice was before, and what carol sends then reaches the one she is now."""
+    net = Net(3, pick=pick)
+    net.begin()
+    while not keyless(net.attempt(2)):
+        net.step()
+    sent = net.links[2, 0]
+    assert [decode(parts).type for parts in sent] == [Type.PAIR]
+    sent.clear()
+    net.event(2, Down(0, RESTARTED))
+    net.event(2, Up(0))
+    net.settle()
+    net.pass_time(0.3)
+    return net
+
+
+def test_what_went_to_the_process_before_is_sent_again():
+    assert lost_offer().outcome.results["sum"] == total(3)
+
+
+def test_the_twin_that_sends_nothing_again(monkeypatch):
+    monkeypatch.setattr(Stocking, "down", lambda *_: iter(()))
+    assert lost_offer().outcome is None
 
 
 def test_a_restart_in_the_run_stops_it(monkeypatch):
