@@ -69,7 +69,22 @@ from mpc.ordering import min_ as min  # noqa: A004 - numpy's name
 from mpc.polynomials import polynomial
 from mpc.pricing import Plan
 from mpc.programs import Program
-from mpc.rules import bit, deal, look, mask, masked, masked_low, msb, onehot, open, protocol, series, waves  # noqa: A004 - the field's word
+from mpc.rules import (
+    Wrapped,
+    bit,
+    deal,
+    look,
+    mask,
+    masked,
+    masked_low,
+    msb,
+    onehot,
+    open,  # noqa: A004 - the field's word
+    protocol,
+    series,
+    terms,
+    waves,
+)
 from mpc.surface import PerParty, Private, Public, Secret, Table
 from mpc.table import Schema, owned
 
@@ -96,6 +111,7 @@ __all__ = [
     "Suite",
     "Table",
     "UsageError",
+    "Wrapped",
     "absolute",
     "accept_rounding",
     "argmax",
@@ -166,6 +182,7 @@ __all__ = [
     "student_tail",
     "sum",
     "tanh",
+    "terms",
     "top_k",
     "transpose",
     "waves",

@@ -13,9 +13,20 @@ from mpc.flow import Network
 from mpc.ir import Block, Equation, Kind, Var
 from mpc.kernels import LINEAR
 
-__all__ = ["Node", "Opened", "cheapest", "choose", "is_linear"]
+__all__ = ["Demands", "Node", "Opened", "cheapest", "choose", "is_linear"]
 
 _ALIAS = frozenset({"assume", "implied", "rounded", "unit", "settle", "secret"})
+LANEWISE = (LINEAR | _ALIAS | {"mul"}) - {"sum", "concatenate"}
+"""Linear ops whose every lane is made of one lane of each operand, so that a public factor of a lane stays one."""
+
+
+@dataclass
+class Demands:
+    """What the rules ask of their operands, by equation; and which of them give a result as four terms."""
+
+    wires: dict[Equation, set[int]]  # the operands that are taken as wires
+    terms: dict[Equation, set[int]]  # those that are taken in whichever public terms they have, a wire's or four
+    wrapped: set[Equation]
 
 
 def is_linear(e: Equation) -> bool:
@@ -39,10 +50,12 @@ class _Graph:
     parties: int
     nodes: dict[Var, Node] = field(default_factory=dict)
     demanded: set[Var] = field(default_factory=set)
+    terms: set[Var] = field(default_factory=set)
 
-    def read(self, block: Block, weight: int, demands: dict[Equation, set[int]]) -> None:
+    def read(self, block: Block, weight: int, demands: Demands) -> None:
         for e in block.equations:
-            self.demanded |= {e.inputs[i] for i in demands.get(e, ())}
+            self.demanded |= {e.inputs[i] for i in demands.wires.get(e, ())}
+            self.terms |= {e.inputs[i] for i in demands.terms.get(e, ())}
             if e.op == "repeat":
                 self._loop(e, weight, demands)
                 continue
@@ -52,7 +65,7 @@ class _Graph:
                     secret = tuple(v for v in e.inputs if v.type.kind is Kind.SECRET)
                     self.nodes[var] = Node(var.type.size * weight * senders, secret if is_linear(e) else None)
 
-    def _loop(self, e: Equation, weight: int, demands: dict[Equation, set[int]]) -> None:
+    def _loop(self, e: Equation, weight: int, demands: Demands) -> None:
         assert e.body is not None
         times, carry = e.params["times"], e.params["carry"]
         for i, p in enumerate(e.body.params[1:]):
@@ -100,17 +113,99 @@ def _used(nodes: dict[Var, Node], demanded: set[Var], cut: set[Var]) -> set[Var]
     return used
 
 
+def _derivable(nodes: dict[Var, Node], cut: set[Var]) -> set[Var]:
+    """All values that follow from the chosen ones; loops feed themselves."""
+    children: dict[Var, list[Var]] = {}
+    for v, node in nodes.items():
+        for p in node.parents or ():
+            children.setdefault(p, []).append(v)
+    todo = [v for v, node in nodes.items() if node.parents is None and v not in cut]
+    lost = set(todo)
+    while todo:
+        for v in children.get(todo.pop(), ()):
+            if v not in lost and v not in cut:
+                lost.add(v)
+                todo.append(v)
+    return nodes.keys() - lost
+
+
+@dataclass
+class _Wraps:
+    """How many wraps a value is made of: one of each truncation. With one it can be four terms; 2 stands for more."""
+
+    given: set[Equation]
+    count: dict[Var, int] = field(default_factory=dict)
+
+    def read(self, block: Block) -> None:
+        """Count until loops stand still; more only leads to more, so they do."""
+        before = None
+        while before != self.count:
+            before = dict(self.count)
+            self._block(block)
+
+    def _block(self, block: Block) -> None:
+        for e in block.equations:
+            if e.op == "repeat":
+                self._loop(e)
+            elif e in self.given:
+                self.count[e.output] = 1
+            elif e.op in LANEWISE and is_linear(e):
+                wraps = [v for v in e.inputs if self.count.get(v)]
+                if wraps and all(v.type.size >= e.output.type.size for v in wraps):
+                    self.count[e.output] = min(2, sum(self.count[v] for v in wraps))
+
+    def _loop(self, e: Equation) -> None:
+        assert e.body is not None
+        _, *params = e.body.params
+        for i, (p, v) in enumerate(zip(params, e.inputs, strict=True)):
+            sources = (v, e.body.results[i]) if i < e.params["carry"] else (v,)
+            self.count[p] = max(self.count.get(source, 0) for source in sources)
+        self._block(e.body)
+        for out, p in zip(e.outputs, params, strict=False):
+            self.count[out] = self.count[p]
+
+
+def _relieved(graph: _Graph, block: Block, given: set[Equation]) -> set[Var]:
+    """The values that are there as four terms, and need not be opened for rules that take these.
+
+    All else that these rules take, and all that such a value is made of beside the truncated one, is demanded as a
+    wire. So is whatever follows from what is opened in any case.
+    """
+    wraps = _Wraps(given)
+    wraps.read(block)
+    found: set[Var] = set()
+    if all(wraps.count.get(v) != 1 for v in graph.terms):
+        graph.demanded |= graph.terms
+        return found
+    there = _derivable(graph.nodes, cheapest(graph.nodes, graph.demanded))
+    todo = list(graph.terms)
+    while todo:
+        v = todo.pop()
+        if v in there or wraps.count.get(v) != 1:
+            graph.demanded.add(v)
+        elif v not in found:
+            found.add(v)
+            todo.extend(graph.nodes[v].parents or ())
+    return found
+
+
 @dataclass(frozen=True)
 class Opened:
-    """The decision: what is opened, and all values that are wires because of it and are used as such."""
+    """The decision: what is opened, and all values that are wires because of it and are used as such.
+
+    wrapped: the values that no rule needs as wires and some as terms, of which they have four: see `mpc.rules.Wrapped`.
+    """
 
     opened: frozenset[Var]
     wires: frozenset[Var]
+    wrapped: frozenset[Var]
 
 
-def choose(block: Block, demands: dict[Equation, set[int]], parties: int) -> Opened:
-    """The cheapest set of values to open. demands: for each equation the operands that its rule takes as wires."""
+def choose(block: Block, demands: Demands, parties: int) -> Opened:
+    """The cheapest set of values to open."""
     graph = _Graph(parties)
     graph.read(block, 1, demands)
+    wrapped = _relieved(graph, block, demands.wrapped)
     cut = cheapest(graph.nodes, graph.demanded)
-    return Opened(frozenset(cut), frozenset(_used(graph.nodes, graph.demanded, cut)))
+    wires = _used(graph.nodes, graph.demanded, cut)
+    return Opened(frozenset(cut), frozenset(wires), frozenset(wrapped - wires))

@@ -1,37 +1,35 @@
-"""From what a program means to what each party does: a suite's rules, inlined; secret values as wires with lazy forms.
+"""From what a program means to what each party does: a suite's rules, inlined; values in lazy forms.
 
-Every secret value has up to two forms: an additive share, or the pair (Δ public, λ mask). A linear op stores how to
-rebuild either from its operands' forms, so that a form is made only when a rule asks for it, and once. `demand` has
-said beforehand which values are opened; everything else follows.
+Every secret value has forms, `mpc.forms`: a share, a wire, or four terms. `demand` has said beforehand which values are
+opened, so that they are wires; everything else follows.
 
 The passes, in order: demands of the rules → what is opened → forms and rules → numbers of all sharings → the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
-from mpc.demand import Opened, choose, is_linear
+from mpc.demand import Demands, Opened, choose
 from mpc.errors import ProgramError
 from mpc.expand import expand
+from mpc.forms import RELABELLED, Forms
 from mpc.handles import HandleSpec
 from mpc.ir import Block, Equation, Kind, Type, Var
 from mpc.numbering import drop_dead, number
 from mpc.programs import FORMAT, InputSpec, Output, Program, renumber
-from mpc.rules import RuleTrace
 from mpc.schedule import Slot, schedule
 from mpc.suites import Suite, demands, find_suite, rule_block
 from mpc.text import compact, digest, print_block
-from mpc.tracing import Frame, Value
+from mpc.tracing import Value
 
 __all__ = ["Lowered", "Suite", "find_suite", "lower"]
 
 _FLOAT = (Kind.PRIVATE, Kind.CLEAR, Kind.TABLE)
-_RELABELLED = frozenset({"assume", "implied", "rounded", "unit", "settle"})  # the same integers under another type
 
 
 @dataclass
@@ -116,82 +114,13 @@ class Lowered:
         return price(self)
 
 
-class _Wire:
-    """One secret value during lowering."""
+class _Lowering(Forms):
+    """The recording of the lowered program, equation by equation."""
 
-    def __init__(self, frame: Frame, share: Callable[[], Value], pair: Callable[[], tuple[Value, Value]]) -> None:
-        self.frame = frame
-        self._make_share, self._make_pair = share, pair
-        self._share: Value | None = None
-        self._pair: tuple[Value, Value] | None = None
-        self.wired = False
-
-
-class _Lowering(RuleTrace):
-    """The recording of the lowered program, with the forms of every surface value."""
-
-    def __init__(self, program: Program, suite: Suite, bits: int, opened: Opened) -> None:
-        super().__init__(bits)
-        self.program, self.suite, self.opened = program, suite, opened
-        self.wires: dict[Var, _Wire] = {}
-        self.values: dict[Var, Value] = {}
-        self.where = ""
+    def __init__(self, program: Program, suite: Suite, bits: int, demands: Demands, opened: Opened) -> None:
+        super().__init__(suite, bits, opened)
+        self.program, self.demands = program, demands
         self.reveals: list[dict[str, Any]] = []
-
-    # forms -----------------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _inside(self, frame: Frame, where: str) -> Iterator[None]:
-        before, self.where = self.where, where
-        try:
-            with self.inside(frame):
-                yield
-        finally:
-            self.where = before
-
-    def op(self, name: str, /, *inputs: Value, **params: Any) -> Value:
-        """Emit one lowered equation at the surface equation's source line."""
-        used = tuple(self.use(v) for v in inputs)
-        t = self.type_of(name, params, [v.type for v in used], self.where)
-        return self.record(name, used, (t,), params, self.where)[0]
-
-    def share(self, var: Var) -> Value:
-        """The additive share of a secret value."""
-        wire = self.wires[var]
-        if wire._share is None:
-            with self._inside(wire.frame, self.where):
-                if wire.wired or wire._pair is not None:
-                    delta, lam = self.pair(var)
-                    wire._share = self.op("sub", delta, lam)
-                else:
-                    wire._share = wire._make_share()
-        return wire._share
-
-    def pair(self, var: Var) -> tuple[Value, Value]:
-        """The masked wire of a secret value."""
-        wire = self.wires[var]
-        if wire._pair is None:
-            with self._inside(wire.frame, self.where):
-                wire._pair = wire._make_pair()
-        return wire._pair
-
-    def fresh_pair(self, share: Value, width: int | None = None) -> tuple[Value, Value]:
-        """Open a share, or its low bits, under a mask of its own."""
-        lam = self.op("mask", shape=list(share.shape))
-        return self.op("open", self.op("add", share, lam), width=width or self.bits), lam
-
-    def define(self, var: Var, share: Callable[[], Value], pair: Callable[[], tuple[Value, Value]] | None) -> _Wire:
-        """A secret value by how to make its forms; without `pair`, or if it was so decided, it is opened itself."""
-        if pair is None or var in self.opened.opened:
-            where = self.where
-
-            def opened() -> tuple[Value, Value]:
-                self.where = where
-                return self.fresh_pair(self.share(var))
-
-            pair = opened
-        self.wires[var] = _Wire(self.frames[-1], share, pair)
-        return self.wires[var]
 
     # equations -------------------------------------------------------------------------------------------------------
 
@@ -209,7 +138,15 @@ class _Lowering(RuleTrace):
                 self.linear(e)
             for var in e.outputs:
                 if var in self.wires:  # in the program's order, so that a long chain is no deep recursion
-                    (self.pair if var in self.opened.wires else self.share)(var)
+                    self._made(var)
+
+    def _made(self, var: Var) -> None:
+        if var in self.opened.wires:
+            self.pair(var)
+        elif var in self.opened.wrapped:
+            self.terms(var)
+        else:
+            self.share(var)
 
     def suite_rule(self, e: Equation) -> Block | None:
         """The traced rule behind an equation, if it needs one."""
@@ -218,7 +155,7 @@ class _Lowering(RuleTrace):
     def known(self, e: Equation) -> None:
         """Values that somebody knows: consts, revealed numbers, an owner's own arithmetic."""
         kind = e.output.type.kind
-        if e.op in _RELABELLED:
+        if e.op in RELABELLED:
             self.values[e.output] = self.values[e.inputs[0]]
             return
         inputs = [self.values[v] for v in e.inputs]
@@ -250,7 +187,7 @@ class _Lowering(RuleTrace):
 
         wire = self.define(e.output, share, None)
         if self.suite.memoise and e.output in self.opened.opened:
-            wire._make_pair, wire.wired = pair, True
+            wire.make_pair, wire.wired = pair, True
 
     def reveal(self, e: Equation) -> None:
         """The only way out; engines add a fresh zero-share."""
@@ -292,20 +229,30 @@ class _Lowering(RuleTrace):
 
     def _at_hand(self, var: Var) -> tuple[str, list[Value]]:
         wire = self.wires[var]
-        if wire.wired or (wire._share is None and wire._pair is not None):
+        if wire.wired or (wire.share is None and wire.pair is not None):
             return "pair", list(self.pair(var))
         return "share", [self.share(var)]
 
     def rule(self, e: Equation) -> None:
-        """A non-linear op: its rule, inlined when its share is asked for."""
-        block = self.suite_rule(e)
-        assert block is not None
+        """A non-linear op: its rule, inlined when a form of its result is asked for."""
         where = e.where
-        self.define(e.output, lambda: self._inline(block, e.inputs, where), None)
+        made: list[list[Value]] = []
+
+        def results() -> list[Value]:
+            if not made:
+                taken = self.demands.terms.get(e, ())
+                wrapped = [i in taken and len(self.terms(v)) > 2 for i, v in enumerate(e.inputs)]
+                block = rule_block(e, self.suite, self.bits, wrapped)
+                assert block is not None
+                made.append(self._inline(block, e.inputs, where))
+            return made[0]
+
+        wire = self.define(e.output, lambda: results()[0], None)
+        wire.make_terms = lambda: tuple(results()[1:])
         if e.op == "call":
             self.share(e.output)
 
-    def _inline(self, block: Block, operands: tuple[Var, ...], where: str) -> Value:
+    def _inline(self, block: Block, operands: tuple[Var, ...], where: str) -> list[Value]:
         known: dict[Var, Value] = {}
         surface = dict(zip(block.params, operands, strict=True))
 
@@ -318,6 +265,8 @@ class _Lowering(RuleTrace):
                 v = e.inputs[0]
                 memo = v in surface and self.suite.memoise
                 known.update(zip(e.outputs, self.pair(surface[v]) if memo else self.fresh_pair(value(v)), strict=True))
+            elif e.op == "terms":
+                known.update(zip(e.outputs, self.terms(surface[e.inputs[0]]), strict=True))
             elif e.op == "masked_low":
                 v = e.inputs[0]
                 wired = v in surface and self.suite.memoise and surface[v] in self.opened.wires
@@ -330,58 +279,7 @@ class _Lowering(RuleTrace):
                 if any(v.type != traced.type for v, traced in zip(used, e.inputs, strict=True)):
                     types = [self.type_of(e.op, e.params, [v.type for v in used], self.where)] * len(e.outputs)
                 known.update(zip(e.outputs, self.record(e.op, used, types, e.params, self.where), strict=True))
-        return value(block.results[0])
-
-    def linear(self, e: Equation) -> None:
-        """A linear op acts on each form alone."""
-        op = e.op
-        secret = [v.type.kind is Kind.SECRET for v in e.inputs]
-        params = e.params
-        where = e.where
-
-        def apply(form: Callable[[Var], Value], others: Callable[[Var], Value | None]) -> Value:
-            self.where = where
-            chosen = [form(v) if s else others(v) for v, s in zip(e.inputs, secret, strict=True)]
-            if op in _RELABELLED:
-                assert chosen[0] is not None
-                return chosen[0]
-            return self._apply(op, params, chosen, e.output.type.shape)
-
-        if op == "secret":
-            source = self.values[e.inputs[0]]
-            self.define(e.output, lambda: self._cast(source, Kind.SHARE), lambda: self._known_pair(source))
-            return
-
-        def public(v: Var) -> Value:
-            return self.values[v]
-
-        def absent(v: Var) -> Value | None:
-            keeps = op in ("mul", "matmul", "dynamic_slice", "take")
-            return self.values[v] if keeps else self._zeros(v.type.shape) if op == "concatenate" else None
-
-        def pair() -> tuple[Value, Value]:
-            return apply(lambda v: self.pair(v)[0], public), apply(lambda v: self.pair(v)[1], absent)
-
-        self.define(e.output, lambda: apply(self.share, public), pair if is_linear(e) else None)
-
-    def _apply(self, op: str, params: dict[str, Any], chosen: list[Value | None], shape: tuple[int, ...]) -> Value:
-        present = [v for v in chosen if v is not None]
-        if len(present) == len(chosen):
-            return self.op(op, *present, **params)
-        value = present[0]  # the mask of x ± (something known) is the mask of ±x
-        if op == "sub" and chosen[0] is None:
-            value = self.op("neg", value)
-        return value if value.shape == shape else self.op("broadcast", value, shape=list(shape))
-
-    def _zeros(self, shape: tuple[int, ...]) -> Value:
-        zero = self.op("const", value=0, shape=[])
-        return self._cast(self.op("broadcast", zero, shape=list(shape)), Kind.MASK)
-
-    def _cast(self, value: Value, kind: Kind) -> Value:
-        return self.op("cast", value, kind=str(kind)) if value.type.kind is not kind else value
-
-    def _known_pair(self, value: Value) -> tuple[Value, Value]:
-        return self._cast(value, Kind.PUBLIC), self._zeros(value.shape)
+        return [value(v) for v in block.results]
 
     # loops -----------------------------------------------------------------------------------------------------------
 
@@ -389,10 +287,8 @@ class _Lowering(RuleTrace):
         """A loop: its state travels as wires where the body or what follows needs them so, else as shares."""
         assert e.body is not None
         carry, body = e.params["carry"], e.body
-        paired = [p in self._wired or out in self._wired for p, out in zip(body.params[1:], e.outputs, strict=False)]
-        start: list[Value] = []
-        for v, as_pair in zip(e.inputs[:carry], paired, strict=True):
-            start.extend(self.pair(v) if as_pair else (self.share(v),))
+        widths = [self._width(p, out) for p, out in zip(body.params[1:], e.outputs, strict=False)]
+        start = [part for v, width in zip(e.inputs[:carry], widths, strict=True) for part in self._form(v, width)]
         where = e.where
         with self.frame() as frame:
             step = self.fresh(Type(Kind.CONST))
@@ -400,15 +296,13 @@ class _Lowering(RuleTrace):
             given = [self.fresh(Type(v.type.kind, v.type.shape)) for v in start]
             frame.block.params = (step, *given)
             rest = iter([self.wrap(v, frame) for v in given])
-            for p, as_pair in zip(body.params[1 : 1 + carry], paired, strict=True):
-                self._bind(p, frame, (next(rest), next(rest)) if as_pair else next(rest))
+            for p, width in zip(body.params[1 : 1 + carry], widths, strict=True):
+                self._bind(p, frame, tuple(islice(rest, width)))
             for p, outer in zip(body.params[1 + carry :], e.inputs[carry:], strict=True):
                 self._alias(p, outer)
             self.block(body)
             self.where = where
-            ends: list[Value] = []
-            for v, as_pair in zip(body.results, paired, strict=True):
-                ends.extend(self.pair(v) if as_pair else (self.share(v),))
+            ends = [part for v, width in zip(body.results, widths, strict=True) for part in self._form(v, width)]
             ends = [self._cast(v, p.type.kind) for v, p in zip(ends, given, strict=True)]
             frame.block.results = tuple(self.use(v) for v in ends)
         frame.block.params = (*frame.block.params, *frame.lifted.values())
@@ -416,20 +310,8 @@ class _Lowering(RuleTrace):
         types = [v.type for v in given]
         params = {**e.params, "carry": len(start)}
         after = iter(self.record("repeat", used, types, params, where, frame.block))
-        for out, as_pair in zip(e.outputs, paired, strict=True):
-            self._bind(out, self.frames[-1], (next(after), next(after)) if as_pair else next(after))
-
-    @cached_property
-    def _wired(self) -> frozenset[Var]:
-        return self.opened.wires - self.opened.opened if self.suite.memoise else frozenset()
-
-    def _bind(self, var: Var, frame: Frame, form: Value | tuple[Value, Value]) -> None:
-        if isinstance(form, tuple):
-            wire = self.define(var, _never, lambda: form)
-            wire._pair, wire.wired = form, True
-        else:
-            self.define(var, lambda: form, None)
-        self.wires[var].frame = frame
+        for out, width in zip(e.outputs, widths, strict=True):
+            self._bind(out, self.frames[-1], tuple(islice(after, width)))
 
     def _alias(self, inner: Var, outer: Var) -> None:
         """A loop-invariant value is the outer one, in whatever form the body asks for."""
@@ -455,15 +337,12 @@ _OWN: dict[str, Callable[[_Lowering, Equation], None]] = {
 }
 
 
-def _never() -> Value:
-    raise AssertionError("a wire's share is made from its pair")
-
-
 def lower(program: Program, suite: Suite, bits: int = 64) -> Lowered:
     """Lower a program by a suite's rules over the ring of `bits`. LeakError if a rule does what shares cannot."""
     surface = expand(program.block)
-    opened = choose(surface, demands(surface, suite, bits), len(program.parties))
-    lowering = _Lowering(program, suite, bits, opened)
+    asked = demands(surface, suite, bits)
+    opened = choose(surface, asked, len(program.parties))
+    lowering = _Lowering(program, suite, bits, asked, opened)
     with lowering.recording():
         lowering.block(surface)
         outputs = {name: lowering.use(lowering.values[v]) for name, v in program.outputs_by_name.items()}

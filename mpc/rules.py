@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from mpc.kinds import lowered_type
 from mpc.surface import Secret, SurfaceTrace
 from mpc.tracing import Frame, Trace, Value, current_trace, here
 
-__all__ = ["Rule", "RuleTrace", "deal", "mask", "masked", "msb", "open", "protocol", "series", "waves"]
+__all__ = [
+    "Rule", "RuleTrace", "Wrapped", "deal", "mask", "masked", "msb", "open", "protocol", "series", "terms", "waves",
+]  # fmt: skip
 
 
 class Lowered(Value):
@@ -44,6 +46,8 @@ class RuleTrace(Trace):
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = bits
+        self.wrapped: frozenset[Var] = frozenset()  # operands that are there as four terms
+        self.taken: set[Var] = set()  # what was asked for as terms
 
     def type_of(self, op: str, params: dict[str, Any], types: list[Type], where: str) -> Type:
         """The lowered typing rules."""
@@ -115,6 +119,39 @@ def masked(x: Any) -> tuple[Any, Any]:
     return delta, lam
 
 
+class Wrapped(NamedTuple):
+    """A value as delta − lam + q·v: a wire up to a wrap of the ring, which the public q, 0 or 1, says to put right.
+
+    What a truncation returns: the masks, lam and v, are dealt, so the value is known to a product without an opening.
+    """
+
+    delta: Any
+    lam: Any
+    q: Any
+    v: Any
+
+    @property
+    def share(self) -> Any:
+        """The value as a share."""
+        return self.delta - self.lam + self.q * self.v
+
+
+def terms(x: Any) -> tuple[tuple[Any, Any], list[tuple[Any, Any]]]:
+    """A shared value as its wire (Δ, λ) and no more, or, where a truncation made it so, as (Δ, λ) and one wrap (q, v).
+
+    Nothing is opened for a value that is there as `Wrapped`. For rules that are sums over their operands' terms, lane
+    by lane: a q cannot leave a sum over lanes.
+    """
+    trace = _rule()
+    used = trace.use(x)
+    trace.taken.add(used)
+    if used not in trace.wrapped:
+        return masked(x), []
+    types = tuple(Type(kind, used.type.shape) for kind in (Kind.PUBLIC, Kind.MASK) * 2)
+    delta, lam, q, v = trace.record("terms", (used,), types, {}, here())
+    return (delta, lam), [(q, v)]
+
+
 def masked_low(x: Any, width: int) -> tuple[Any, Any]:
     """(c, r), c = x + r public modulo 2^width at least: the value's own wire if it has one, else ⌈width/8⌉ bytes."""
     trace = _rule()
@@ -174,41 +211,62 @@ class Rule:
         update_wrapper(self, function)
         self.function = function
         self._scale, self._range, self._rounding = scale, range_, rounding
-        self._blocks: dict[Any, Block] = {}
+        self._blocks: dict[Any, tuple[Block, frozenset[int]]] = {}
 
     @property
     def name(self) -> str:
         """The function's name."""
         return self.function.__name__
 
-    def block(self, shapes: Sequence[tuple[int, ...]], params: dict[str, Any], bits: int) -> Block:
-        """The rule on shares of these shapes, as lowered equations whose parameters are the shares. Memoised."""
-        key = (tuple(shapes), repr(sorted(params.items())), bits)
+    def block(
+        self, shapes: Sequence[tuple[int, ...]], params: dict[str, Any], bits: int, wrapped: Sequence[bool] = ()
+    ) -> Block:
+        """The rule on shares of these shapes, as lowered equations whose parameters are the shares. Memoised.
+
+        wrapped: for each share, whether it is there as four terms. Results: a share, then the terms of it, if the rule
+        knows them.
+        """
+        return self._traced(shapes, params, bits, tuple(wrapped))[0]
+
+    def taken(self, shapes: Sequence[tuple[int, ...]], params: dict[str, Any], bits: int) -> frozenset[int]:
+        """Which operands the rule takes as terms."""
+        return self._traced(shapes, params, bits, ())[1]
+
+    def _traced(self, shapes: Any, params: dict[str, Any], bits: int, wrapped: Any) -> tuple[Block, frozenset[int]]:
+        key = (tuple(shapes), repr(sorted(params.items())), bits, wrapped if any(wrapped) else ())
         if key not in self._blocks:
-            self._blocks[key] = self._trace(shapes, params, bits)
+            self._blocks[key] = self._trace(shapes, params, bits, wrapped)
         return self._blocks[key]
 
-    def _trace(self, shapes: Sequence[tuple[int, ...]], params: dict[str, Any], bits: int) -> Block:
+    def _trace(self, shapes: Any, params: dict[str, Any], bits: int, wrapped: Any) -> tuple[Block, frozenset[int]]:
         trace = RuleTrace(bits)
         frame = trace.frames[0]
-        frame.block.params = tuple(trace.fresh(Type(Kind.SHARE, tuple(s))) for s in shapes)
+        operands = tuple(trace.fresh(Type(Kind.SHARE, tuple(s))) for s in shapes)
+        frame.block.params = operands
+        trace.wrapped = frozenset(v for v, is_wrapped in zip(operands, wrapped, strict=False) if is_wrapped)
         with trace.recording():
-            result = self.function(*(trace.wrap(v, frame) for v in frame.block.params), **params)
-            if not isinstance(result, Value):
-                raise ProgramError(f"rule {self.name} returns {type(result).__name__}, not a share", here())
-            var = trace.use(result)
-            if var.type.kind is Kind.DEALER:
-                raise LeakError(f"rule {self.name} returns what only the dealer knows; deal() it", here())
-            if var.type.kind is not Kind.SHARE:
-                var = trace.record("cast", (var,), (var.type.but(kind=Kind.SHARE),), {"kind": "share"}, here())[0].var
-        frame.block.results = (var,)
-        return frame.block
+            result = self.function(*(trace.wrap(v, frame) for v in operands), **params)
+            known = tuple(result) if isinstance(result, Wrapped) else ()
+            share = self._share(trace, result.share if isinstance(result, Wrapped) else result)
+            frame.block.results = (share, *(trace.use(v) for v in known))
+        return frame.block, frozenset(i for i, v in enumerate(operands) if v in trace.taken)
+
+    def _share(self, trace: RuleTrace, result: Any) -> Var:
+        if not isinstance(result, Value):
+            raise ProgramError(f"rule {self.name} returns {type(result).__name__}, not a share", here())
+        var = trace.use(result)
+        if var.type.kind is Kind.DEALER:
+            raise LeakError(f"rule {self.name} returns what only the dealer knows; deal() it", here())
+        if var.type.kind is not Kind.SHARE:
+            var = trace.record("cast", (var,), (var.type.but(kind=Kind.SHARE),), {"kind": "share"}, here())[0].var
+        return var
 
     def __call__(self, *args: Any, **params: Any) -> Any:
         """In a rule: the same rule inlined. In a program: a secret, computed by this rule under any suite."""
         trace = current_trace()
         if isinstance(trace, RuleTrace):
-            return self.function(*args, **params)
+            result = self.function(*args, **params)
+            return result.share if isinstance(result, Wrapped) else result
         assert isinstance(trace, SurfaceTrace)
         return self._call(trace, args, params)
 
@@ -217,7 +275,8 @@ class Rule:
             if not isinstance(x, Secret):
                 raise ProgramError(f"{self.name} takes secret values: mpc.share(x) first", here())
         types = [x.type for x in args]
-        block = self.block([t.shape for t in types], params, 64)
+        rule = self.block([t.shape for t in types], params, 64)
+        block = Block(rule.params, rule.equations, rule.results[:1])
         scale = self._scale(*[t.scale for t in types]) if self._scale else sum(t.scale for t in types)
         if self._range:
             lo, hi = self._range(*[(t.lo, t.hi) for t in types])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mpc.demand import Demands
 from mpc.errors import ProgramError, UsageError
 from mpc.ir import Block, Equation, Kind
 from mpc.rules import Rule
@@ -40,17 +41,25 @@ def find_suite(suite: Suite | str) -> Suite:
     return loaded
 
 
-def rule_block(e: Equation, suite: Suite, bits: int) -> Block | None:
-    """The rule for a surface equation as a block of lowered equations; None where the op is linear."""
+def rule_block(e: Equation, suite: Suite, bits: int, wrapped: Sequence[bool] = ()) -> Block | None:
+    """The rule for a surface equation as a block of lowered equations; None where the op is linear.
+
+    wrapped: for each operand, whether it is there as four terms.
+    """
     if e.op == "call":
         return e.body
+    rule = _rule(e, suite)
+    return rule.block([v.type.shape for v in e.inputs], _rule_params(e, bits), bits, wrapped) if rule else None
+
+
+def _rule(e: Equation, suite: Suite) -> Rule | None:
     secrets = sum(v.type.kind is Kind.SECRET for v in e.inputs)
     if e.op not in _RULES or (e.op in ("mul", "matmul") and secrets < 2):
         return None
     name = _NAMES.get(e.op, e.op)
     if name not in suite.rules:
         raise ProgramError(f"suite {suite.name} has no rule for {name}", e.where)
-    return suite.rules[name].block([v.type.shape for v in e.inputs], _rule_params(e, bits), bits)
+    return suite.rules[name]
 
 
 def _rule_params(e: Equation, bits: int) -> dict[str, Any]:
@@ -64,15 +73,26 @@ def _rule_params(e: Equation, bits: int) -> dict[str, Any]:
     return {}
 
 
-def demands(block: Block, suite: Suite, bits: int) -> dict[Equation, set[int]]:
-    """For each equation, the operands that its rule takes as masked wires."""
-    found: dict[Equation, set[int]] = {}
+def demands(block: Block, suite: Suite, bits: int) -> Demands:
+    """What the rule of each equation asks of its operands, and gives."""
+    found = Demands({}, {}, set())
     for e in _surface(block):
         rule = rule_block(e, suite, bits) if suite.memoise else None
-        if rule is not None:
-            wanted = {v for inner in rule.equations if inner.op == "masked" for v in inner.inputs}
-            found[e] = {i for i, v in enumerate(rule.params) if v in wanted}
+        if rule is None:
+            continue
+        wanted = {v for inner in rule.equations if inner.op == "masked" for v in inner.inputs}
+        found.terms[e] = _terms(e, suite, bits)
+        found.wires[e] = {i for i, v in enumerate(rule.params) if v in wanted} - found.terms[e]
+        if len(rule.results) > 1:
+            found.wrapped.add(e)
     return found
+
+
+def _terms(e: Equation, suite: Suite, bits: int) -> set[int]:
+    """The operands that are taken as terms; one that is spread over a larger result is cheaper opened."""
+    rule = _rule(e, suite) if e.op != "call" else None
+    taken = rule.taken([v.type.shape for v in e.inputs], _rule_params(e, bits), bits) if rule else frozenset()
+    return {i for i in taken if e.inputs[i].type.size == e.output.type.size}
 
 
 def _surface(block: Block) -> Iterator[Equation]:

@@ -8,39 +8,51 @@ Source: Ben-Efraim, Nielsen, Omri, "Turbospeedz" (2019); Patra, Schneider, Sures
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import mpc
-from mpc import deal, masked, msb, series, waves
+from mpc import Wrapped, deal, masked, msb, series, terms, waves
 from protocols import compare
 
+Pair = tuple[Any, Any]
 
-def product(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """The rule for any bilinear f: elementwise `*`, or `@`.
+
+def product(f: Callable[[Any, Any], Any], x: Pair, y: Pair) -> Any:
+    """f of two wires, for any bilinear f: elementwise `*`, or `@`.
 
     (Δx − λx)(Δy − λy), with the two terms of Δx in one: two products at each party. Shapes as f's; scales add.
-    No round of its own: openings of x and y, once each and shared with all their other uses.
     Dealt: one word an element of the result. Perfectly private against n − 1 semi-honest parties.
     """
-
-    def rule(x: Any, y: Any) -> Any:
-        (dx, lx), (dy, ly) = masked(x), masked(y)
-        return f(dx, dy - ly) - f(lx, dy) + deal(f(lx, ly))
-
-    return rule
+    (dx, lx), (dy, ly) = x, y
+    return f(dx, dy - ly) - f(lx, dy) + deal(f(lx, ly))
 
 
 @mpc.protocol
 def multiply(x: Any, y: Any) -> Any:
-    """x · y, elementwise; see `product`."""
-    return product(lambda a, b: a * b)(x, y)
+    """x · y, elementwise, term by term.
+
+    No round of its own: openings of x and y, once each and shared with all their other uses; none for an operand that
+    a truncation gave as Δ − λ + q·v. As q is public, q·v·(Δ − λ) is linear in the dealt v and v·λ. Dealt: one word an
+    element for each product of masks: 1, 2 with one operand that was truncated, 4 with two.
+    """
+    ((dx, lx), wraps_x), ((dy, ly), wraps_y) = terms(x), terms(y)
+    z = product(operator.mul, (dx, lx), (dy, ly))
+    for q, v in wraps_x:
+        z = z + q * (v * dy - deal(v * ly))
+    for q, v in wraps_y:
+        z = z + q * (dx * v - deal(lx * v))
+    for (q, v), (r, w) in itertools.product(wraps_x, wraps_y):
+        z = z + q * r * deal(v * w)
+    return z
 
 
 @mpc.protocol
 def matmul(x: Any, y: Any) -> Any:
-    """x @ y; see `product`."""
-    return product(lambda a, b: a @ b)(x, y)
+    """x @ y; see `product`. No round of its own: openings of x and y, once each and shared with their other uses."""
+    return product(operator.matmul, masked(x), masked(y))
 
 
 @mpc.protocol(rounding=1)
@@ -48,13 +60,16 @@ def truncate(x: Any, by: int) -> Any:
     """⌊x / 2^by⌋ or one more, for |x| < 2^62 and 1 ≤ by ≤ 62; exact about the wrap of the ring.
 
     A value that is a wire already costs nothing to truncate; otherwise its opening, 1 round. Dealt: 2 words an element.
+    With c = x + 2^62 + λ it is (c ≫ by) − 2^(62−by) − (λ ≫ by), and 2^(64−by) more where c wrapped around the ring:
+    where the msb of λ is set, and that of c is not. That is a wire but for its wrap, of which elementwise products
+    make use; see docs/decisions/truncated-products.md.
     Rounding is public-coin: what is cut off is not hidden once the result is revealed.
     Source: Escudero, Ghosh, Keller, Rachuri, Scholl, "Improved primitives for MPC over mixed circuits" (2020).
     """
     d, lam = masked(x)
     c = d + (1 << (x.bits - 2))
-    wrapped = (1 - msb(c)) * deal(msb(lam)) << (x.bits - by)
-    return (c >> by) - deal(lam >> by) + wrapped - (1 << (x.bits - 2 - by))
+    wrap = deal(msb(lam) << (x.bits - by))
+    return Wrapped((c >> by) - (1 << (x.bits - 2 - by)), deal(lam >> by), 1 - msb(c), wrap)
 
 
 @mpc.protocol
