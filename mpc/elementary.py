@@ -118,7 +118,7 @@ def _scaled(x: Secret, name: str, f: Callable[[Any], Any], power: float, *, zero
 def reciprocal(x: Any) -> Any:
     """1/x, elementwise, for x of a declared range within (0, ∞).
 
-    Relative error below 2^-20. Cost: 2 rounds for the powers of two that the range spans, then 8.
+    Relative error below 2^-20. Cost: 2 rounds for the powers of two that the range spans, then 5.
     Security: comparisons, products and truncations of the suite, nothing else is opened.
     Source: range reduction as in Catrina, Saxena, "Secure computation with fixed-point numbers" (2010), by tables.
     """
@@ -161,7 +161,7 @@ def rsqrt(x: Any) -> Any:
 def log(x: Any) -> Any:
     """The natural logarithm, elementwise, for x of a declared range within (0, ∞); error below 2^-20.
 
-    Cost: 2 rounds for the powers of two, then 7; no product to scale back. Security and source as `reciprocal`.
+    Cost: 2 rounds for the powers of two, then 4; no product to scale back. Security and source as `reciprocal`.
     """
     x = _secret(x, "log")
     normal = _normal(x, "log")
@@ -179,7 +179,7 @@ def exp(x: Any) -> Any:
 
     Error below 2^-20 of e^x plus 2^-20 (more where e^hi leaves the ring no room: 2^-30·e^hi). What is smaller than
     that comes out as 0, however far below 0 the range begins.
-    Cost: 2 rounds for the pieces, one piece for every 2 of x's range, then 8. Security: as `reciprocal`.
+    Cost: 2 rounds for the pieces, one piece for every 2 of x's range, then 5. Security: as `reciprocal`.
     """
     x = _secret(x, "exp")
     lo, hi = x.type.lo, x.type.hi

@@ -25,8 +25,8 @@ def polynomial(x: Any, coefficients: Sequence[float]) -> Any:
 
     x: secret, any shape. coefficients: public numbers, lowest power first. Every power stands at 26 fraction bits, or
     as many as x's range leaves room for, and loses one unit at most for each product under it; coefficients have 30.
-    Cost: for degree k ⌈log2 k⌉ products one after the other, 2 rounds each (the product, and its truncated form where
-    it goes into the next), 16 bytes an element and power to each peer.
+    Cost: for degree k ⌈log2 k⌉ products one after the other, 1 round each, 8 bytes an element and power to each peer;
+    what is truncated goes into the next product as it is.
     Security: products and truncations of the suite, nothing else.
     """
     if not isinstance(x, Secret):

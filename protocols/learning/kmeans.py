@@ -43,7 +43,7 @@ def k_means(
     from 0 over all owners) of a single start instead. steps: of each start. labels: with partition=horizontal each
     owner learns the clusters of its own rows besides, and with tell_coordinator whoever starts the run learns all.
     A step: distances to all centres (one product), the nearest by a tournament, means of the rows nearest to each; a
-    centre without rows stays. 27 rounds a step for k = 3; some 100 bytes a row, start and step.
+    centre without rows stays. 25 rounds a step for k = 3; some 100 bytes a row, start and step.
     Results: centers (k, columns) in the columns' own units, sizes, inertia of the scaled columns, converged: whether
     no centre moved by more than `tolerance` in the last step.
     Revealed: these; with partition=horizontal and scale=standard pooled means and variances besides.

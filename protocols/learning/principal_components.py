@@ -36,7 +36,7 @@ def principal_components(
     iteration. Of each component the entry of largest magnitude is positive.
     Results: components (components, columns), explained_variance and total_variance with n − 1 in the denominator,
     explained_variance_ratio, converged: whether every iteration ended in one direction, to within `tolerance`.
-    Two eigenvalues that are nearly equal have no directions of their own; then it is false. Some 15 rounds a doubling
+    Two eigenvalues that are nearly equal have no directions of their own; then it is false. Some 12 rounds a doubling
     and component, and d² words. Revealed: these; with partition=horizontal and scale=standard pooled means and
     variances besides.
     """

@@ -23,7 +23,7 @@ def variance(
 
     Without `limit` the pooled mean is revealed first, and listed; the variance is then right to 1e-6 of its size.
     2 rounds, 24 bytes a column and peer. With `limit`, the largest |value|, nothing but the variance is revealed, with
-    an error up to limit²·2^-25; a value outside is refused at its owner. 5 rounds, 40 bytes. Row counts are public.
+    an error up to limit²·2^-25; a value outside is refused at its owner. 4 rounds, 32 bytes. Row counts are public.
     """
     names, found, revealed = _variances(data, columns, ddof, limit)
     return {"columns": names, "variance": found, "rows": rows_of(data), **revealed}

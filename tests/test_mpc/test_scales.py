@@ -61,9 +61,9 @@ def from_the_left(x: Any) -> Any:
 # what it does, its operand, the declared range; truncations of the text, and elements opened by masked and by beaver.
 # In brackets what each value being cut by itself, where it is used, had cost.
 CASES = [
-    (deep_after_shallow, np.array([0.5, -0.25, 1]), 1024, 4, (15, 30)),  # (6, 21, 36)
-    (shallow_after_deep, np.array([0.5, -0.25, 1]), 1024, 4, (15, 30)),  # (6, 21, 36)
-    (four_uses, np.array([0.5, -0.25, 1]), 1024, 4, (15, 36)),  # (9, 30, 51)
+    (deep_after_shallow, np.array([0.5, -0.25, 1]), 1024, 4, (9, 30)),  # (6, 21, 36)
+    (shallow_after_deep, np.array([0.5, -0.25, 1]), 1024, 4, (9, 30)),  # (6, 21, 36)
+    (four_uses, np.array([0.5, -0.25, 1]), 1024, 4, (9, 36)),  # (9, 30, 51)
     (inside_and_outside, np.array([500.0, -10, 3]), 1024, 3, (21, 27)),  # (4, 21, 30)
     (twice, np.array([5.0, -7.5, 3]), 8, 1, (3, 9)),  # (2, 6, 12)
     (there_and_back, np.array([5.0, -7.5, 3]), 8, 0, (0, 0)),  # (1, 0, 3)

@@ -204,9 +204,9 @@ def test_what_statistics_cost() -> None:
         return plan.rounds, max(plan.bytes_sent.values())
 
     assert cost("variance", NUMBERS) == (2, 72)
-    assert cost("variance", ("radius",), limit=32.0) == (5, 40)
+    assert cost("variance", ("radius",), limit=32.0) == (4, 32)
     assert cost("covariance", NUMBERS) == (4, 216)
     assert cost("group-by", ("radius", "label"), key="label", column="radius") == (2, 48)
     assert cost("group-by", ("radius", "label"), key="label", column="radius", minimum=5) == (6, 102)
-    assert cost("chi-square", ("grade", "label"), row="grade", column="label")[0] == 15
-    assert cost("t-test", ("radius", "label"), column="radius", group="label", limit=32.0)[0] == 50
+    assert cost("chi-square", ("grade", "label"), row="grade", column="label")[0] == 13
+    assert cost("t-test", ("radius", "label"), column="radius", group="label", limit=32.0)[0] == 36
