@@ -36,7 +36,7 @@ def peers_plot(ours: Lines, peers: Mapping[str, Peer], theirs: Lines, target: Pa
     mine = {line["workload"]: line for line in ours if "seconds" in line}
     for name, peer in peers.items():
         found = {
-            line["workload"]: compared(mine[line["workload"]], line)["online"]
+            line["workload"]: compared(mine[line["workload"]], line)["operation"]
             for line in theirs
             if line["peer"] == name and "seconds" in line and line["workload"] in mine
         }
@@ -44,7 +44,7 @@ def peers_plot(ours: Lines, peers: Mapping[str, Peer], theirs: Lines, target: Pa
         axis.scatter([list(mine).index(w) for w in found], list(found.values()), marker=marker, s=24, label=peer.title)
     axis.axhline(1.0, color="black", linewidth=0.8)
     axis.set_xticks(range(len(mine)), list(mine), rotation=35, ha="right", fontsize=8)
-    title = "a peer's seconds / ours, online (dots: a dealer or trusted party; crosses: none)"
+    title = "a peer's seconds / ours, on shared inputs (dots: a dealer or trusted party; crosses: none)"
     axis.set(yscale="log", title=title, xlim=(-0.5, len(mine) - 0.5))
     axis.grid(alpha=0.3)
     figure.legend(fontsize=7, loc="outside lower center", ncols=4)

@@ -38,6 +38,8 @@ FIELDS = [
     "workload",
     "parties",
     "seconds",
+    "input_seconds",
+    "operation_seconds",
     "preprocessing_seconds",
     "bytes_sent",
     "input_bytes",
@@ -48,7 +50,8 @@ FIELDS = [
     "error",
 ]
 OURS = {
-    "workload": "less-1e5", "parties": 2, "seconds": 0.05, "preprocessing_seconds": 0.15, "total_seconds": 0.3,
+    "workload": "less-1e5", "parties": 2, "seconds": 0.05, "operation_seconds": 0.04,
+    "input_seconds": 0.01, "preprocessing_seconds": 0.15, "total_seconds": 0.3,
     "bytes_sent": 600, "input_bytes": 100, "bytes_after_input": 500, "dealt_bytes": 7, "rounds": 3,
     "peak_rss_bytes": 10**8, "error": 0.0, "allowed": 0.0,
 }  # fmt: skip
@@ -177,7 +180,9 @@ def test_a_peer_that_cannot_be_had_says_why(tmp_path, monkeypatch):
 
 
 def test_ratios_are_theirs_to_ours():
-    assert tables.compared(OURS, THEIRS) == pytest.approx({"online": 8, "with_dealing": 2, "bytes": 10})
+    assert tables.compared(OURS, THEIRS) == pytest.approx(
+        {"operation": 10, "online": 8, "with_dealing": 2, "bytes": 10}
+    )
 
 
 def test_the_table_of_peers_shows_both_and_marks_what_was_not_run_again():
@@ -185,7 +190,7 @@ def test_the_table_of_peers_shows_both_and_marks_what_was_not_run_again():
     grid = tables.peers_grid([OURS], known(), [THEIRS, spdz, THEIRS | {"workload": "mul-1e5"}])
     assert [row[1] for row in grid.rows] == ["CrypTen 0.4.1", "MP-SPDZ dealer ring"]
     assert [row[-1] for row in grid.rows] == ["", "not re-run"]
-    assert grid.rows[0][3:7] == ("400 ms", "50 ms", "8", "2")
+    assert grid.rows[0][3:7] == ("400 ms", "40 ms", "10", "8")
     assert tables.markdown(grid).count("\n") == 4
 
 
@@ -214,7 +219,7 @@ def test_the_page_has_a_place_for_every_section_and_keeps_what_people_wrote():
     outside = re.compile(r"<!-- bench: \w+ -->.*?<!-- /bench -->", re.DOTALL)
     assert outside.sub("", after) == outside.sub("", before)
     assert page.filled(after, parts) == after
-    assert "| less-1e5 | CrypTen 0.4.1 | 2 | 400 ms | 50 ms | 8 |" in after
+    assert "| less-1e5 | CrypTen 0.4.1 | 2 | 400 ms | 40 ms | 10 |" in after
     with pytest.raises(ValueError, match="no section"):
         page.filled("nothing", parts)
 
