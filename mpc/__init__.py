@@ -11,7 +11,7 @@ Programs use `share`, arithmetic, `repeat` and `reveal`; protocol rules use `mas
 """
 
 from mpc.api import emulate, simulate
-from mpc.arrays import broadcast_to, concatenate, matmul, mean, permute, reshape, stack, transpose
+from mpc.arrays import broadcast_to, concatenate, matmul, mean, permutation, permute, reshape, stack, transpose
 from mpc.arrays import sum_ as sum  # noqa: A004 - numpy's name
 from mpc.comparing import at_least, is_negative, is_zero, where
 from mpc.comparing import where as if_else
@@ -154,6 +154,7 @@ __all__ = [
     "open",
     "outer",
     "owned",
+    "permutation",
     "permute",
     "polynomial",
     "program",

@@ -21,9 +21,17 @@ from mpc.tracing import FUNCTIONS, Value, current_trace, here
 from mpc.types import raw_bound
 
 
-def permute(x: Any, seed: int = 0) -> Any:
-    """The rows of x in a fixed public order that depends on the seed and their number alone."""
-    order = current_trace().emit("permutation", [], {"seed": seed, "n": len(x)})
+def permutation(n: int, seed: int = 0) -> Value:
+    """A fixed public order of n rows, by the seed and their number alone; parts of it are for `permute`."""
+    return current_trace().emit("permutation", [], {"seed": seed, "n": n})
+
+
+def permute(x: Any, seed: int = 0, *, rows: Value | None = None) -> Any:
+    """The rows of x in a fixed public order that depends on the seed and their number alone.
+
+    rows: only these, a part of `permutation(len(x), seed)`: a batch of a loop, of which x then is not copied whole.
+    """
+    order = permutation(len(x), seed) if rows is None else rows
     return current_trace().emit("take", [x, order], {"axis": 0})
 
 

@@ -18,7 +18,7 @@ from mpc.errors import LeakError, ProgramError
 from mpc.ir import Block, Kind, Type, Var
 from mpc.kinds import lowered_type
 from mpc.surface import Secret, SurfaceTrace
-from mpc.tracing import Frame, Trace, Value, current_trace, here
+from mpc.tracing import Frame, Trace, Value, current_trace, here, source_line
 
 __all__ = [
     "Rule", "RuleTrace", "Wrapped", "deal", "mask", "masked", "msb", "open", "protocol", "series", "terms", "waves",
@@ -218,6 +218,12 @@ class Rule:
         """The function's name."""
         return self.function.__name__
 
+    @property
+    def line(self) -> str:
+        """Where the function begins."""
+        code = self.function.__code__
+        return source_line(code.co_filename, code.co_firstlineno)
+
     def block(
         self, shapes: Sequence[tuple[int, ...]], params: dict[str, Any], bits: int, wrapped: Sequence[bool] = ()
     ) -> Block:
@@ -246,6 +252,7 @@ class Rule:
         trace.wrapped = frozenset(v for v, is_wrapped in zip(operands, wrapped, strict=False) if is_wrapped)
         with trace.recording():
             result = self.function(*(trace.wrap(v, frame) for v in operands), **params)
+            trace.location = self.line  # not the line of whoever has the rule traced: it would be another at each party
             known = tuple(result) if isinstance(result, Wrapped) else ()
             share = self._share(trace, result.share if isinstance(result, Wrapped) else result)
             frame.block.results = (share, *(trace.use(v) for v in known))
@@ -258,7 +265,7 @@ class Rule:
         if var.type.kind is Kind.DEALER:
             raise LeakError(f"rule {self.name} returns what only the dealer knows; deal() it", here())
         if var.type.kind is not Kind.SHARE:
-            var = trace.record("cast", (var,), (var.type.but(kind=Kind.SHARE),), {"kind": "share"}, here())[0].var
+            var = trace.record("cast", (var,), (var.type.but(kind=Kind.SHARE),), {"kind": "share"}, self.line)[0].var
         return var
 
     def __call__(self, *args: Any, **params: Any) -> Any:

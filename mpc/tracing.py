@@ -24,7 +24,7 @@ import numpy as np
 from mpc.errors import ProgramError, SecretError, ShapeError
 from mpc.ir import Block, Equation, Kind, Type, Var
 
-__all__ = ["Frame", "Trace", "Value", "current_trace", "here", "written"]
+__all__ = ["Frame", "Trace", "Value", "current_trace", "here", "source_line", "written"]
 
 _HOME = str(Path(__file__).parent)
 _CURRENT: ContextVar[Trace | None] = ContextVar("trace", default=None)
@@ -38,7 +38,12 @@ def here() -> str:
         if frame.f_back is None:
             return ""
         frame = frame.f_back
-    return f"{_file(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return source_line(frame.f_code.co_filename, frame.f_lineno)
+
+
+def source_line(path: str, number: int) -> str:
+    """A place in a file, as it stands in programs: `train.py:17`."""
+    return f"{_file(path)}:{number}"
 
 
 def written() -> str:

@@ -277,7 +277,9 @@ CASES = [
 
 # Public functions without a line, by reason.
 NO_LINE = {
-    "no message, and exact": "broadcast_to concatenate constant keep permute reshape secret stack sum transpose",
+    "no message, and exact": (
+        "broadcast_to concatenate constant keep permutation permute reshape secret stack sum transpose"
+    ),
     "statements about a value, which send nothing themselves": "accept_rounding assume_range bounded share within",
     "of known values, which the parties compute in the clear": "chi_square_tail nonzero owned student_tail",
     "the language of programs and rules; what they cost is in the lines of what is made of them":

@@ -30,13 +30,21 @@ class Steps:
 
 
 def gradient_steps(
-    X: Any, y: Any, penalised: np.ndarray, steps: Steps, margin: float, *, intercept: bool = False
+    X: Any,
+    y: Any,
+    penalised: np.ndarray,
+    steps: Steps,
+    margin: float,
+    *,
+    intercept: bool = False,
+    seed: int | None = None,
 ) -> tuple[Any, Any]:
     """Weights after `steps` from zero, and those one step before, in the form of scikit-learn's objective.
 
     X: secret (n, d) at 10 fraction bits, |x| ≤ 16; y: secret (n,) of 0 and 1, or (n, k), a column for each of k models;
     penalised: of 0 and 1, for each weight. intercept: whether a last column of ones is added, to each batch and not to
-    X, of which there would be a second copy.
+    X, of which there would be a second copy. seed: of the order of the rows; None: as they are. Where no row is used
+    more than twice, each batch is taken out of X, which is not copied in order.
     margin: the stated bound of |Xw|; the sigmoid is right up to it and the plan lists it.
     Gives secret (d,) or (d, k) at 46 bits; d counts the intercept. Cost of a step: 3 rounds, 2·batch + d words (the
     openings of Xw, of the residual, of the new weights), whatever the size of X; penalty and momentum truncate wires
@@ -45,14 +53,20 @@ def gradient_steps(
     """
     gain = steps.rate / steps.batch
     target = y * mpc.constant(gain, _RESIDUAL_BITS)
-    batches = X.shape[0] // steps.batch
+    n, ones = X.shape[0], np.ones((steps.batch, 1))
+    order = mpc.permutation(n, seed) if seed is not None and steps.times * steps.batch <= 2 * n else None
+    if seed is not None and order is None:
+        X, target = mpc.permute(X, seed), mpc.permute(target, seed)
 
-    ones = np.ones((steps.batch, 1))
+    def batch(of: Any, i: Any) -> Any:
+        batches = n // steps.batch
+        at = (i % batches) * steps.batch if batches > 1 else 0
+        part = slice(at, at + steps.batch)
+        return of[part] if order is None else mpc.permute(of, rows=order[part])
 
     def rows(i: Any) -> tuple[Any, Any]:
-        at = (i % batches) * steps.batch if batches > 1 else 0
-        part = X[at : at + steps.batch]
-        return mpc.concatenate([part, ones], axis=1) if intercept else part, target[at : at + steps.batch]
+        part = batch(X, i)
+        return mpc.concatenate([part, ones], axis=1) if intercept else part, batch(target, i)
 
     def step(i: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
         w, before = state

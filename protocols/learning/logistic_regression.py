@@ -118,8 +118,6 @@ def _descended(
     batch = n if batch_size is None else batch_size
     if not 1 <= batch <= n:
         raise mpc.UsageError(f"batch_size must be between 1 and the {n} rows, not {batch}")
-    if batch < n:
-        X, y = mpc.permute(X, seed), mpc.permute(y, seed)
     own_schedule = steps is None and learning_rate is None
     schedule = Steps(
         500 if steps is None else steps,
@@ -129,7 +127,7 @@ def _descended(
         1.0 / (n * C) if C else 0.0,
     )
     penalised = np.array([1.0] * d + [0.0] * intercept)
-    w, before = gradient_steps(X, y, penalised, schedule, margin, intercept=intercept)
+    w, before = gradient_steps(X, y, penalised, schedule, margin, intercept=intercept, seed=seed if batch < n else None)
     facts = {"n_iter": schedule.times, "learning_rate": schedule.rate, "momentum": schedule.momentum}
     return w, before, facts
 

@@ -12,7 +12,8 @@ import mpc
 from mpc import engine
 from mpc.ir import walk
 from mpc.memory import run_in_memory
-from protocols import BEAVER, MASKED
+from mpc.rules import Rule
+from protocols import BEAVER, MASKED, masked
 
 NAMES = ["alice", "bob", "carol", "dave", "erin"]
 TOP = 2**62
@@ -288,3 +289,17 @@ def test_the_twin_without_the_wrap_is_wrong():
            for s in (MASKED, broken)]  # fmt: skip
     assert not off[0].any()
     assert off[1].mean() > 0.2
+
+
+@pytest.mark.parametrize("rule", [masked.truncate, masked.multiply, masked.matmul], ids=lambda rule: rule.name)
+def test_a_rules_text_does_not_depend_on_who_has_it_traced(rule: Any) -> None:
+    """Every party traces rules from a process of its own, and all must come to the same digest."""
+    texts = []
+    for file in ("party.py", "coordinator.py"):
+        shapes, params = ([(2,)], {"by": 3}) if rule.name == "truncate" else ([(2, 2), (2, 2)], {})
+        call = compile("again.block(shapes, params, 64)", file, "eval")
+        again = Rule(rule.function, rounding=1)
+        block = eval(call, {"again": again, "shapes": shapes, "params": params})
+        texts.append([e.where for e in block.equations])
+    assert texts[0] == texts[1]
+    assert {where.partition(":")[0] for where in texts[0]} == {"masked.py"}
