@@ -2,6 +2,7 @@
 
     bench.py [WORKLOAD ...] [--parties N] [--repeat N] [--json]    # our own workloads; all of them unless named
     bench.py --growth | --startup                                  # against elements, parties, steps; until a result
+    bench.py --explain [WORKLOAD] [--write]                        # where its time goes, against the physical limit
     bench.py [WORKLOAD ...] --peers [--peers-only] [--peers-cache FOLDER]
     bench.py --write [--peers]                                     # everything, into docs/performance.md
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import page
+from measure.explain import explained, explained_grids
 from measure.growth import growth
 from measure.ours import measured, right
 from measure.peers import CACHE, Peer, figures, known
@@ -35,6 +37,7 @@ from parties.target import nearest
 
 LEAST = 5
 CHAIN = "chain-1000"
+EXPLAINED = "logreg-breast"
 Line = dict[str, Any]
 
 
@@ -49,6 +52,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="a JSON object a line, and nothing else")
     parser.add_argument("--growth", action="store_true", help="time and bytes against elements, parties and steps")
     parser.add_argument("--startup", action="store_true", help="from a command to its result; the compiler")
+    parser.add_argument("--explain", action="store_true", help=f"where the time of one goes (default: {EXPLAINED})")
     parser.add_argument("--peers", action="store_true", help="install and run the peers, and compare")
     parser.add_argument("--peer", action="append", metavar="NAME", help="with --peers: only this one, or these")
     parser.add_argument("--peers-only", action="store_true", help="with --peers: none of our own")
@@ -66,7 +70,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
             raise UsageError(f"there is no peer {name!r}{nearest(name, peers)}; there: {', '.join(peers)}")
     if given.repeat < 1:
         raise UsageError(f"--repeat counts runs, from 1 on, not {given.repeat}")
-    if given.write and not given.peers_only and (given.workloads or given.parties):
+    if given.explain:
+        if len(given.workloads) > 1:
+            raise UsageError(f"--explain takes one workload, not {len(given.workloads)}")
+    elif given.write and not given.peers_only and (given.workloads or given.parties):
         raise UsageError("--write fills the page with all workloads as they are: name none, and no --parties")
     if given.parties is not None and given.parties < 2:
         raise UsageError(f"at least 2 parties are needed, not {given.parties}")
@@ -133,6 +140,8 @@ def with_peers(printer: Printer, chosen: Sequence[Workload], ours: Sequence[Line
 def run(given: argparse.Namespace) -> int:
     """What was asked for; 1 if an answer was wrong."""
     printer = Printer(given.json)
+    if given.explain:
+        return explain(printer, given)
     chosen = [WORKLOADS[name] for name in given.workloads or WORKLOADS]
     only = (given.growth or given.startup) and not (given.workloads or given.peers or given.write)
     ours = [] if only or given.peers_only else printer.lines(own(chosen, given), "workload")
@@ -154,6 +163,19 @@ def run(given: argparse.Namespace) -> int:
     for line in wrong:
         print(f"bench: {line['workload']}, {line['parties']} parties: {story(line)}", file=sys.stderr)
     return int(bool(wrong))
+
+
+def explain(printer: Printer, given: argparse.Namespace) -> int:
+    """Where the time of one workload goes."""
+    workload = WORKLOADS[(given.workloads or [EXPLAINED])[0]]
+    line = explained(workload, given.parties or workload.parties, given.repeat)
+    figures = {key: value for key, value in line.items() if key not in ("timeline", "stacks")}
+    printer.lines(iter([figures]), "workload")
+    printer.blocks(*explained_grids(figures))
+    if given.write:
+        page.keep(page.EXPLAINED, explained=[figures])
+        page.write_explained(line)
+    return 0
 
 
 def story(line: Line) -> str:

@@ -117,8 +117,8 @@ class LocalLauncher:
 
     def _spawn(self, actor: int, name: str) -> _Child:
         role = ["dealer"] if actor == DEALER else ["party", name]
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-P", "-m", "parties", "--child", *role],
+        process = subprocess.Popen(  # noqa: S603 - see `command`
+            command(role),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -249,6 +249,11 @@ def _read_all(selector: selectors.BaseSelector, pipes: int) -> None:
             else:
                 selector.unregister(key.fileobj)
                 pipes -= 1
+
+
+def command(role: Sequence[str]) -> list[str]:
+    """What is run to be a child: our own interpreter and module."""
+    return [sys.executable, "-P", "-m", "parties", "--child", *role]
 
 
 def _environment(parties: int) -> dict[str, str]:

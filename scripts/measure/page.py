@@ -13,8 +13,9 @@ from typing import Any
 
 from machine import machine
 
+from measure.explain import explained_grids
 from measure.peers import Peer
-from measure.plots import growth_plot, peers_plot
+from measure.plots import flame_plot, growth_plot, peers_plot, timeline_plot
 from measure.tables import (
     growth_grids,
     markdown,
@@ -25,11 +26,12 @@ from measure.tables import (
     workloads_grid,
 )
 
-__all__ = ["OURS", "PAGE", "PEERS", "filled", "keep", "merged", "sections", "write"]
+__all__ = ["EXPLAINED", "OURS", "PAGE", "PEERS", "filled", "keep", "merged", "sections", "write", "write_explained"]
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 PAGE = DOCS / "performance.md"
 OURS = DOCS / "evidence" / "performance.json"
+EXPLAINED = DOCS / "evidence" / "explained.json"
 PEERS = DOCS / "evidence" / "peers.json"
 Lines = Sequence[Mapping[str, Any]]
 
@@ -70,6 +72,31 @@ def write(peers: Mapping[str, Peer]) -> None:
         growth_plot(ours["growth"], what, DOCS / f"performance-{what}.svg")
     peers_plot(ours["workloads"], peers, theirs["peers"], DOCS / "performance-peers.svg")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), sections(ours, peers, theirs)), encoding="utf-8")
+
+
+def write_explained(line: Mapping[str, Any]) -> None:
+    """Fill the section that says where the time goes, and draw its two plots."""
+    told = json.loads(EXPLAINED.read_text(encoding="utf-8"))
+    explained_plots(line, DOCS)
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), {"explained": explained_section(told)}), encoding="utf-8")
+
+
+def explained_plots(line: Mapping[str, Any], folder: Path, kind: str = "svg") -> None:
+    """The timeline and the flame graph."""
+    name = line["workload"]
+    timeline_plot(
+        line["timeline"], f"{name}: ten rounds in the middle of a run", folder / f"performance-timeline.{kind}"
+    )
+    title = f"{name}: {line['samples']:,} samples of all parties, online and before"
+    flame_plot(line["stacks"], title, folder / f"performance-flame.{kind}")
+
+
+def explained_section(told: Mapping[str, Any]) -> str:
+    """Tables and plots."""
+    (line,) = told["explained"]
+    tables = "\n".join(f"{grid.title}:\n\n{markdown(grid)}" for grid in explained_grids(line))
+    plots = "![ten rounds](performance-timeline.svg)\n\n![flame graph](performance-flame.svg)\n"
+    return f"{_told('These figures', told)}\n{tables}\n{plots}"
 
 
 def filled(text: str, parts: Mapping[str, str]) -> str:

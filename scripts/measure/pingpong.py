@@ -1,6 +1,6 @@
 """A bare ZeroMQ CURVE ping-pong of two processes: what a round cannot be faster than, on this machine, now.
 
-64 bytes there and back, blocking sockets, no poller; the median of many. The second process is this file as a script.
+64 bytes (or more) there and back, blocking sockets, no poller; the median of many. The second process is this file.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _WARM = 500
 _WAIT = 10_000
 
 
-def pingpong(times: int = _TIMES) -> float:
-    """Seconds of a round trip."""
+def pingpong(times: int = _TIMES, size: int = 64) -> float:
+    """Seconds of a round trip of so many bytes."""
     public, secret = zmq.curve_keypair()
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.curve_server = True
@@ -31,10 +31,10 @@ def pingpong(times: int = _TIMES) -> float:
         echo = subprocess.Popen([sys.executable, __file__, str(port), public.decode(), str(count)])
         try:
             socket.recv()
-            taken = []
+            taken, message = [], bytes(size)
             for _ in range(count):
                 began = time.perf_counter()
-                socket.send(bytes(64))
+                socket.send(message)
                 socket.recv()
                 taken.append(time.perf_counter() - began)
         finally:

@@ -9,7 +9,7 @@ from typing import Any
 from measure.peers import Peer
 from measure.tables import compared
 
-__all__ = ["growth_plot", "peers_plot"]
+__all__ = ["flame_plot", "growth_plot", "peers_plot", "timeline_plot", "tree"]
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -49,6 +49,81 @@ def peers_plot(ours: Lines, peers: Mapping[str, Peer], theirs: Lines, target: Pa
     axis.grid(alpha=0.3)
     figure.legend(fontsize=7, loc="outside lower center", ncols=4)
     _save(figure, target)
+
+
+def timeline_plot(timeline: Mapping[str, Sequence[Any]], title: str, target: Path) -> None:
+    """Ten rounds of one run, the parties one above another; their clocks are one."""
+    figure, (axis,) = _figure(1)
+    figure.set_size_inches(11, 1.4 + 0.7 * len(timeline))
+    zero = min(begin for found in timeline.values() for _, _, begin, _ in found)
+    for row, found in enumerate(timeline.values()):
+        for what, color in _COLORS.items():
+            bars = [(1e6 * (begin - zero), 1e6 * (end - begin)) for kind, _, begin, end in found if kind == what]
+            axis.broken_barh(bars, (row - 0.4, 0.8), color=color, linewidth=0, label=_SAID[what] if not row else None)
+        starts = {number: begin for _, number, begin, _ in reversed(found)}
+        for number, begin in starts.items():
+            axis.text(1e6 * (begin - zero), row + 0.42, str(number), fontsize=6, va="bottom")
+            axis.vlines(1e6 * (begin - zero), row - 0.4, row + 0.5, color="black", linewidth=0.5)
+    axis.set(title=title, xlabel="µs; a line where the work for a round begins", ylim=(-0.6, len(timeline) - 0.2))
+    axis.set_yticks(range(len(timeline)), list(timeline))
+    axis.margins(x=0.01)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
+    _save(figure, target)
+
+
+def tree(stacks: Mapping[str, int]) -> dict[str, Any]:
+    """Collapsed stacks as nested `{"count": …, "inside": {name: …}}`."""
+    root: dict[str, Any] = {"count": 0, "inside": {}}
+    for stack, count in stacks.items():
+        node = root
+        node["count"] += count
+        for name in stack.split(";"):
+            node = node["inside"].setdefault(name, {"count": 0, "inside": {}})
+            node["count"] += count
+    while len(root["inside"]) == 1 and next(iter(root["inside"].values()))["inside"]:
+        root = next(iter(root["inside"].values()))  # what every sample has in common says nothing
+    return root
+
+
+def flame_plot(stacks: Mapping[str, int], title: str, target: Path, least: float = 0.005) -> None:
+    """Who calls whom, from below; widths are shares of the samples, and what is below `least` is left blank."""
+    figure, (axis,) = _figure(1)
+    root = tree(stacks)
+    rows = _flames(axis, root, 0.0, 0, max(1, root["count"]), least)
+    figure.set_size_inches(13, 1.0 + 0.27 * rows)
+    axis.set(title=title, xlim=(0, 1), ylim=(0, rows), xlabel="share of the samples")
+    axis.set_yticks([])
+    _save(figure, target)
+
+
+def _flames(axis: Any, node: Mapping[str, Any], left: float, row: int, every: int, least: float) -> int:
+    """Draw what is inside a node; the number of rows that this takes."""
+    top = row
+    for name, inner in sorted(node["inside"].items(), key=lambda at: -at[1]["count"]):
+        width = inner["count"] / every
+        if width < least:
+            break
+        package = name.split(".")[0].split(":")[0]
+        axis.barh(
+            row + 0.5, width, 0.94, left, color=_PACKAGES.get(package, "#cccccc"), edgecolor="white", linewidth=0.5
+        )
+        said = f"{name.rpartition(':')[2]} ({name.rpartition(':')[0]})"
+        fits = int(width * 190)
+        if fits >= 4:
+            short = said if len(said) <= fits else said[: fits - 1] + "…"
+            axis.text(left + 0.002, row + 0.5, short, fontsize=7, va="center")
+        top = max(top, row + 1, _flames(axis, inner, left, row + 1, every, least))
+        left += width
+    return top
+
+
+_COLORS = {"work": "#2a6f97", "channel": "#e9a03b", "waiting": "#dddddd"}
+_SAID = {
+    "work": "own work",
+    "channel": "channel: pack, send, take apart",
+    "waiting": "waiting for messages and reading them",
+}
+_PACKAGES = {"mpc": "#9ec5e0", "protocols": "#9ec5e0", "parties": "#f2cf93", "zmq": "#dddddd", "numpy": "#a9d6a5"}
 
 
 def _figure(columns: int) -> tuple[Any, Sequence[Any]]:
