@@ -66,6 +66,7 @@ def timeline_plot(timeline: Mapping[str, Sequence[Any]], title: str, target: Pat
             axis.vlines(1e6 * (begin - zero), row - 0.4, row + 0.5, color="black", linewidth=0.5)
     axis.set(title=title, xlabel="µs; a line where the work for a round begins", ylim=(-0.6, len(timeline) - 0.2))
     axis.set_yticks(range(len(timeline)), list(timeline))
+    axis.grid(axis="x", alpha=0.3)
     axis.margins(x=0.01)
     figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     _save(figure, target)
