@@ -63,6 +63,7 @@ _BATCH = 64
 _REDIAL_SECONDS = 2.0
 _UNANSWERED = "no answer yet"
 _AROUND_SECONDS = 0.02
+_SPIN_SECONDS = 0.0002  # asking again before sleeping: a sleeping core wakes up later than a message takes
 _MORE = zmq.NOBLOCK | zmq.SNDMORE
 _FOLDED = struct.Struct("<4sI")  # one part instead of several: the mark, how many; then their lengths, then they
 _MARK = b"PRVF"
@@ -272,13 +273,23 @@ class Mesh:
         return before + found + after
 
     def _next_of(self, peer: int) -> Packet | None:
-        """Wait for a message on the socket that an actor's messages come by; None after 20 ms."""
+        """Wait for a message on the socket that an actor's messages come by; None after 20 ms.
+
+        For as long as a round may take it is asked for again and again, and the core given to whoever else wants it.
+        """
         dialled = self._dialled.get(peer)
-        if dialled is not None:
-            return _unless_again(self._read, peer, dialled.socket, 0)
-        if self._listener is not None:
-            return _unless_again(self._read_call, self._listener, 0)
-        return None
+        end = time.monotonic() + _SPIN_SECONDS
+        while True:
+            flags = zmq.NOBLOCK if time.monotonic() < end else 0
+            if dialled is not None:
+                packet = _unless_again(self._read, peer, dialled.socket, flags)
+            elif self._listener is not None:
+                packet = _unless_again(self._read_call, self._listener, flags)
+            else:
+                return None
+            if packet is not None or not flags:
+                return packet
+            os.sched_yield()
 
     def _receive(self, peer: int, socket: zmq.Socket[bytes]) -> list[Happening]:
         out: list[Happening] = []

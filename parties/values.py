@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import accumulate, pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,7 +46,30 @@ def unpack_values(frames: Sequence[Buffer]) -> dict[str, Any]:
     document = unpack(frames)
     if not isinstance(document, dict):
         raise BadMessage("results that are no dictionary")
+    sizes = dict(_sizes(document, _DEPTH + 1))
+    if len(frames) != 1 + len(sizes):  # long arrays have come in pieces
+        frames = _rejoined(frames, [sizes[index] for index in sorted(sizes)])
     return {key: _full(value, frames, _DEPTH) for key, value in document.items()}
+
+
+def _sizes(value: Any, depth: int) -> Iterator[tuple[int, int]]:
+    """The number and the bytes of every array that a document speaks of."""
+    if depth and isinstance(value, dict | list):
+        match value.get(_ARRAY) if isinstance(value, dict) and value.keys() == {_ARRAY} else None:
+            case [int(index), str(dtype), list(shape)] if dtype in _DTYPES and all(type(n) is int for n in shape):
+                yield index, np.dtype(dtype).itemsize * prod(shape)
+            case _:
+                for item in value.values() if isinstance(value, dict) else value:
+                    yield from _sizes(item, depth - 1)
+
+
+def _rejoined(frames: Sequence[Buffer], sizes: Sequence[int]) -> list[Buffer]:
+    """The document's frame, and one frame an array."""
+    joined = memoryview(b"".join(frames[1:]))
+    if sum(sizes) != len(joined) or any(size < 0 for size in sizes):
+        raise BadMessage("a result array of the wrong kind or size")
+    ends = list(accumulate(sizes, initial=0))
+    return [frames[0], *(joined[a:b] for a, b in pairwise(ends))]
 
 
 def _full(value: Any, frames: Sequence[Buffer], depth: int) -> Any:

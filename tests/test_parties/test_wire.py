@@ -215,3 +215,17 @@ def test_results_come_back():
 def test_result_arrays_are_checked(spec):
     with pytest.raises(BadMessage):
         unpack_values([wire.pack({"r": {"array ": spec}}), bytes(8)])
+
+
+@pytest.mark.parametrize("limit", [8, 24, 100, 1 << 20])
+def test_results_that_came_in_pieces_are_whole_again(limit):
+    values = {"a": np.arange(5.0), "b": [np.zeros((0, 3)), {"c": np.arange(12).reshape(3, 4)}], "d": np.array([True])}
+    message = Message(Type.DONE, 0, 1, frames=pack_values(values))
+    pieces = [f for m in split(Message(Type.DONE, 0, 1, frames=message.frames[1:]), limit) for f in m.frames]
+    back = unpack_values([message.frames[0], *pieces])
+    assert np.array_equal(back["a"], values["a"])
+    assert back["b"][0].shape == (0, 3)
+    assert np.array_equal(back["b"][1]["c"], values["b"][1]["c"])
+    assert back["d"].tolist() == [True]
+    with pytest.raises(BadMessage):
+        unpack_values([message.frames[0], *pieces, b"more"])
