@@ -325,7 +325,7 @@ class _Party:
         send: dict[int, list[Array]] = {}
         mine: list[Any] = []
         for e in equations:
-            words, to, _ = self.part(e, iteration)
+            words, to = self.part(e, iteration)
             mine.append(words)
             if to:
                 packed = self.packed(words, e)
@@ -363,22 +363,22 @@ class _Party:
     def others(self) -> list[int]:
         return self.rest
 
-    def part(self, e: Equation, iteration: int) -> tuple[Any, list[int], list[int]]:
-        """This party's contribution to one opening, whom it goes to, and from whom others come."""
+    def part(self, e: Equation, iteration: int) -> tuple[Any, list[int]]:
+        """This party's contribution to one opening, and whom it goes to."""
         x: Any = self.values[e.inputs[0].number] if e.op != "send" else None
         if e.op == "open":
-            return self.of(e.output.type).low(x, e.params["width"]), self.others(), self.others()
+            return self.of(e.output.type).low(x, e.params["width"]), self.others()
         if e.op == "reveal":
             at = Position(e.params["id"], iteration)
             to = recipients(e, self.names)
             words = self.of(e.output.type).add(np.asarray(x), self.zero_share(at, e.output.type))
-            return words, [p for p in to if p != self.me], self.others() if self.me in to else []
+            return words, [p for p in to if p != self.me]
         owner = self.names.index(e.params["owner"])
         if owner != self.me:
-            return None, [], [owner]
+            return None, []
         at = Position(e.params["mask"], iteration)
         lam = total(self.ring, [self.blocks(seed, at, e.output.type) for seed in self.entropy.own])
-        return self.ring.add(self.integers(e), lam), self.others(), []
+        return self.ring.add(self.integers(e), lam), self.others()
 
     def zero_share(self, at: Position, t: Type) -> Any:
         """A sharing of zero from pairwise streams that the dealer never has: fresh at every reveal (rule 6)."""

@@ -41,9 +41,8 @@ class _Deal:
     """One session at the dealer. boss: the coordinator that began it.
 
     batches[p]: corrections for p that wait for more to go with them, so many bytes of them in batched[p]. due: messages
-    that are made. unacknowledged[p]: what was sent to p beyond its
-    last credit, by message. blocked: since when a party that takes nothing keeps it from dealing. told: whether the
-    coordinator knows whom it waits for.
+    that are made. unacknowledged[p]: what was sent to p beyond its last credit, by message. blocked: since when a party
+    that takes nothing keeps it from dealing. told: whether the coordinator knows whom it waits for.
     """
 
     def __init__(self, session: bytes, boss: int, terms: Terms, lowered: Any) -> None:

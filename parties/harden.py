@@ -31,8 +31,8 @@ def harden() -> None:
 def keep_memory() -> None:
     """Arrays of up to 32 MiB come from memory that was used before, and up to 1 GiB of it stays with this process.
 
-    A page that the system gives anew costs more than three passes over it, and an engine makes and drops arrays all the
-    time. Where the C library is not glibc, nothing happens.
+    A page that the system gives anew costs more than using it, and an engine makes and drops arrays all the time.
+    Where the C library is not glibc, nothing happens.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -28,6 +28,7 @@ import zmq
 
 from mpc.errors import PeerError, UsageError
 from parties.cluster import is_coordinator
+from parties.envelope import enveloped, unfolded
 from parties.keys import KeyPair, z85
 from parties.wire import CHUNK, Buffer, source
 
@@ -65,10 +66,6 @@ _UNANSWERED = "no answer yet"
 _AROUND_SECONDS = 0.02
 _SPIN_SECONDS = 0.0002  # asking again before sleeping: a sleeping core wakes up later than a message takes
 _MORE = zmq.NOBLOCK | zmq.SNDMORE
-_FOLDED = struct.Struct("<4sI")  # one part instead of several: the mark, how many; then their lengths, then they
-_MARK = b"PRVF"
-_FOLDED_BYTES = 4096
-_FOLDED_PARTS = 64
 _RETIRED = 16  # routes of broken connections that are remembered
 
 Tap = Callable[[int, Sequence[Buffer]], None]
@@ -205,9 +202,9 @@ class Mesh:
         """Hand a message to ZeroMQ; False means not yet: no connection, or its queue is full."""
         dialled = self._dialled.get(peer)
         if dialled is not None:
-            sent = self._try(peer, dialled.socket, _enveloped(parts))
+            sent = self._try(peer, dialled.socket, enveloped(parts))
         elif peer in self._routes and self._listener is not None:
-            sent = self._try(peer, self._listener, [self._routes[peer], *_enveloped(parts)])
+            sent = self._try(peer, self._listener, [self._routes[peer], *enveloped(parts)])
         else:
             return False
         if sent and self._tap is not None:
@@ -303,7 +300,7 @@ class Mesh:
         return out
 
     def _read(self, peer: int, socket: zmq.Socket[bytes], flags: int) -> Packet:
-        return Packet(peer, _unfolded(_frames(socket, flags)))
+        return Packet(peer, _parts(_frames(socket, flags)))
 
     def _receive_calls(self, socket: zmq.Socket[bytes]) -> list[Happening]:
         out: list[Happening] = []
@@ -324,7 +321,7 @@ class Mesh:
         peer = self._callers.get(_user(route))
         if peer is None:
             return None
-        parts = _unfolded(rest)
+        parts = _parts(rest)
         if is_coordinator(peer) and is_coordinator(source(parts)):
             peer = source(parts)  # one key, several processes: each says which seat it has
         return Packet(peer, parts, self._route(peer, route.bytes))
@@ -445,7 +442,7 @@ def _frames(socket: zmq.Socket[bytes], flags: int) -> list[zmq.Frame]:
 
 
 def _more(socket: zmq.Socket[bytes]) -> bool:
-    """Whether another message is there, at a tenth of what an exception costs that says no."""
+    """Whether another message is there, without the cost of an exception that says no."""
     return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
@@ -456,31 +453,9 @@ def _unless_again(read: Callable[..., Packet | None], *arguments: Any) -> Packet
         return None
 
 
-def _enveloped(parts: Sequence[Buffer]) -> Sequence[Buffer]:
-    """A small message as one part: each part costs a seal of its own, and as much time as the rest of it."""
-    lengths = [len(part) for part in parts]
-    if sum(lengths) > _FOLDED_BYTES or not 1 < len(parts) <= _FOLDED_PARTS:
-        return parts
-    head = struct.pack(f"<4sI{len(parts)}I", _MARK, len(parts), *lengths)
-    return [b"".join((head, *parts))]
-
-
-def _unfolded(frames: Sequence[zmq.Frame]) -> list[Buffer]:
-    """The parts of a message. What is no envelope, or a false one, stays as it is: the channel refuses it."""
-    if len(frames) != 1:
-        return [frame.buffer for frame in frames]
-    whole = frames[0].bytes
-    if len(whole) < _FOLDED.size or len(whole) > 2 * _FOLDED_BYTES:
-        return [whole]
-    mark, count = _FOLDED.unpack_from(whole)
-    at = _FOLDED.size + 4 * count
-    if mark != _MARK or not 1 < count <= _FOLDED_PARTS or at > len(whole):
-        return [whole]
-    parts: list[Buffer] = []
-    for length in struct.unpack_from(f"<{count}I", whole, _FOLDED.size):
-        parts.append(whole[at : at + length])
-        at += length
-    return parts if at == len(whole) else [whole]
+def _parts(frames: Sequence[zmq.Frame]) -> list[Buffer]:
+    """The parts of a message, out of their envelope if it came in one."""
+    return unfolded(frames[0].bytes) if len(frames) == 1 else [frame.buffer for frame in frames]
 
 
 def _user(route: zmq.Frame) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from statistics import median
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from launch_local import free_ports
 
 from mpc.kernels import permutation
 
@@ -202,7 +202,7 @@ def _training(workload: Workload, tables: Data) -> tuple[Data, dict[str, Any]]:
 
 def _together(peer: Peer, python: Path, folder: Path, n: int) -> None:
     """All ranks, until each has ended; the first that fails ends the others."""
-    ports = ",".join(map(str, _free_ports(n)))
+    ports = ",".join(map(str, free_ports(n)))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     with ExitStack() as stack:
         logs = [stack.enter_context((folder / f"log-{rank}").open("w+b")) for rank in range(n)]
@@ -233,11 +233,3 @@ def _awaited(processes: list[subprocess.Popen[bytes]], logs: Sequence[IO[bytes]]
 def _ended(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
-
-
-def _free_ports(n: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -92,3 +92,10 @@ def named(kind: str, found: np.ndarray[Any, Any]) -> dict[str, Any]:
 def with_ones(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """A column of ones for the intercept."""
     return np.hstack([x, np.ones((len(x), 1))])
+
+
+def chained(given: Task, x: Any, y: Any) -> Any:
+    """x·y·y·… , as often as the task says, in whatever arithmetic x and y have."""
+    for _ in range(given.settings["times"]):
+        x = x * y
+    return x

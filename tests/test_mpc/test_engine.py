@@ -121,7 +121,7 @@ def test_twin_that_does_not_reduce_sends_high_bits(monkeypatch: pytest.MonkeyPat
 
     def part(self: Any, e: Any, iteration: int) -> Any:
         if e.op == "open":
-            return self.values[e.inputs[0].number], self.others(), self.others()
+            return self.values[e.inputs[0].number], self.others()
         return true(self, e, iteration)
 
     true = engine._Party.part

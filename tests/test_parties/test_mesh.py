@@ -11,6 +11,7 @@ import zmq
 
 from mpc.errors import PeerError, UsageError
 from parties import keys, mesh
+from parties.envelope import enveloped, unfolded
 from parties.mesh import Gone, Mesh, Packet, Reached
 
 PARTS = [b"head", b"meta", b"payload"]
@@ -334,21 +335,21 @@ SHAPES = [[b"h" * 68, b"\x80"], [b"", b""], [b"h" * 68, b"", b"x" * 8], [b"a"] *
 
 @pytest.mark.parametrize("parts", SHAPES, ids=len)
 def test_a_small_message_travels_as_one_part(parts):
-    (whole,) = mesh._enveloped(parts)
-    assert [bytes(p) for p in mesh._unfolded([zmq.Frame(whole)])] == parts
+    (whole,) = enveloped(parts)
+    assert [bytes(p) for p in unfolded(whole)] == parts
 
 
 @pytest.mark.parametrize("parts", [[b"x"], [b"x" * 4096, b"y"], [b"a"] * 65], ids=len)
 def test_other_messages_travel_as_they_are(parts):
-    assert mesh._enveloped(parts) is parts
-    assert [bytes(p) for p in mesh._unfolded([zmq.Frame(p) for p in parts])] == parts
+    assert enveloped(parts) is parts
+    assert [bytes(p) for p in mesh._parts([zmq.Frame(p) for p in parts])] == parts
 
 
 @pytest.mark.parametrize("length", range(30))
 def test_a_false_envelope_stays_what_it_is(length):
-    (whole,) = mesh._enveloped([b"h" * 5, b"\x80", b"payload"])
+    (whole,) = enveloped([b"h" * 5, b"\x80", b"payload"])
     for wrong in (whole[:length], whole[:length] + b"\xff" + whole[length + 1 :], whole + bytes(length + 1)):
-        parts = [bytes(p) for p in mesh._unfolded([zmq.Frame(wrong)])]
+        parts = [bytes(p) for p in unfolded(wrong)]
         assert parts == [wrong] or b"".join(parts) == wrong[-len(b"".join(parts)) :]
         assert len(parts) <= 64
 
