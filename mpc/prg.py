@@ -10,7 +10,7 @@ Source: NIST SP 800-38A (CTR mode). Seeds come from `secrets`; nothing here is s
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
@@ -21,7 +21,9 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES128
 from cryptography.hazmat.primitives.ciphers.modes import CTR, ECB
 from numpy.typing import NDArray
 
-__all__ = ["SEED_BYTES", "DealerEntropy", "Entropy", "PartyEntropy", "Position", "block", "fresh_entropy"]
+__all__ = [
+    "SEED_BYTES", "Ahead", "DealerEntropy", "Entropy", "PartyEntropy", "Position", "Streams", "block", "fresh_entropy",
+]  # fmt: skip
 
 SEED_BYTES = 16
 Words = NDArray[np.uint64]
@@ -52,6 +54,7 @@ def block(seed: bytes, at: Position, shape: tuple[int, ...]) -> Words:
 _ZEROS = memoryview(bytes(1 << 20))
 _FEW = 4096  # words that are made from their counters with a kept context, which costs less than a new one
 _SINGLE = 32  # words whose counters are made one by one
+_STEPS = 64  # of a loop, for which small sharings are made at once
 
 
 def _counter(at: Position) -> int:
@@ -87,6 +90,52 @@ class Streams:
             pairs[:, 1] = np.arange(blocks, dtype=np.uint64) + np.uint64(first & ((1 << 64) - 1))
             counters = pairs.data.cast("B")
         return np.frombuffer(cipher.update(counters), dtype="<u8", count=size).reshape(shape)
+
+
+class Ahead:
+    """The words of a few small sharings from one seed: what `block` gives for each, made for many steps at once.
+
+    places: number and shape of each. finish: what is done to the words of each. looped: whether other steps follow.
+    `words`: for each place those of all steps that were made, by step. Holds key material as long as it lives.
+    """
+
+    def __init__(
+        self, seed: bytes, places: Sequence[tuple[int, tuple[int, ...]]], finish: Sequence[Callable[[Any], Any]],
+        looped: bool,
+    ) -> None:  # fmt: skip
+        self._cipher = Cipher(AES128(seed), ECB()).encryptor()  # noqa: S305 - of counters: CTR
+        sizes = [prod(shape) for _, shape in places]
+        blocks = [(size + 1) // 2 for size in sizes]
+        numbers = np.array([_counter(Position(number, 0)) >> 64 for number, _ in places], dtype=np.uint64)
+        self._numbers = np.repeat(numbers, blocks)
+        self._offsets = np.concatenate([np.arange(count) for count in blocks]).astype(np.uint64)
+        starts = [2 * sum(blocks[:i]) for i in range(len(blocks))]
+        self._parts = [
+            (slice(start, start + size), shape, done)
+            for start, size, (_, shape), done in zip(starts, sizes, places, finish, strict=True)
+        ]
+        self._steps = max(1, min(_STEPS, _FEW // max(1, 2 * sum(blocks)))) if looped else 1
+        self._first, self._end = 0, 0
+        self.words: list[Words] = []
+
+    def __repr__(self) -> str:
+        return f"<Ahead of {len(self._parts)} sharings>"
+
+    def at(self, step: int) -> int:
+        """The index of a step in `words`, which hold it from now on."""
+        if not self._first <= step < self._end:
+            self._make(step)
+        return step - self._first
+
+    def _make(self, first: int) -> None:
+        self._first, self._end = first, first + self._steps
+        _counter(Position(0, self._end - 1))  # in range
+        steps = np.arange(first, self._end, dtype=np.uint64)[:, None]
+        counters = np.empty((self._steps, len(self._offsets), 2), dtype=">u8")
+        counters[..., 0] = self._numbers | steps >> np.uint64(16)
+        counters[..., 1] = steps << np.uint64(48) | self._offsets
+        words = np.frombuffer(self._cipher.update(counters.data.cast("B")), dtype="<u8").reshape(self._steps, -1)
+        self.words = [done(words[:, part]).reshape(self._steps, *shape) for part, shape, done in self._parts]
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from itertools import accumulate
 from math import prod
 from typing import Any
 
-from mpc.engine import frame_of, recipients
 from mpc.ir import Block, Equation, Kind, Var
 from mpc.kernels import STRUCTURAL
 from mpc.lowering import Lowered
+from mpc.openings import frame_of, recipients
 from mpc.programs import RANGES_HOLD
 from mpc.schedule import Slot, schedule
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.engine import recipients
 from mpc.errors import ProgramError
 from mpc.exchange import Array
 from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, walk
 from mpc.lowering import Lowered
 from mpc.memory import Emulation
+from mpc.openings import recipients
 from mpc.ring import Domains, total
 
 __all__ = ["Seen", "exchanges", "look", "side_by_side"]

@@ -35,7 +35,7 @@ __all__ = ["GROUPS", "explained", "explained_grids", "group", "limit", "shares",
 
 GROUPS = {
     "kernels: compiled and numpy's": ("mpc.native:", "mpc.compiled:", "mpc.kernels:", "mpc.ring:", "numpy:", "numba:",
-                                      "mpc.engine:_Party.arithmetic"),
+                                      "mpc.alone:Alone.arithmetic"),
     "streams: AES": ("mpc.prg:", "cryptography:"),
     "engine: the rest of mpc": ("mpc.", "protocols."),
     "sockets, waiting in them included": ("parties.mesh:", "zmq:"),

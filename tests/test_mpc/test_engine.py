@@ -119,10 +119,10 @@ def test_a_word_longer_than_the_opening_is_refused() -> None:
 def test_twin_that_does_not_reduce_sends_high_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What rule 9 forbids: the words of the share as they stand show more than the opening."""
 
-    def part(self: Any, e: Any, iteration: int) -> Any:
+    def part(self: Any, e: Any) -> Any:
         if e.op == "open":
-            return self.values[e.inputs[0].number], self.others()
-        return true(self, e, iteration)
+            return lambda _: self.values[e.inputs[0].number], self.others()
+        return true(self, e)
 
     true = engine._Party.part
     lowered, owned = prepared(narrow, NARROW, names_of(2), {})
@@ -207,14 +207,19 @@ def public_values(program: Any, inputs: Any, n: int, monkeypatch: pytest.MonkeyP
     """For each party, every public or const value it computes, in order."""
     lowered, owned = prepared(program, inputs, names_of(n), {})
     seen: list[list[bytes]] = [[] for _ in range(n)]
-    true = engine._Party.local
+    true = engine._Party.bound
 
-    def local(self: Any, e: Any, iteration: int, dealt_: Any) -> None:
-        true(self, e, iteration, dealt_)
-        if e.outputs[0].type.kind in ("public", "const"):
+    def bound(self: Any, e: Any) -> Any:
+        act = true(self, e)
+
+        def noted(step: int) -> None:
+            if act is not None:
+                act(step)
             seen[self.me].extend(np.asarray(self.values[v.number]).tobytes() for v in e.outputs)
 
-    monkeypatch.setattr(engine._Party, "local", local)
+        return noted if e.outputs[0].type.kind in ("public", "const") else act
+
+    monkeypatch.setattr(engine._Party, "bound", bound)
     run_in_memory(lowered, owned, entropy=deterministic_entropy(n))
     return seen
 

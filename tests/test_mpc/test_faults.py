@@ -66,7 +66,7 @@ def kit(**more: Any) -> Any:
 
 
 def test_an_engine_that_looks_at_nothing_is_seen(monkeypatch):
-    monkeypatch.setattr(_Party, "_fits", lambda *_: None)
+    monkeypatch.setattr("mpc.engine._fits", lambda *_: None)
     with pytest.raises(VerificationError, match=r"is taken|no refusal|other names or shapes"):
         kit()
 

@@ -20,10 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc import prg
-from mpc.prg import DealerEntropy, PartyEntropy, Position, block, fresh_entropy, party_entropy
+from mpc.prg import Ahead, DealerEntropy, PartyEntropy, Position, block, fresh_entropy, party_entropy
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "prg.json").read_text(encoding="utf-8"))
 SEED = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")  # the key of NIST SP 800-38A, F.5.1
+M = np.uint64(2**64 - 1)
 positions = st.builds(Position, st.integers(0, 2**32 - 1), st.integers(0, 2**48 - 1))
 sizes = st.integers(0, 70)
 
@@ -260,3 +261,21 @@ def test_a_long_block_is_one_stream() -> None:
     whole = block(SEED, at, (size,))
     start = (3 << 96) | (5 << 48)
     assert counters(SEED, whole)[:: 1 << 15] == list(range(start, start + size // 2, 1 << 15))
+
+
+@pytest.mark.parametrize("looped", [False, True])
+def test_what_is_made_ahead_is_the_same_stream(looped: bool) -> None:
+    """Any step, in any order, beyond 2^16 too, where a step reaches the other half of the counter."""
+    places = [(3, ()), (0, (5,)), (1 << 20, (2, 3)), (7, (1,))]
+    ahead = Ahead(SEED, places, [lambda x: x, lambda x: x, lambda x: x & np.uint64(7), lambda x: x], looped)
+    for step in (0, 1, 2, 63, 64, 65, 3, 1 << 16, (1 << 16) - 1, (1 << 40) + 5):
+        at = ahead.at(step)
+        for (number, shape), words, mask in zip(places, ahead.words, (M, M, np.uint64(7), M), strict=True):
+            assert np.array_equal(words[at, ...], block(SEED, Position(number, step), shape) & mask)
+            assert words[at, ...].shape == shape
+
+
+def test_steps_beyond_the_stream_are_refused() -> None:
+    with pytest.raises(OverflowError):
+        Ahead(SEED, [(0, ())], [lambda x: x], looped=False).at(1 << 48)
+    assert "Ahead of 1 sharings" in repr(Ahead(SEED, [(0, ())], [lambda x: x], looped=False))

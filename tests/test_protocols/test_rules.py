@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import mpc
-from mpc import dealing, engine, memory
+from mpc import alone, dealing, engine, memory
 from mpc.dealing import run_dealer
 from mpc.engine import run_party
 from mpc.exchange import Draw, Exchange
@@ -152,14 +152,20 @@ def uses(program: Lowered, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[bytes,
 
         return call
 
+    def noted_part(self: Any, e: Equation) -> Any:
+        made, to = part(self, e)
+        return noted(lambda _, step: made(step), 0).__get__(e), to
+
+    part = engine._Party.part
+
     def stream(seed: bytes, at: Position, shape: tuple[int, ...]) -> Any:
         found[seed, at].add(asking[-1])
         return block(seed, at, shape)
 
     dealer, parties = deterministic_entropy(len(program.parties))
     with monkeypatch.context() as m:
-        m.setattr(engine, "_SOURCES", {k: noted(v, 1) for k, v in engine._SOURCES.items()})
-        m.setattr(engine._Party, "part", noted(engine._Party.part, 1))
+        m.setattr(alone, "_SOURCES", {k: noted(v, 1) for k, v in alone._SOURCES.items()})
+        m.setattr(engine._Party, "part", noted_part)
         m.setattr(dealing._Dealer, "evaluate", noted(dealing._Dealer.evaluate, 1))
         m.setattr(dealing._Dealer, "deal", noted(dealing._Dealer.deal, 1))
         entropy = (replace(dealer, stream=stream), [replace(p, stream=stream) for p in parties])
@@ -443,23 +449,29 @@ def test_rule_10_public_values_are_equal_at_all_parties(suite, monkeypatch):
 
 def public_values(program: Lowered, monkeypatch: pytest.MonkeyPatch) -> list[list[bytes]]:
     seen: list[list[bytes]] = [[], [], []]
-    local, exchange = engine._Party.local, engine._Party.exchange
+    bound, exchange = engine._Party.bound, engine._Party.exchange
 
     def note(self: Any, equations: list[Equation]) -> None:
         for v in (v for e in equations for v in e.outputs if v.type.kind in (Kind.PUBLIC, Kind.CONST)):
             if v.number in self.values:
                 seen[self.me].append(np.asarray(self.values[v.number]).tobytes())
 
-    def noted_local(self: Any, e: Equation, *args: Any) -> None:
-        local(self, e, *args)
-        note(self, [e])
+    def noted_bound(self: Any, e: Equation) -> Any:
+        act = bound(self, e)
+
+        def noted(step: int) -> None:
+            if act is not None:
+                act(step)
+            note(self, [e])
+
+        return noted
 
     def noted_exchange(self: Any, equations: list[Equation], iteration: int) -> Any:
         yield from exchange(self, equations, iteration)
         note(self, equations)
 
     with monkeypatch.context() as m:
-        m.setattr(engine._Party, "local", noted_local)
+        m.setattr(engine._Party, "bound", noted_bound)
         m.setattr(engine._Party, "exchange", noted_exchange)
         run_in_memory(program, data(1), entropy=deterministic_entropy(3))
     return seen

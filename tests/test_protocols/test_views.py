@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import mpc
-from mpc import engine, testing
+from mpc import alone, engine, testing
 from mpc.checker import check_openings
 from mpc.ir import walk
 from mpc.lowering import Lowered
@@ -297,11 +297,11 @@ def without_zero_shares(monkeypatch: pytest.MonkeyPatch) -> None:
 def shares_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """An owner keeps its whole value: the others' shares are zero."""
 
-    def share(self: Any, e: Any, at: Any, _: Any) -> Any:
+    def share(self: Any, e: Any, at: Any) -> Any:
         mine = self.names[self.me] == e.params["owner"]
         return self.integers(e) if mine else np.zeros(e.output.type.shape, dtype=np.uint64)
 
-    monkeypatch.setattr(engine, "_SOURCES", {**engine._SOURCES, "share": share})
+    monkeypatch.setattr(alone, "_SOURCES", {**alone._SOURCES, "share": share})
 
 
 @mpc.program

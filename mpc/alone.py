@@ -1,0 +1,216 @@
+"""What a party computes without the others: every equation of a lowered program that is no exchange and no loop.
+
+An equation is bound once, with all that is the same at every step of a loop, and is then a function of the step alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mpc.ir import Equation, Kind, Type, Var, walk
+from mpc.kernels import KERNELS, bind
+from mpc.lowering import Lowered
+from mpc.openings import recipients
+from mpc.owner import FLOAT_KINDS, Locator, Where, held, own, shared_integers
+from mpc.prg import Ahead, PartyEntropy, Position, Streams
+from mpc.ring import Domains, Shared, total
+
+__all__ = ["SMALL", "Act", "Alone"]
+
+Act = Callable[[int], None]
+SMALL = 32  # words: to forget a value of so few is only in the way of speed
+_ADDED = frozenset({"add", "sub", "concatenate"})
+
+
+class Alone:
+    """One party's values, by the number of their variable, and how each is made."""
+
+    def __init__(
+        self, lowered: Lowered, me: int, inputs: dict[str, Any], entropy: PartyEntropy, kept: Mapping[str, Any]
+    ) -> None:
+        self.lowered, self.me, self.inputs, self.entropy, self.kept = lowered, me, inputs, entropy, kept
+        self.domains = Domains(lowered.bits)
+        self.ring = self.domains.ring
+        self.names = lowered.parties
+        self.n = len(self.names)
+        self.values: dict[int, Any] = {}
+        self.locator = Locator(lowered.block)
+        self.fixed: set[Var] = set()  # the same at every step
+        self.all_known = not any(self.hidden(e) for e in walk(lowered.block))
+
+    def hidden(self, e: Equation) -> bool:
+        """Whether some party is not shown this public number."""
+        return e.op in ("reveal", "shown") and len(recipients(e, self.names)) < self.n
+
+    def mine(self, e: Equation) -> bool:
+        """Whether the dealer corrects this party's share of a dealt value; the others' come from streams (rule 3)."""
+        return int(e.params["id"]) % self.n == self.me
+
+    def drawn(self, equations: Sequence[Equation], looped: bool) -> tuple[list[Act], list[Equation]]:
+        """The small blocks of masks and dealt values among these, made many steps at a time; and what is left."""
+        seeds = {e: seed for e in equations if (seed := self._seed(e)) and 0 < e.output.type.size <= SMALL}
+        if not isinstance(self.entropy.stream, Streams):  # a test's, which is asked for each block by itself
+            return [], list(equations)
+        together = [[e for e, s in seeds.items() if s == seed] for seed in dict.fromkeys(seeds.values())]
+        acts = [self._ahead(self._seed(group[0]), group, looped) for group in together]
+        return acts, [e for e in equations if e not in seeds]
+
+    def _seed(self, e: Equation) -> bytes:
+        """Of which stream an equation is a block, if it is one alone."""
+        if e.op in ("mask", "owner_mask"):
+            owner = e.output.type.owner
+            return self.entropy.owners[self.names.index(owner)] if owner else self.entropy.dealer
+        return self.entropy.dealer if e.op == "deal" and not self.mine(e) else b""
+
+    def _ahead(self, seed: bytes, equations: list[Equation], looped: bool) -> Act:
+        values, outs = self.values, [e.output.number for e in equations]
+        places = [(e.params["id"], e.output.type.shape) for e in equations]
+        masks = [self.of(e.output.type).reduce for e in equations]
+        ahead = Ahead(seed, places, masks, looped)
+
+        def act(step: int) -> None:
+            at = ahead.at(step)
+            for out, words in zip(outs, ahead.words, strict=True):
+                values[out] = words[at, ...]
+
+        return act
+
+    def bound(self, e: Equation) -> Act | None:
+        """What to do for an equation at each step; None if there is nothing, the dealer's own for one."""
+        kind, out, values = e.outputs[0].type.kind, e.outputs[0].number, self.values
+        if kind is Kind.DEALER or (e.op == "deal" and self.mine(e)):
+            return None
+        if kind in FLOAT_KINDS:
+            return lambda _: self.float(e)
+        if e.op in _SOURCES:
+            source, number = _SOURCES[e.op], e.params["id"]
+            return lambda step: values.__setitem__(out, source(self, e, Position(number, step)))
+        if e.op in {"shown", "kept"}:
+            return lambda _: values.__setitem__(out, self.taken(e))
+        if len(e.outputs) > 1 or (e.op != "cast" and kind in (Kind.PUBLIC, Kind.CONST) and not self.all_known):
+            return lambda _: self.public(e)
+        act = self._cast(e) if e.op == "cast" else self.arithmetic(e)
+        if e.output.type.size > SMALL or not self.fixed.issuperset(e.inputs):
+            return act
+        act(0)  # what is made of constants alone is one
+        self.fixed.add(e.output)
+        return None
+
+    def arithmetic(self, e: Equation) -> Act:
+        """An op on what is there; of shares, what is public or const is added by the first party alone."""
+        values, out, numbers = self.values, e.output.number, [v.number for v in e.inputs]
+        kernel = bind(e.op, self.of(e.output.type), e.params)
+        if self.me and e.op in _ADDED and e.output.type.kind in (Kind.SHARE, Kind.MASK):
+            known = [v.type.kind in (Kind.PUBLIC, Kind.CONST) for v in e.inputs]
+            kernel = kernel if not any(known) else self.without(e, known)
+        if not numbers:
+            value = kernel()
+            return lambda _: values.__setitem__(out, value)
+        if len(numbers) == 1:
+            (only,) = numbers
+
+            def one(_: int) -> None:
+                values[out] = kernel(values[only])
+
+            return one
+        if len(numbers) == 2:
+            first, second = numbers
+
+            def two(_: int) -> None:
+                values[out] = kernel(values[first], values[second])
+
+            return two
+        return lambda _: values.__setitem__(out, kernel(*[values[n] for n in numbers]))
+
+    def without(self, e: Equation, known: list[bool]) -> Callable[..., Any]:
+        """What is public or const is added to a share by the first party alone: for the others it is zero."""
+        domain = self.of(e.output.type)
+        if e.op == "concatenate":
+            kernel = bind(e.op, domain, e.params)
+            zeros = [np.broadcast_to(np.uint64(0), v.type.shape) for v in e.inputs]
+            return lambda *xs: kernel(*[z if k else x for z, k, x in zip(zeros, known, xs, strict=True)])
+        at, shape = known.index(False), e.output.type.shape
+        negated = e.op == "sub" and at == 1
+
+        def alone(*both: Any) -> Any:
+            x = domain.neg(both[at]) if negated else both[at]
+            return x if np.shape(x) == shape else np.broadcast_to(x, shape)
+
+        return alone
+
+    def _cast(self, e: Equation) -> Act:
+        values, out, number = self.values, e.output.number, e.inputs[0].number
+        spread = e.output.type.kind in (Kind.SHARE, Kind.MASK) and e.inputs[0].type.kind in (Kind.PUBLIC, Kind.CONST)
+        if spread and self.me:
+            return lambda _: values.__setitem__(out, np.zeros_like(values[number]))
+        return lambda _: values.__setitem__(out, values[number])
+
+    def public(self, e: Equation) -> None:
+        """An op on public numbers that this party may not have been shown."""
+        values = [self.values[v.number] for v in e.inputs]
+        missing = any(v is None for v in values)
+        result = None if missing else KERNELS[e.op](self.of(e.outputs[0].type), e.params, *values)
+        if len(e.outputs) == 1:
+            self.values[e.output.number] = result
+        else:
+            for v, part in zip(e.outputs, result or (None,) * len(e.outputs), strict=True):
+                self.values[v.number] = part
+
+    def float(self, e: Equation) -> None:
+        """An op on an owner's own numbers, or on revealed ones."""
+        t = e.output.type
+        mine = t.kind is Kind.CLEAR or t.owner == self.names[self.me]
+        values = [self.values[v.number] for v in e.inputs] if mine else []
+        known = mine and not any(v is None for v in values)
+        self.values[e.output.number] = own(e, values, self.inputs, self.ring, self.where) if known else None
+
+    def where(self, var: Var) -> Where:
+        """Where the elements of a private value stand in its owner's file."""
+        return self.locator.at(var, self.values)
+
+    def taken(self, e: Equation) -> Any:
+        """What an earlier run has put away; of a number that others were shown, nothing."""
+        if e.op == "shown" and self.me not in recipients(e, self.names):
+            return None
+        return self.ring.reduce(held(self.kept, e.params["name"], e.output.type.shape))
+
+    def of(self, t: Type) -> Shared:
+        """The domain in which a value is shared."""
+        return self.domains[t.bits]
+
+    # blocks of streams -------------------------------------------------------------------------------------------
+
+    def blocks(self, seed: bytes, at: Position, t: Type) -> Any:
+        """This party's pseudorandom words for one sharing."""
+        return self.of(t).reduce(self.entropy.stream(seed, at, t.shape))
+
+    def from_stream(self, e: Equation, at: Position) -> Any:
+        """This party's part of a mask, or of a dealt value that the dealer corrects at another party."""
+        return self.blocks(self._seed(e), at, e.output.type)
+
+    def share(self, e: Equation, at: Position) -> Any:
+        """An owner's value, additively: the others' shares are the streams that it has with each of them."""
+        owner, t = self.names.index(e.params["owner"]), e.output.type
+        if owner != self.me:
+            return self.blocks(self.entropy.pairs[owner], at, t)
+        rest = [self.blocks(seed, at, t) for seed in self.entropy.pairs.values()]
+        return self.ring.sub(self.integers(e), total(self.ring, rest))
+
+    def integers(self, e: Equation) -> Any:
+        """An owner's numbers as ring integers."""
+        x = e.inputs[0]
+        return shared_integers(e, self.values[x.number], self.ring, self.where(x))
+
+    def zero_share(self, at: Position, t: Type) -> Any:
+        """A sharing of zero from pairwise streams that the dealer never has: fresh at every reveal (rule 6)."""
+        z, domain = np.zeros(t.shape, dtype=np.uint64), self.of(t)
+        for peer, seed in self.entropy.zeros.items():
+            words = self.blocks(seed, at, t)
+            z = domain.add(z, words) if peer > self.me else domain.sub(z, words)
+        return z
+
+
+_SOURCES = {"mask": Alone.from_stream, "owner_mask": Alone.from_stream, "deal": Alone.from_stream, "share": Alone.share}
