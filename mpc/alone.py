@@ -41,6 +41,11 @@ class Alone:
         self.fixed: set[Var] = set()  # the same at every step
         self.all_known = not any(self.hidden(e) for e in walk(lowered.block))
 
+    def release(self) -> None:
+        """Let go of all values now: what is bound refers to this object, which the collector finds late."""
+        self.values.clear()
+        self.inputs.clear()
+
     def hidden(self, e: Equation) -> bool:
         """Whether some party is not shown this public number."""
         return e.op in ("reveal", "shown") and len(recipients(e, self.names)) < self.n

@@ -50,9 +50,11 @@ def run_party(
     party = _Party(lowered, me, dict(inputs), entropy, kept)
     try:
         yield from party.block(lowered.block, 0)
+        return party.results()
     except InputError as error:
         raise error.of(lowered.parties[me]) from None
-    return party.results()
+    finally:
+        party.release()
 
 
 @dataclass(frozen=True, slots=True)

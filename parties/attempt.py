@@ -218,14 +218,20 @@ class Attempt:
         request = self.request
         if isinstance(request, Exchange):
             return self._exchanged(request)
-        if isinstance(request, Draw) and self._in_stock >= sum(f.nbytes for f in request.expect):
-            self.request = None
-            return _arrays([self._cut(f.nbytes) for f in request.expect], request.expect, DEALER)
+        if isinstance(request, Draw):
+            sizes = [frame.nbytes for frame in request.expect]
+            if self._in_stock >= sum(sizes):
+                self.request = None
+                return _arrays([self._cut(size) for size in sizes], request.expect, DEALER)
         return None
 
     def _cut(self, size: int) -> Buffer:
         """The next bytes of what was dealt. Without a copy where they lie in one piece."""
         self._in_stock -= size
+        if self._views and len(self._views[0]) > size:  # within one piece, as nearly always
+            view = self._views[0]
+            self._views[0] = view[size:]
+            return view[:size]
         pieces: list[memoryview] = []
         while size:
             if not self._views:

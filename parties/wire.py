@@ -217,21 +217,21 @@ def decode(parts: Sequence[Buffer]) -> Message:
     )
     if magic != MAGIC or version != WIRE_VERSION:
         raise BadMessage("another protocol or wire version")
-    if kind not in _TYPES:
+    message_type = _TYPES.get(kind)
+    if message_type is None:
         raise BadMessage("unknown message type")
     if flags & ~MORE:
         raise BadMessage("unknown flags")
     frames = tuple(parts[2:])
     if nframes != len(frames) or nframes > FRAMES_LIMIT:
         raise BadMessage("wrong number of frames")
-    if length != sum(len(f) for f in frames):
+    if length != sum(map(len, frames)):
         raise BadMessage("wrong payload length")
-    message_type = Type(kind)
     meta = _meta(message_type, parts[1])
     return Message(message_type, src, dst, session, step, meta, frames, flags, incarnation, seq, ack)
 
 
-_TYPES = frozenset(int(t) for t in Type)
+_TYPES = {int(t): t for t in Type}
 
 
 def _meta(kind: Type, raw: Buffer) -> dict[str, Any]:
@@ -239,7 +239,7 @@ def _meta(kind: Type, raw: Buffer) -> dict[str, Any]:
         raise BadMessage("meta too long")
     fields = META[kind]
     if not fields:
-        if bytes(raw) != b"\x80":
+        if raw != b"\x80":
             raise BadMessage("meta where none belongs")
         return {}
     meta = _unpack(raw, META_LIMIT)
@@ -288,20 +288,19 @@ def pack_arrays(arrays: Iterable[Array]) -> tuple[Buffer, ...]:
 def _bytes(array: Array) -> Buffer:
     if array.dtype.str not in _DTYPES:
         raise BadMessage("an array of another type than words or bytes")
-    if not array.size:
-        return b""
+    if array.nbytes <= _SMALL:
+        return array.tobytes()
     flat: NDArray[np.uint8] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     return flat.data
 
 
+_SMALL = 4096  # bytes that are sooner copied than looked at through a view
 _DTYPES: dict[str, np.dtype[Any]] = {"<u8": np.dtype("<u8"), "|u1": np.dtype("|u1")}
 
 
 def unpack_arrays(frames: Sequence[Buffer], expect: Sequence[Frame]) -> list[Array]:
     """The arrays that the program expects, read-only and without a copy where memory allows."""
-    if any(f.dtype not in _DTYPES for f in expect):
-        raise BadMessage("an array of another type than words or bytes")
-    if [len(f) for f in frames] != [f.nbytes for f in expect]:
+    if len(frames) != len(expect) or any(len(raw) != f.nbytes for raw, f in zip(frames, expect, strict=True)):
         frames = list(_recut(frames, expect))
     return [_array(raw, frame) for raw, frame in zip(frames, expect, strict=True)]
 
@@ -317,10 +316,16 @@ def _recut(frames: Sequence[Buffer], expect: Sequence[Frame]) -> Iterator[Buffer
 
 
 def _array(raw: Buffer, frame: Frame) -> Array:
-    array: Array = np.frombuffer(raw, dtype=_DTYPES[frame.dtype]).reshape(frame.shape)
-    if not array.flags.aligned:
+    kind = _DTYPES.get(frame.dtype)
+    if kind is None:
+        raise BadMessage("an array of another type than words or bytes")
+    array: Array = np.frombuffer(raw, dtype=kind).reshape(frame.shape)
+    flags = array.flags
+    if not flags.aligned:
         array = array.copy()
-    array.flags.writeable = False
+        flags = array.flags
+    if flags.writeable:
+        flags.writeable = False
     return array
 
 
