@@ -23,7 +23,6 @@ from mpc.lowering import Lowered
 from mpc.openings import frame_of, packing, recipients, unpacking
 from mpc.prg import PartyEntropy, Position
 from mpc.programs import RANGES_HOLD
-from mpc.ring import total
 from mpc.schedule import Slot
 
 __all__ = ["run_party"]
@@ -299,8 +298,11 @@ class _Party(Alone):
 
         def masked(step: int) -> Any:
             at = Position(e.params["mask"], step)
-            lam = total(self.ring, [self.blocks(seed, at, t) for seed in self.entropy.own])
-            return self.ring.add(self.integers(e), lam)
+            words = self.integers(e)
+            for seed in self.entropy.own:
+                block = self.blocks(seed, at, t)
+                words = np.add(words, block, out=block if block.flags.writeable else None)  # nobody else has it
+            return self.ring.reduce(words)
 
         return masked, self.others()
 

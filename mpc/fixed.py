@@ -14,6 +14,8 @@ from mpc.ring import Ring
 
 __all__ = ["decode", "encode", "inside", "scalar"]
 
+_CHUNK = 1 << 15
+
 
 def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: bool, at: Any) -> NDArray[np.uint64]:
     """Reals to integers x · 2^scale, rounded to nearest. at(index) says where an element stands, for refusals.
@@ -22,8 +24,12 @@ def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: 
     """
     x = np.asarray(x, dtype=np.float64)
     x = np.clip(x, lo, hi) if clip and np.all(np.isfinite(x)) else inside(x, lo, hi, at)
-    whole = np.rint(np.ldexp(x, scale))
-    return ring.reduce(whole.astype(np.int64).view(np.uint64))
+    numbers = np.ascontiguousarray(x).reshape(-1)
+    whole = np.empty(numbers.shape, dtype=np.int64)
+    for start in range(0, len(whole), _CHUNK):  # as much as stays in the cache
+        part = np.ldexp(numbers[start : start + _CHUNK], scale)
+        whole[start : start + _CHUNK] = np.rint(part, out=part)
+    return ring.reduce(whole.view(np.uint64).reshape(x.shape))
 
 
 def inside(x: NDArray[Any], lo: Any, hi: Any, at: Any) -> NDArray[Any]:

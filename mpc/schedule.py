@@ -62,7 +62,8 @@ def _bury(block: Block, slots: list[Slot]) -> None:
         for e in slot.local:
             last.update(dict.fromkeys((*e.inputs, *e.outputs), (i, e)))
         for e in (*slot.exchange, *slot.loops):
-            last.update(dict.fromkeys((*e.inputs, *e.outputs), (i, None)))
+            read = e.inputs[:1] if e.op == "send" else e.inputs  # a mask is named there, its owner makes it anew
+            last.update(dict.fromkeys((*read, *e.outputs), (i, None)))
     for v, (i, after) in last.items():
         if v in kept or v.type.kind is Kind.TABLE:
             continue

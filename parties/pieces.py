@@ -17,6 +17,7 @@ JOIN_LIMIT = 16 << 30
 SHORT_LIMIT = 64 << 20  # of what is no array that a program asks for
 FRAME_COST = 64  # what a frame counts beside its bytes: empty ones take memory too
 _LONG = frozenset({Type.DATA, Type.CORRECTION, Type.DONE})
+_BYTES = frozenset({Type.DATA, Type.CORRECTION})  # whose frames are cut by what the program expects, wherever they end
 
 Room = Callable[[Message], int | None]
 
@@ -61,6 +62,7 @@ class Joiner:
         self._head: Message | None = None
         self._most: int | None = None
         self._frames: list[Buffer] = []
+        self._joined = bytearray()
         self._size = self._count = 0
 
     def add(self, message: Message) -> Message | None:
@@ -76,7 +78,10 @@ class Joiner:
         self._count += len(message.frames)
         if self._size + FRAME_COST * self._count > self._allowed(message.type) or self._size > self._wanted:
             raise BadMessage("message too long")
-        if self._most is not None:
+        if self._most is not None and message.type in _BYTES:
+            for frame in message.frames:  # at once: the pieces and the whole would take twice the memory
+                self._joined += frame
+        elif self._most is not None:
             self._frames += message.frames
         return None if message.flags & MORE else self._whole(message)
 
@@ -88,6 +93,8 @@ class Joiner:
         return self._limit if kind in _LONG else min(self._limit, SHORT_LIMIT)
 
     def _whole(self, last: Message) -> Message | None:
-        whole = None if self._most is None else replace(last, frames=tuple(self._frames))
+        frames = (memoryview(self._joined).toreadonly(),) if last.type in _BYTES else tuple(self._frames)
+        whole = None if self._most is None else replace(last, frames=frames)
         self._head, self._most, self._frames, self._size, self._count = None, None, [], 0, 0
+        self._joined = bytearray()
         return whole

@@ -301,14 +301,17 @@ _DTYPES: dict[str, np.dtype[Any]] = {"<u8": np.dtype("<u8"), "|u1": np.dtype("|u
 def unpack_arrays(frames: Sequence[Buffer], expect: Sequence[Frame]) -> list[Array]:
     """The arrays that the program expects, read-only and without a copy where memory allows."""
     if len(frames) != len(expect) or any(len(raw) != f.nbytes for raw, f in zip(frames, expect, strict=True)):
+        if any(f.dtype not in _DTYPES for f in expect):
+            raise BadMessage("an array of another type than words or bytes")
         frames = list(_recut(frames, expect))
     return [_array(raw, frame) for raw, frame in zip(frames, expect, strict=True)]
 
 
 def _recut(frames: Sequence[Buffer], expect: Sequence[Frame]) -> Iterator[Buffer]:
-    if sum(len(f) for f in frames) != sum(f.nbytes for f in expect) or len(frames) <= len(expect):
+    whole = len(frames) == 1 or len(frames) > len(expect)  # a long message, joined already, or in pieces
+    if sum(len(f) for f in frames) != sum(f.nbytes for f in expect) or not whole:
         raise BadMessage("arrays of other shapes than the program expects here")
-    joined = memoryview(b"".join(frames))
+    joined = memoryview(frames[0] if len(frames) == 1 else b"".join(frames))
     at = 0
     for frame in expect:
         yield joined[at : at + frame.nbytes]
