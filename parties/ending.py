@@ -109,7 +109,7 @@ class Ending:
 
     def _verdict(self, m: Message) -> Steps:
         yield Say(m.meta["reason"])
-        yield from self._close("stopped", m.meta["reason"])
+        yield from self._close(m.meta["reason"])
 
     def stop(self, reason: str) -> Steps:
         """This party's operator ends its part."""
@@ -133,7 +133,7 @@ class Ending:
         text = sentence(verdict, "", run)
         yield Say(text)
         yield self._report_of(verdict)
-        yield from self._close("stopped", text)
+        yield from self._close(text)
 
     def tick(self) -> Steps:
         """A deadline has passed."""
@@ -189,11 +189,11 @@ class Ending:
     def _breathe(self, seconds: float) -> None:
         self.attempt.deadline = self.around.clock() + seconds
 
-    def _close(self, how: str, text: str) -> Steps:
+    def _close(self, text: str) -> Steps:
         a = self.attempt
         self.over = True
         if a.reserved:
-            yield self._write(records.Conclude(a.terms, how, text), nothing)
+            yield self._write(records.Conclude(a.terms, "stopped", text), nothing)
         a.forget()
 
     def _done(self) -> Steps:
@@ -211,7 +211,7 @@ def write_end(around: Surroundings, session: bytes, boss: int, terms: Terms) -> 
 
     def ended(w: Written) -> Steps:
         if w.error:
-            yield Say(f"the end of the run could not be written: {w.error}")
+            yield Say(line(f"the end of the run could not be written: {w.error}"))
         yield Send(boss, Type.ENDED, session, meta={"reason": line(w.error, 200)})
 
     if terms.mode == "deal":

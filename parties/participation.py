@@ -191,7 +191,7 @@ class Participation(Stocking):
         if a.finished:
             yield from self._done()
         else:
-            yield from self._close("stopped", a.verdict.sentence if a.verdict is not None else "")
+            yield from self._close(a.verdict.sentence if a.verdict is not None else "")
 
     def _engine_failed(self, error: Exception) -> Steps:
         name = self.around.name
