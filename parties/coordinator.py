@@ -3,6 +3,12 @@
 It ships program text, never code, and sees public schemas, digests, round numbers, and the results revealed to it.
 Several runs may be on at once. Evidence is ranked: what an actor says of itself, what the coordinator saw itself,
 hearsay; the verdict goes to all, in one sentence.
+
+    preparing --all READY: START--> stocking --GO--> running --all DONE: END--> ending --all ENDED: FORGET--> outcome
+                  any of the first three --trouble: ABORT--> verdict
+
+While a run is ending nothing is judged any more: whoever is lost before it has written the end is waited for no longer,
+and then nobody is told to forget the checkpoints, from which the run could be ended everywhere.
 """
 
 from __future__ import annotations
@@ -10,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from parties.agree import Terms, Verdict, sentence, short
+from parties.agree import Terms, Verdict, sentence, short, short_run
 from parties.cluster import COORDINATOR, DEALER, Cluster, is_coordinator
 from parties.events import Arrived, Down, Event, Instruction, Send, Tick, Up
 from parties.following import (
+    ENDING,
     LATER,
     PREPARING,
     RUNNING,
@@ -110,9 +117,13 @@ class CoordinatorBrain:
                 self._accuse(s, peer, "is not connected")
 
     def stop(self, reason: str) -> Steps:
-        """The person at the coordinator ends every run."""
+        """The person at the coordinator ends every run; one that is done only need not be written any more."""
         for s in list(self.sessions.values()):
-            yield from self._judge(s, Verdict(self.me, "stopped", reason))
+            if s.phase != ENDING:
+                yield from self._judge(s, Verdict(self.me, "stopped", reason))
+                continue
+            for peer in s.parties:
+                yield from self._lost(s, peer, self._cluster.call(peer))
 
     # --------------------------------------------------------------------------------------------- what happens
 
@@ -126,8 +137,10 @@ class CoordinatorBrain:
                 self.connected.discard(peer)
                 self._gone.setdefault(peer, reason)
                 self._unanswered(peer, reason)
-                for s in self.sessions.values():
-                    if peer in s.actors and not (peer == DEALER and s.dealing is not None):
+                for s in list(self.sessions.values()):
+                    if s.phase == ENDING:
+                        yield from self._lost(s, peer, f"{self._cluster.call(peer)} {reason} and")
+                    elif peer in s.actors and not (peer == DEALER and s.dealing is not None):
                         self._accuse(s, peer, reason)
             case Arrived(message):
                 yield from self._arrived(message)
@@ -161,6 +174,9 @@ class CoordinatorBrain:
             return
         s = self.sessions.get(m.session)
         if s is None or m.src not in s.actors:
+            return
+        if s.phase == ENDING:
+            yield from self._last_words(s, m)
             return
         phases, handler = _CONVERSATION.get(("dealer" if m.src == DEALER else "party", m.type), ((), None))
         self._wait(s)
@@ -283,8 +299,46 @@ class CoordinatorBrain:
                 results[name] = value
         measures = {self._cluster.name(p): s.done[p]["measures"] for p in sorted(s.done)}
         waited = (s.went or s.started) - s.started
-        s.outcome = Outcome(results, measures, max(waited, s.dealing or 0.0), s.material)
-        yield from self._over(s, Type.END)
+        s.ending = Outcome(results, measures, max(waited, s.dealing or 0.0), s.material)
+        s.deadline, s.patience = None, self._clock() + self._limits.startup + self._limits.stall
+        for peer in s.actors:
+            yield Send(peer, Type.END, s.id)
+        for rank, v in s.evidence:
+            if rank == _SEEN:
+                yield from self._lost(s, v.origin, f"{v.sentence} and")
+
+    # ----------------------------------------------------------------------------------------------- a done run's end
+
+    def _last_words(self, s: Following, m: Message) -> Steps:
+        """From the parties only ENDED is left to say, or what they thought while they waited for END."""
+        who = self._cluster.call(m.src)
+        if m.src == DEALER or m.type is Type.ABORT or m.src in s.ended:
+            return
+        if m.type is not Type.ENDED:
+            yield from self._lost(s, m.src, f"{who} sent {m.type.name} where it does not belong and")
+        elif m.meta["reason"]:
+            yield from self._ends(s, m.src, f"{who} could not write the end of the run ({line(m.meta['reason'], 200)})")
+        else:
+            yield from self._ends(s, m.src)
+
+    def _lost(self, s: Following, peer: int, who: str) -> Steps:
+        """Nothing more is expected of a party. who: it, and what it did instead."""
+        if peer in s.parties and peer not in s.ended:
+            yield from self._ends(s, peer, f"{who} has not said that it wrote the end of the run")
+
+    def _ends(self, s: Following, peer: int, trouble: str = "") -> Steps:
+        """With the last party the run is over. Its checkpoints go only if no party may still need them."""
+        if trouble and s.terms.mode == "run":
+            trouble += f"; what it keeps of the run may be missing until: privity resume {short_run(s.terms.run)}"
+        s.ended[peer] = trouble
+        if trouble:
+            s.troubles.append(trouble)
+        if len(s.ended) < len(s.parties):
+            return
+        del self.sessions[s.id]
+        s.outcome = s.ending
+        for party in s.parties if not s.unwritten else []:
+            yield Send(party, Type.FORGET, s.id)
 
     # ------------------------------------------------------------------------------------------------ verdicts
 
@@ -333,6 +387,10 @@ class CoordinatorBrain:
             self._consider(s, _STALL, Verdict(missing[0], "stall", text, reporter=self.me))
 
     def _tick(self, s: Following) -> Steps:
+        if s.phase == ENDING:
+            for peer in s.parties if s.patience is not None and self._clock() >= s.patience else []:
+                yield from self._lost(s, peer, self._cluster.call(peer))
+            return
         self._missing(s)
         if s.deadline is None or self._clock() < s.deadline:
             return
@@ -357,26 +415,23 @@ class CoordinatorBrain:
     def _refuse(self, s: Following, verdict: Verdict) -> Steps:
         """Nothing has moved yet."""
         s.verdict = Verdict(verdict.origin, verdict.kind, f"run refused: {verdict.sentence}")
-        yield from self._over(s, Type.ABORT)
+        yield from self._over(s, s.verdict)
 
     def _judge(self, s: Following, verdict: Verdict) -> Steps:
         reporter = "" if verdict.reporter in {-1, verdict.origin} else self._cluster.name(verdict.reporter)
         line = sentence(verdict, reporter, s.terms.run if s.terms.mode == "run" else "")
         s.verdict = Verdict(verdict.origin, verdict.kind, line, verdict.round, verdict.where, verdict.reporter)
-        yield from self._over(s, Type.ABORT)
+        yield from self._over(s, s.verdict)
 
-    def _over(self, s: Following, kind: Type) -> Steps:
-        """The last word to everybody: the verdict, or the end of a finished run."""
+    def _over(self, s: Following, v: Verdict) -> Steps:
+        """The verdict to everybody."""
         del self.sessions[s.id]
-        meta: dict[str, Any] = {}
-        if s.verdict is not None:
-            v = s.verdict
-            meta = {
-                "origin": v.origin, "kind": v.kind, "reason": line(v.sentence, 2000), "round": v.round,
-                "where": line(v.where, 200), "final": True,
-            }  # fmt: skip
+        meta = {
+            "origin": v.origin, "kind": v.kind, "reason": line(v.sentence, 2000), "round": v.round,
+            "where": line(v.where, 200), "final": True,
+        }  # fmt: skip
         for peer in s.actors:
-            yield Send(peer, kind, s.id, meta=meta)
+            yield Send(peer, Type.ABORT, s.id, meta=meta)
 
 
 _ANSWERS = {Type.DESCRIBE: Type.SCHEMA, Type.CLASSES: Type.LABELS, Type.HELD: Type.HOLDS, Type.DROP: Type.HOLDS}

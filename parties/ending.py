@@ -3,6 +3,9 @@
 Below what an attempt does before (`parties.stocking`) and while it runs (`parties.participation`). Whatever goes wrong,
 the party stops its part, tells the coordinator what it knows, and waits for the verdict, so that everybody says the
 same; if none comes, it says what it knows.
+
+A run that is done ends in two phases: on END each party writes that it is done and says ENDED; FORGET, once all have,
+lets the checkpoints go. So whoever is lost in between, all can go on from the last one.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Any
 
 from mpc.prg import Entropy
 from parties import records
-from parties.agree import Verdict, sentence
+from parties.agree import Terms, Verdict, sentence
 from parties.attempt import Attempt, Stage
 from parties.cluster import DEALER, Cluster
 from parties.events import Instruction, Say, Send, Write, Written
@@ -22,7 +25,7 @@ from parties.liveness import Sign
 from parties.machinery import Machinery
 from parties.wire import BadMessage, Message, Type, line
 
-__all__ = ["KEYING", "LIVE", "Ending", "Steps", "Surroundings", "Then", "nothing"]
+__all__ = ["KEYING", "LIVE", "Ending", "Steps", "Surroundings", "Then", "nothing", "write_end"]
 
 Steps = Iterator[Instruction]
 Then = Callable[[Written], Steps]
@@ -53,12 +56,15 @@ class Surroundings:
 
 
 class Ending:
-    """What every stage of an attempt can do. `over`: the brain may drop it. `alone`: it ended without a verdict."""
+    """What every stage of an attempt can do.
+
+    over: the brain may drop it. lingers: it was finished, and END or FORGET may still come.
+    """
 
     def __init__(self, around: Surroundings, attempt: Attempt) -> None:
         self.around = around
         self.attempt = attempt
-        self.over = self.alone = False
+        self.over = self.lingers = False
         attempt.waited = True
         self._breathe(2 * around.limits.startup + around.limits.stall)
 
@@ -103,7 +109,7 @@ class Ending:
 
     def _verdict(self, m: Message) -> Steps:
         yield Say(m.meta["reason"])
-        yield from self._close("stopped", m.meta["reason"])
+        yield from self._close(m.meta["reason"])
 
     def stop(self, reason: str) -> Steps:
         """This party's operator ends its part."""
@@ -122,12 +128,12 @@ class Ending:
 
     def _alone(self, verdict: Verdict) -> Steps:
         """No verdict will come: say what this party knows. A coordinator that was only stopped hears of it later."""
-        self.alone = True
+        self.lingers = self.attempt.finished
         run = "" if self.dealing else self.attempt.terms.run
         text = sentence(verdict, "", run)
         yield Say(text)
         yield self._report_of(verdict)
-        yield from self._close("stopped", text)
+        yield from self._close(text)
 
     def tick(self) -> Steps:
         """A deadline has passed."""
@@ -183,12 +189,35 @@ class Ending:
     def _breathe(self, seconds: float) -> None:
         self.attempt.deadline = self.around.clock() + seconds
 
-    def _close(self, how: str, text: str) -> Steps:
+    def _close(self, text: str) -> Steps:
         a = self.attempt
         self.over = True
         if a.reserved:
-            yield self._write(records.Conclude(a.terms, how, text), nothing)
+            yield self._write(records.Conclude(a.terms, "stopped", text), nothing)
         a.forget()
+
+    def _done(self) -> Steps:
+        """It is done everywhere: write that down, and say so."""
+        self.over = self.lingers = True
+        yield from write_end(self.around, self.attempt.session, self.attempt.boss, self.attempt.terms)
+        self.attempt.forget()
+
+
+def write_end(around: Surroundings, session: bytes, boss: int, terms: Terms) -> Steps:
+    """Write that an attempt is done, and tell the coordinator, or why it cannot be written.
+
+    Material for later was written before this party said that it was done.
+    """
+
+    def ended(w: Written) -> Steps:
+        if w.error:
+            yield Say(line(f"the end of the run could not be written: {w.error}"))
+        yield Send(boss, Type.ENDED, session, meta={"reason": line(w.error, 200)})
+
+    if terms.mode == "deal":
+        yield Send(boss, Type.ENDED, session, meta={"reason": ""})
+    else:
+        yield Write(around.token(ended), records.Conclude(terms, "done", ""))
 
 
 def nothing(_w: Written) -> Steps:

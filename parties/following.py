@@ -12,6 +12,7 @@ from parties.pieces import JOIN_LIMIT
 from parties.wire import BadMessage, Message
 
 __all__ = [
+    "ENDING",
     "LATER",
     "PREPARING",
     "RUNNING",
@@ -25,7 +26,7 @@ __all__ = [
     "possible",
 ]
 
-PREPARING, STOCKING, RUNNING = "preparing", "stocking", "running"
+PREPARING, STOCKING, RUNNING, ENDING = "preparing", "stocking", "running", "ending"
 LATER = (STOCKING, RUNNING)
 _COUNTS = ("rounds", "bytes_sent", "dealt_bytes", "peak_rss_bytes")
 _KINDS = RESUMABLE | {"input", "policy", "program"}
@@ -59,8 +60,9 @@ class Following:
     """One attempt, as the coordinator sees it. It ends with an outcome or a verdict.
 
     most: rounds of its program. room: bytes of its results. committed: epoch and step of the last checkpoint that every
-    party has written. troubles: about checkpoints that some party could not write. dealer_waits: for whom, if a party
-    takes nothing of what the dealer has for it.
+    party has written. troubles: about what some party could not write. dealer_waits: for whom, if a party takes nothing
+    of what the dealer has for it. ending: the outcome, while parties write that the run is done. ended: who has, and of
+    whom else nothing more is expected, with the reason.
     """
 
     id: bytes
@@ -87,6 +89,8 @@ class Following:
     patience: float | None = None
     seen: dict[int, int] = field(default_factory=dict)
     dealer_waits: int | None = None
+    ending: Outcome | None = None
+    ended: dict[int, str] = field(default_factory=dict)
 
     @property
     def wanted(self) -> str:
@@ -110,7 +114,9 @@ class Following:
 
     @property
     def phase(self) -> str:
-        """What it waits for: that everybody is ready, that everybody is stocked, that everybody is done."""
+        """What it waits for: that everybody is ready, stocked, done, that every party has written the end."""
+        if self.ending is not None:
+            return ENDING
         if len(self.ready) < len(self.actors):
             return PREPARING
         return STOCKING if self.went is None else RUNNING
@@ -119,6 +125,11 @@ class Following:
     def prepared(self) -> bool:
         """Whether everybody has taken its data for it, or it is over."""
         return len(self.ready) == len(self.actors) or self.verdict is not None or self.outcome is not None
+
+    @property
+    def unwritten(self) -> list[str]:
+        """Of every party that may not have written that the run is done: why."""
+        return [why for _, why in sorted(self.ended.items()) if why]
 
     def behind(self, told: Sequence[Verdict], verdict: Verdict) -> Verdict:
         """The dealer is waited for, and may wait itself: for a party that takes nothing, or waits for another one."""

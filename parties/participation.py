@@ -3,6 +3,8 @@
     ready --START--> stocking --GO--> starting --reserved--> running --engine's end--> done --END--> over
                          any of them --trouble--> stopped --ABORT from the coordinator--> over
 
+Of what is over after END, ENDED is said when that is written; FORGET then comes to the brain.
+
 Nothing is drawn from a stream before the ledger says durably that this attempt uses it, and nothing is revealed before
 the journal says so. Keys and material are `parties.stocking`'s, trouble is `parties.ending`'s. The brain
 (`parties.party`) owns the table of participations and routes messages to them.
@@ -187,9 +189,9 @@ class Participation(Stocking):
             what = "material is stored" if self.dealing else f"done: {a.rounds} rounds"
             yield Say(f"run {a.terms.source[:12]} {what}")
         if a.finished:
-            yield from self._close("done", "")
+            yield from self._done()
         else:
-            yield from self._close("stopped", a.verdict.sentence if a.verdict is not None else "")
+            yield from self._close(a.verdict.sentence if a.verdict is not None else "")
 
     def _engine_failed(self, error: Exception) -> Steps:
         name = self.around.name

@@ -9,7 +9,6 @@ verdict, so that every party prints the same sentence.
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +19,7 @@ from parties import records
 from parties.agree import Terms
 from parties.attempt import Attempt
 from parties.cluster import Cluster, is_coordinator
-from parties.ending import Surroundings, Then
+from parties.ending import Surroundings, Then, nothing, write_end
 from parties.events import Arrived, Down, Event, Instruction, Send, Tell, Tick, Up, Write, Written
 from parties.limits import Limits
 from parties.liveness import Sign
@@ -66,7 +65,7 @@ class PartyBrain:
         self._tokens = 0
         self._waiting: dict[int, Then] = {}
         self._answered = 0
-        self._given_up: deque[tuple[bytes, int, Terms]] = deque(maxlen=_MOST_AT_ONCE)
+        self._finished: dict[bytes, tuple[int, Terms]] = {}  # by session: until FORGET comes; the oldest go
         self.around = Surroundings(
             me,
             self.name,
@@ -157,23 +156,27 @@ class PartyBrain:
             if p.over:
                 self._answered += p.attempt.answered
                 del self.sessions[session]
-                if p.alone and p.attempt.reserved and p.attempt.finished:
-                    self._given_up.append((session, p.attempt.boss, p.attempt.terms))
+                if p.lingers:
+                    self._finished[session] = (p.attempt.boss, p.attempt.terms)
+                    for oldest in list(self._finished)[:-_MOST_AT_ONCE]:
+                        del self._finished[oldest]
 
     def _arrived(self, m: Message) -> Steps:
         again = m.type is Type.PREPARE and m.session in self.sessions
         if is_coordinator(m.src) and m.type in _QUESTIONS and not again:
             yield from _QUESTIONS[m.type](self, m)
-        elif is_coordinator(m.src) and m.type is Type.END and m.session not in self.sessions:
-            yield from self._done_after_all(m)
-        elif m.session in self.sessions:  # else: the last words of a session that is over
+        elif m.session in self.sessions:
             yield from self.sessions[m.session].arrived(m)
+        elif m.session in self._finished:  # else: the last words of a session that is over
+            yield from self._afterwards(m, *self._finished[m.session])
 
-    def _done_after_all(self, m: Message) -> Steps:
-        """The coordinator was only stopped, and has everybody's results: this party had given it up."""
-        for session, boss, terms in self._given_up:
-            if (session, boss) == (m.session, m.src):
-                yield Write(self._token(lambda _: iter(())), records.Conclude(terms, "done", ""))
+    def _afterwards(self, m: Message, boss: int, terms: Terms) -> Steps:
+        """Of a finished attempt: its end, if this party had given up a coordinator that was only stopped; or FORGET."""
+        if m.src == boss and m.type is Type.END:
+            yield from write_end(self.around, m.session, boss, terms)
+        elif m.src == boss and m.type is Type.FORGET:
+            del self._finished[m.session]
+            yield Write(self._token(nothing), records.Forget(terms))
 
     # ---------------------------------------------------------------------------------------------- questions
 

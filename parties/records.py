@@ -28,6 +28,7 @@ __all__ = [
     "Conclude",
     "Disclose",
     "Drop",
+    "Forget",
     "Hold",
     "Holdings",
     "Recall",
@@ -210,7 +211,7 @@ class Conclude:
     sentence: str
 
     def apply(self, home: Home) -> None:
-        """Write how it ended; a run that is done needs its checkpoints no longer, and its handles become usable."""
+        """Write how it ended; what a run that is done keeps becomes usable. Its checkpoints stay until `Forget`."""
         t = self.terms
         home.ledger.end(t.session, self.how, self.sentence)
         if t.material and self.how == "done":
@@ -221,7 +222,18 @@ class Conclude:
             home.runs.set_status(t.run, self.how, self.sentence)
         if self.how == "done":
             home.handles.commit(t.run)
-            home.checkpoints.drop(t.run)
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Every party has written that the run is done: nobody will go on from its checkpoints any more."""
+
+    terms: Terms
+
+    def apply(self, home: Home) -> None:
+        """Drop them, unless a later attempt has begun, whose they are now."""
+        if _attempts(home, self.terms.run) == self.terms.attempt:
+            home.checkpoints.drop(self.terms.run)
 
 
 @dataclass(frozen=True)

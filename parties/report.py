@@ -113,16 +113,16 @@ def run_report(program: str, run: Any) -> list[Block]:
         Line(""),
         Line(seconds + more),
         *_reveals("revealed", run.reveals),
-        *_warnings(run.results),
+        *([Line(""), *warnings] if (warnings := _warnings(run)) else []),
     ]
 
 
-def _warnings(results: Mapping[str, Any]) -> list[Block]:
+def _warnings(run: Any) -> list[Line]:
     """What a reader of the results must not overlook."""
-    if results.get("converged", True):
-        return []
-    said = "warning: the fit did not converge (converged: false): take more steps, or a stronger penalty"
-    return [Line(""), Line(said, "warning")]
+    said = list(run.warnings)
+    if not run.results.get("converged", True):
+        said.append("the fit did not converge (converged: false): take more steps, or a stronger penalty")
+    return [Line(f"warning: {text}", "warning") for text in said]
 
 
 def plan_report(program: Any, suite: str, plan: Any) -> list[Block]:

@@ -179,13 +179,13 @@ class Session:
         """Go on with a run that was stopped, from the last checkpoint that every party has, else from its beginning.
 
         run: its id or the first digits of it. given: inputs that were arrays and not files, again. The result is the
-        uninterrupted run's, up to units of truncation. Raises UsageError for a run that is unknown or done, and what
-        `run` raises.
+        uninterrupted run's, up to units of truncation. Raises UsageError for a run that is unknown, or done at every
+        party, and what `run` raises.
         """
         began = time.monotonic()
         self._usable()
         stored = self._home.runs.find(run)
-        if stored.status == "done":
+        if stored.status == "done" and not stored.sentence:
             raise UsageError(f"run {stored.run[:10]} ({stored.program}) is done; there is nothing to resume")
         if stored.more["parties"] != self.parties:
             raise UsageError(f"run {stored.run[:10]} is one of {', '.join(stored.more['parties'])}")
@@ -284,7 +284,7 @@ class Session:
                 self.close()
             raise
         assert following.outcome is not None
-        self._remember(pending.id, "done", "")
+        self._remember(pending.id, "done", "; ".join(following.unwritten))
         seconds = time.monotonic() - pending._began
         return report(pending.id, pending._program, pending._plan, following, seconds)
 

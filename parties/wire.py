@@ -99,6 +99,8 @@ class Type(IntEnum):
     SAVED = 36
     COMMIT = 37
     DROP = 38
+    ENDED = 39
+    FORGET = 40
 
 
 META: dict[Type, dict[str, type]] = {
@@ -143,6 +145,8 @@ META: dict[Type, dict[str, type]] = {
     Type.SAVED: {"epoch": int, "iteration": int, "reason": str},
     Type.COMMIT: {"epoch": int},
     Type.DROP: {"ask": int, "name": str},
+    Type.ENDED: {"reason": str},
+    Type.FORGET: {},
 }
 
 WITH_FRAMES = frozenset({

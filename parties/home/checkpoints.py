@@ -2,7 +2,7 @@
 
 Two phases. `prepare` makes this party's part durable; when all have said so, the coordinator lets all `commit`,
 and only then an older one goes. So at any time there is an epoch that every party holds: a committed one anywhere is at
-least prepared everywhere.
+least prepared everywhere. The last one goes in two phases as well: when every party has written that the run is done.
 """
 
 from __future__ import annotations

@@ -76,7 +76,9 @@ class Rules:
         self._said: list[tuple[float, int, str]] = []
         self._verdicts: list[str] = []
         self._began = 0.0
-        self._committed = 0
+        self._committed, self._run = 0, ""
+        self._forgotten = False  # the coordinator has let checkpoints go
+        self._unwritten: list[str] = []
 
     @property
     def faults(self) -> list[Fault]:
@@ -108,6 +110,9 @@ class Rules:
         self._ends[me, s.to].sent.append(_summary(s.type, s.session, s.step, s.meta, s.frames))
         if s.type is Type.DATA:
             self._reveals_journalled(me, s)
+        elif s.type is Type.FORGET and not self._forgotten:
+            self._all_hold()
+            self._forgotten = True
 
     def greeted(self, me: int, peer: int) -> None:
         """A greeting comes in."""
@@ -248,34 +253,34 @@ class Rules:
             self._world.note("{} cannot write: " + written.error.replace("{", "(").replace("}", ")"), me)
 
     def watches(self, following: Following) -> None:
-        """The coordinator looks at its run: what it has committed is there, at every party, until the run is over."""
+        """The coordinator looks at its run: what it has committed is there, at every party, until it says FORGET."""
         if following.committed is None or following.committed[0] <= self._committed:
             return
-        self._committed = following.committed[0]
+        self._committed, self._run = following.committed[0], following.terms.run
         self._world.note(f"checkpoint before step {following.committed[1]} counts")
-        self._all_hold(following.terms.run)
+        self._all_hold()
 
-    def _all_hold(self, run: str) -> None:
-        for party, home in self._world.homes.items():
-            done = any(a.how == "done" for a in home.ledger.by_session.values())
-            if not done and not any(c.epoch >= self._committed for c in home.checkpoints.held(run)):
+    def _all_hold(self) -> None:
+        for party, home in self._world.homes.items() if self._committed and not self._forgotten else ():
+            if not any(c.epoch >= self._committed for c in home.checkpoints.held(self._run)):
                 raise Violation(f"{call(party)} has lost the checkpoint that all were said to hold")
 
     # ------------------------------------------------------------------------------------------------ ends of attempts
 
     def begins(self) -> None:
-        """An attempt begins."""
+        """An attempt begins. One that comes after FORGET has no checkpoint to go on from."""
         self._began = self._world.now
+        if self._forgotten:
+            self._forgotten, self._committed = False, 0
 
     def resumes(self, epoch: int) -> None:
         """The person has asked what there is to go on from."""
-        done = any(a.how == "done" for home in self._world.homes.values() for a in home.ledger.by_session.values())
-        if epoch < self._committed and not done:
+        if epoch < self._committed and not self._forgotten:
             raise Violation("a checkpoint that all were said to hold is not there any more")
 
     def done(self, following: Following) -> None:
         """An attempt has succeeded."""
-        outcome = following.outcome
+        outcome, self._unwritten = following.outcome, following.unwritten
         if outcome is None or not self._world.case.right(outcome.results):
             raise Violation(f"wrong results: {outcome and outcome.results}")
 
@@ -324,9 +329,9 @@ class Rules:
                 raise Violation(f"{call(party)} keeps checkpoints of a run that is done")
 
     def left_over(self) -> list[int]:
-        """The parties that keep checkpoints although the run is done."""
+        """The parties that keep checkpoints although all have written that the run is done."""
         world = self._world
-        done = world.person.final == "right"
+        done = world.person.final == "right" and not self._unwritten
         return [p for p, home in world.homes.items() if done and world.lives.get(p) and home.checkpoints.kept]
 
     def _cut_off(self, actor: int, when: float) -> bool:

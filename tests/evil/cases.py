@@ -22,6 +22,7 @@ PAIRS = [
     (COORDINATOR, ALICE), (COORDINATOR, DEALER),
 ]  # fmt: skip
 STATES = ["idle", "preparing", "ready", "stocking", "running", "done", "stopped"]
+ENDING = "ending"  # the coordinator has said END, and nobody has answered
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def sample(lab: Lab, kind: Type) -> dict[str, Any]:
         Type.SAVED: {"epoch": (1 << 32) + 1, "iteration": 2, "reason": ""},
         Type.COMMIT: {"epoch": (1 << 32) + 1},
         Type.DROP: {"ask": 1, "name": "model"},
+        Type.ENDED: {"reason": ""},
     }  # fmt: skip
     meta[Type.WELCOME] = meta[Type.HELLO]
     frames: dict[Type, tuple[bytes, ...]] = {
@@ -142,6 +144,10 @@ def out_of_place() -> list[Case]:
         for kind in kinds
         for state in STATES
         if not (evil == COORDINATOR and state in {"preparing", "stopped"})
+    ] + [
+        Case("speaks out of place", kind.name, ENDING, evil, COORDINATOR, partial(say, kind=kind))
+        for evil in (BOB, DEALER)
+        for kind in kinds
     ]
 
 
@@ -150,10 +156,12 @@ def out_of_place() -> list[Case]:
 SAYS = {
     BOB: {
         ALICE: ["HELLO", "PAIR", "DATA"], DEALER: ["HELLO"],
-        COORDINATOR: ["WELCOME", "READY", "STOCKED", "SAVED", "DONE"],
+        COORDINATOR: ["WELCOME", "READY", "STOCKED", "SAVED", "DONE", "ENDED"],
     },
     DEALER: {ALICE: ["WELCOME", "SEEDS", "CORRECTION", "DEALT"], COORDINATOR: ["READY", "DEALT"]},
-    COORDINATOR: {ALICE: ["HELLO", "PREPARE", "START", "GO", "COMMIT", "END"], DEALER: ["PREPARE", "START", "END"]},
+    COORDINATOR: {
+        ALICE: ["HELLO", "PREPARE", "START", "GO", "COMMIT", "END", "FORGET"], DEALER: ["PREPARE", "START", "END"],
+    },
 }  # fmt: skip
 BY_VALUE = "sends frames of the same size and other content"
 ABOUT_FRAMES = {BY_VALUE, "has one frame less"}

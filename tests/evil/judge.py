@@ -23,6 +23,8 @@ def play(case: Case) -> tuple[str, str]:
 def _of_actor(case: Case, lab: Lab) -> tuple[str, str]:
     (end,) = lab.end
     name = lab.cluster.call(case.evil)
+    if end == "right" and (warnings := [text for text in lab.following.troubles if WHO[case.evil] in text]):
+        return "warned", warnings[0]
     if end == "right":
         return "ignored", "the run gives the right result"
     verdict = lab.following.verdict
@@ -42,7 +44,7 @@ def _of_coordinator(case: Case, lab: Lab) -> tuple[str, str]:
     stops = [line for line in said if line.startswith("run stopped")]
     if any("the coordinator" in line for line in said):
         return "named", next(line for line in said if "the coordinator" in line)
-    if not stops and lab.following.outcome is not None:
+    if not stops and lab.following.ending is not None:
         return "ignored", "the run gives the right result"
     if own and set(said) <= {*own}:
         return "its verdict", own[0]

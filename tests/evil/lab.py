@@ -298,13 +298,16 @@ class Lab:
             assert self.step(), "the state is never reached"
 
     def reach(self, state, actor):
-        """Go on until a party is in a state: `idle`, or the name of a stage."""
+        """Go on until a party is in a state: `idle`, or the name of a stage; `ending`: until the coordinator is."""
         if state == "idle":
             return
         if state == "starting":
             self.bodies[actor].slow = False
         self.begin()
         if state == "preparing":
+            return
+        if state == "ending":
+            self.until(lambda: self.following.phase == "ending")
             return
         if state == "starting":
             self.until(lambda: self.attempt(actor) and self.attempt(actor).reserved)

@@ -64,6 +64,12 @@ BY_PARTY: list[Lie] = [
     *((f"is done in round {step}", Type.DONE, "running", {"step": step}) for step in (ROUNDS + 1, FAR)),
     *((f"is done with {name}", Type.DONE, "running", {"frames": frames}) for name, frames in DOCUMENTS.items()),
     ("is stocked twice", Type.STOCKED, "running", {}),
+    ("could not write the end, with escape sequences", Type.ENDED, "ending", {"meta": {"reason": ESCAPE}}),
+    ("could not write the end, at length", Type.ENDED, "ending", {"meta": {"reason": "\U0001f600" * 900}}),
+    ("has written the end twice", Type.ENDED, "ending", {"times": 2}),
+    ("has written the end before there is one", Type.ENDED, "running", {}),
+    ("accuses carol of death", Type.ABORT, "ending", {"meta": abort(2)}),
+    ("accuses itself", Type.ABORT, "ending", {"meta": abort(BOB)}),
     ("deals in the dealer's name", Type.DEALT, "stocking", {}),
     ("answers what was not asked", Type.SCHEMA, "running", {"meta": {"ask": 1 << 40}}),
 ]  # fmt: skip
@@ -133,6 +139,10 @@ BY_COORDINATOR: list[Lie] = [
     ("starts twice", Type.START, "stocking", {}),
     ("says go twice", Type.GO, "running", {}),
     ("ends what is not done", Type.END, "running", {}),
+    ("ends what is done twice", Type.END, "done", {"times": 2}),
+    ("has what is not done forgotten", Type.FORGET, "running", {}),
+    ("has what is not ended forgotten", Type.FORGET, "done", {}),
+    ("has what it never began forgotten", Type.FORGET, "idle", {"session": b"z" * 16}),
     *((f"commits epoch {epoch:#x}", Type.COMMIT, "running", {"meta": {"epoch": epoch}})
       for epoch in (0, -1, 1, 1 << 32, (1 << 32) + 2, (1 << 63) - 1, (1 << 64) - 1)),
     ("gives a verdict of escape sequences", Type.ABORT, "running", {"meta": abort(2, reason=ESCAPE, final=True)}),

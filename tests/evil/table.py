@@ -9,6 +9,7 @@ PAGE = ROOT / "docs" / "evidence" / "evil-cases.md"
 MEANS = {
     "named": "refused or stopped in a sentence that names the evil actor",
     "ignored": "the protocol takes no notice, and the run ends as it would have",
+    "warned": "the run gives its result, with a warning that names the evil actor",
     "its verdict": "the coordinator is evil, and the parties repeat its verdict: a run is the coordinator's to end",
     "named as reporter": "a false accusation: the sentence says who reports it",
     "by value": "a wrong number of the right form: found because results differ, and without a culprit, for nothing is "

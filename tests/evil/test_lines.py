@@ -12,7 +12,7 @@ NUMBERS = {
     "HELLO": 1, "WELCOME": 2, "DATA": 3, "ACK": 4, "PING": 5, "ABORT": 7, "BYE": 8, "DESCRIBE": 16, "SCHEMA": 17,
     "CLASSES": 18, "LABELS": 19, "PREPARE": 20, "READY": 21, "REFUSED": 22, "START": 23, "PAIR": 24, "SEEDS": 25,
     "CORRECTION": 26, "DEALT": 27, "STOCKED": 28, "GO": 29, "PROGRESS": 30, "DONE": 31, "END": 32, "CREDIT": 33,
-    "HELD": 34, "HOLDS": 35, "SAVED": 36, "COMMIT": 37, "DROP": 38,
+    "HELD": 34, "HOLDS": 35, "SAVED": 36, "COMMIT": 37, "DROP": 38, "ENDED": 39, "FORGET": 40,
 }  # fmt: skip
 STEERING = ["\x00", "\x07", "\n", "\x1b[2J", "\x7f", "\x9b", "\u200e", "\u200f", "\u2028", "\u202a", "\u202e", "\u2066",
             "\u2069", "\ud800", "\udfff", "\ufeff"]  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mpc.exchange import Save
-from parties import coordinator
+from parties import coordinator, records
 from parties.agree import Verdict
 from parties.channel import Channel, _Stored
 from parties.cluster import DEALER
@@ -172,6 +172,27 @@ def test_a_commit_before_all_have_saved(library, monkeypatch):
 
     monkeypatch.setitem(coordinator._CONVERSATION, ("party", Type.SAVED), (("running",), too_early))
     assert "lost the checkpoint" in caught(library, None, "loop")
+
+
+def test_a_checkpoint_that_goes_when_one_party_has_written_the_end(library, monkeypatch):
+    conclude = records.Conclude.apply
+
+    def at_once(self, home):
+        conclude(self, home)
+        if self.how == "done":
+            home.checkpoints.drop(self.terms.run)
+
+    monkeypatch.setattr(records.Conclude, "apply", at_once)
+    assert "lost the checkpoint" in caught(library, None, "loop", most=20)
+
+
+def test_a_done_run_of_which_nobody_hears_that_it_may_be_forgotten(library):
+    class Keeps(PartyBrain):
+        def handle(self, event):
+            if not (isinstance(event, Arrived) and event.message.type is Type.FORGET):
+                yield from super().handle(event)
+
+    assert "keeps checkpoints of a run that is done" in caught(library, kit_of(party=Keeps), "loop", most=20)
 
 
 def test_a_verdict_that_blames_the_reporter(library, monkeypatch):

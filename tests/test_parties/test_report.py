@@ -21,6 +21,7 @@ RUN = SimpleNamespace(
     dealt_bytes={"alice": 5000, "bob": 0},
     peak_rss_bytes={"alice": 50_000_000, "bob": 50_000_000},
     reveals=REVEALS,
+    warnings=[],
 )
 PLAN = SimpleNamespace(
     rounds=302,
@@ -54,6 +55,15 @@ def test_run_in_a_pipe_is_plain_text():
     assert "[0, 1, 2, 3, 4, 5, … 30 in all]" in text
     assert "1.23 MB" in text
     assert any(line.split() == ["coef", "everyone", "30", "16", "train.py:9"] for line in text.splitlines())
+
+
+def test_warnings_come_last_and_are_shown():
+    said = "party bob died and has not said that it wrote the end of the run"
+    run = SimpleNamespace(**{**vars(RUN), "warnings": [said], "results": {"converged": False}})
+    *_, first, second = printed(run_report("fit", run)).splitlines()
+    assert first == f"warning: {said}"
+    assert second.startswith("warning: the fit did not converge")
+    assert "warning" not in printed(run_report("fit", RUN))
 
 
 def test_plan_and_check():
