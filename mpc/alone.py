@@ -12,6 +12,7 @@ import numpy as np
 
 from mpc.ir import Equation, Kind, Type, Var, walk
 from mpc.kernels import KERNELS, bind
+from mpc.lanes import Part, piece_of
 from mpc.lowering import Lowered
 from mpc.openings import recipients
 from mpc.owner import FLOAT_KINDS, Locator, Where, held, own, shared_integers
@@ -39,6 +40,7 @@ class Alone:
         self.values: dict[int, Any] = {}
         self.locator = Locator(lowered.block)
         self.fixed: set[Var] = set()  # the same at every step
+        self.start = 0  # of the lanes that are being done
         self.all_known = not any(self.hidden(e) for e in walk(lowered.block))
 
     def release(self) -> None:
@@ -80,6 +82,16 @@ class Alone:
             at = ahead.at(step)
             for out, words in zip(outs, ahead.words, strict=True):
                 values[out] = words[at, ...]
+
+        return act
+
+    def piece(self, e: Equation, part: Part) -> Act:
+        """The words of some lanes of a mask or a dealt value of this part; e is narrowed to them."""
+        values, out, number, t = self.values, e.output.number, e.params["id"], e.output.type
+        stream, seed, reduce = self.entropy.stream, self._seed(e), self.of(t).reduce
+
+        def act(step: int) -> None:
+            values[out] = reduce(piece_of(stream, seed, Position(number, step), t, part, out, self.start))
 
         return act
 

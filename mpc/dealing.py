@@ -6,18 +6,20 @@ an opening, and what it sends depends on nothing but the program and its seeds, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mpc.exchange import Array
-from mpc.ir import Block, Equation, Kind, Type, Var, walk
+from mpc.ir import Block, Equation, Kind, Var, walk
 from mpc.kernels import KERNELS
+from mpc.lanes import Part, Sweep, piece_of
 from mpc.lowering import Lowered
 from mpc.prg import DealerEntropy, Position
 from mpc.ring import Domains, total
+from mpc.schedule import Spent
 
 __all__ = ["Correction", "needed_for_dealing", "run_dealer"]
 
@@ -67,51 +69,77 @@ class _Dealer:
     def __init__(self, lowered: Lowered, entropy: DealerEntropy) -> None:
         self.lowered, self.domains = lowered, Domains(lowered.bits)
         self.entropy, self.names = entropy, lowered.parties
-        self.needed = needed_for_dealing(lowered.block)
+        self.needed = {v.number for v in needed_for_dealing(lowered.block)}
         self.values: dict[int, Any] = {}
         self.draws = [0] * len(self.names)
+        self.pieces: dict[tuple[int, int], list[Equation]] = {}
+        self.sweeping: Part | None = None
+        self.start = 0  # of the lanes that are being done
 
     def block(self, b: Block, iteration: int) -> Iterator[Correction]:
         for slot in self.lowered.slots(b):
-            corrections: dict[int, list[Array]] = {}
-            for e in slot.local:
-                self.equation(e, iteration, corrections)
-                for v in slot.spent.get(e, ()):
-                    self.values.pop(v.number, None)
-            for party, arrays in sorted(corrections.items()):
-                self.draws[party] += 1
-                yield Correction(party, self.draws[party], arrays)
+            for part in slot.parts:
+                if part.swept:
+                    yield from self.sweep(part, slot.dealer, iteration)
+                else:
+                    yield from self.part(part.equations, iteration, slot.dealer)
             for e in slot.loops:
                 yield from self.repeat(e, iteration)
-            for v in slot.dead:
+            for v in slot.dealer.dead:
                 self.values.pop(v.number, None)
+
+    def part(self, equations: Sequence[Equation], iteration: int, spent: Spent) -> Iterator[Correction]:
+        """Equations one after another, then what they deal."""
+        corrections: dict[int, list[Array]] = {}
+        for e in equations:
+            self.equation(e, iteration, corrections)
+            for v in spent.after.get(e, ()):
+                self.values.pop(v.number, None)
+        for party, arrays in sorted(corrections.items()):
+            self.draws[party] += 1
+            yield Correction(party, self.draws[party], arrays)
+
+    def sweep(self, part: Part, spent: Spent, iteration: int) -> Iterator[Correction]:
+        """The same over a few lanes at a time, as the parties do it."""
+        mine = [e for e in part.equations if e.op == "deal" or any(v.number in self.needed for v in e.outputs)]
+        made = {v for e in mine for v in e.outputs if v.number in self.needed}
+        read = {v for e in mine for v in e.inputs if v in part.layouts} - part.made
+        lanes = Sweep(part, self.values, made - spent.within(part), read)
+        self.sweeping = part
+        for self.start, count in lanes.pieces():
+            if (id(part), count) not in self.pieces:
+                self.pieces[id(part), count] = part.narrowed(count)
+            yield from self.part(self.pieces[id(part), count], iteration, Spent())
+        self.sweeping = None
+        for v in (v for e in mine for v in spent.after.get(e, ())):
+            self.values.pop(v.number, None)
 
     def repeat(self, e: Equation, iteration: int) -> Iterator[Correction]:
         assert e.body is not None
         body = e.body
-        if not any(v in self.needed for v in e.outputs) and not any(inner.op == "deal" for inner in walk(body)):
+        if not any(v.number in self.needed for v in e.outputs) and not any(inner.op == "deal" for inner in walk(body)):
             return
         times, carry, start = e.params["times"], e.params["carry"], e.params.get("start", 0)
         step, *params = body.params
         pairs = list(zip(params, e.inputs, strict=True))
         for p, v in pairs:
-            if p in self.needed:
+            if p.number in self.needed:
                 self.values[p.number] = self.values[v.number]
         for i in range(times):
             self.values[step.number] = np.asarray(start + i, dtype=np.uint64)
             yield from self.block(body, iteration * times + i)
             state = [self.values.get(v.number) for v in body.results]
             for p, value in zip(params[:carry], state, strict=True):
-                if p in self.needed:
+                if p.number in self.needed:
                     self.values[p.number] = value
         for out, p in zip(e.outputs, params[:carry], strict=True):
-            if p in self.needed:
+            if p.number in self.needed:
                 self.values[out.number] = self.values[p.number]
 
     def equation(self, e: Equation, iteration: int, corrections: dict[int, list[Array]]) -> None:
         if e.op == "deal":
             self.deal(e, Position(e.params["id"], iteration), corrections)
-        elif any(v in self.needed for v in e.outputs):
+        elif any(v.number in self.needed for v in e.outputs):
             results = self.evaluate(e, iteration)
             for v, value in zip(e.outputs, results, strict=True):
                 self.values[v.number] = value
@@ -121,15 +149,20 @@ class _Dealer:
             owner = e.output.type.owner
             seeds = self.entropy.owners[self.names.index(owner)] if owner else self.entropy.parties
             at = Position(e.params["id"], iteration)
-            return (total(self.domains[e.output.type.bits], [self.blocks(s, at, e.output.type) for s in seeds]),)
+            return (total(self.domains[e.output.type.bits], [self.blocks(s, at, e.output) for s in seeds]),)
         inputs = [self.values[v.number] for v in e.inputs]
         if e.op == "cast":
             return (inputs[0],)
         result = KERNELS[e.op](self.domains[e.outputs[0].type.bits], e.params, *inputs)
         return result if len(e.outputs) > 1 else (np.asarray(result),)
 
-    def blocks(self, seed: bytes, at: Position, t: Type) -> Any:
-        return self.domains[t.bits].reduce(self.entropy.stream(seed, at, t.shape))
+    def blocks(self, seed: bytes, at: Position, v: Var) -> Any:
+        stream, t = self.entropy.stream, v.type
+        if self.sweeping is None:
+            words = stream(seed, at, t.shape)
+        else:
+            words = piece_of(stream, seed, at, t, self.sweeping, v.number, self.start)
+        return self.domains[t.bits].reduce(words)
 
     def deal(self, e: Equation, at: Position, corrections: dict[int, list[Array]]) -> None:
         """All shares but one come from streams; the one party `id mod n` is sent what is missing (rule 3)."""
@@ -137,7 +170,7 @@ class _Dealer:
         party = at.number % len(self.names)
         others = [s for i, s in enumerate(self.entropy.parties) if i != party]
         domain = self.domains[e.output.type.bits]
-        rest = total(domain, [self.blocks(s, at, e.output.type) for s in others])
+        rest = total(domain, [self.blocks(s, at, e.output) for s in others])
         corrections.setdefault(party, []).append(np.asarray(domain.sub(value, rest), dtype="<u8", order="C"))
-        if e.output in self.needed:
+        if e.output.number in self.needed:
             self.values[e.output.number] = value

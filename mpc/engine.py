@@ -6,9 +6,10 @@ itself is in `mpc.alone`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +20,7 @@ from mpc.errors import InputError, PeerError
 from mpc.exchange import CHECKPOINT, Array, Draw, Exchange, Frame, Save, type_words
 from mpc.fixed import decode, scalar
 from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, spoken
+from mpc.lanes import BLOCKS, Part, Sweep
 from mpc.lowering import Lowered
 from mpc.openings import frame_of, packing, recipients, unpacking
 from mpc.prg import PartyEntropy, Position
@@ -30,6 +32,7 @@ __all__ = ["run_party"]
 Request = Exchange | Draw | Save
 Answer = Any
 Run = Generator[Request, Answer, None]
+Then = Callable[[int], Run]
 
 
 def run_party(
@@ -58,7 +61,7 @@ def run_party(
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What of the dealer's corrections a slot needs: where they go, how they are finished, what is expected."""
+    """What is needed of the dealer's corrections: where they go, how they are finished, what is expected."""
 
     outs: tuple[int, ...]
     finish: tuple[Callable[[Any], Any], ...]
@@ -85,11 +88,21 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
-    """A slot, bound for one party. local: what it does alone, and what it puts away after so much of that."""
+class Swept:
+    """Local equations that run piece by piece. bound: for a number of lanes what is drawn, and what is done."""
 
-    draw: Drawn | None
-    local: tuple[tuple[tuple[Act, ...], Equation | None], ...]
+    part: Part
+    reads: tuple[Var, ...]
+    results: tuple[Var, ...]
+    dead: tuple[int, ...]
+    bound: dict[int, tuple[Drawn | None, tuple[Act, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A slot, bound for one party. local: what it does alone, and what it needs the world for after so much of that."""
+
+    local: tuple[tuple[tuple[Act, ...], Then | None], ...]
     exchange: list[Equation]
     loops: list[Equation]
     dead: tuple[int, ...]
@@ -118,13 +131,11 @@ class _Party(Alone):
             self.steps[id(b)] = [self.planned(slot, b is not self.lowered.block) for slot in self.lowered.slots(b)]
         values = self.values
         for slot in self.steps[id(b)]:
-            if slot.draw is not None:
-                yield from self.draw(slot.draw)
-            for acts, save in slot.local:
+            for acts, then in slot.local:
                 for act in acts:
                     act(step)
-                if save is not None:
-                    yield from self.save(save, step)
+                if then is not None:
+                    yield from then(step)
             if slot.exchange:
                 yield from self.exchange(slot.exchange, step)
             for e in slot.loops:
@@ -134,19 +145,64 @@ class _Party(Alone):
 
     def planned(self, slot: Slot, looped: bool) -> Steps:
         """All that is the same at every step, looked up once."""
-        acts, rest = self.drawn(slot.local, looped)
-        local: list[tuple[tuple[Act, ...], Equation | None]] = []
+        local: list[tuple[tuple[Act, ...], Then | None]] = []
+        for part in slot.parts:
+            if part.swept:
+                local.append(((), partial(self.sweep, self.swept(slot, part))))
+            else:
+                local += self.plain(slot, part, looped)
+        return Steps(tuple(local), slot.exchange, slot.loops, self.forgotten(slot.party.dead))
+
+    def plain(self, slot: Slot, part: Part, looped: bool) -> Iterator[tuple[tuple[Act, ...], Then | None]]:
+        """Equations one after another, on whole values; what the dealer corrects of them comes first."""
+        draw = self.corrected(part.deals)
+        if draw is not None:
+            yield (), partial(self.draw, draw)
+        acts, rest = self.drawn(part.equations, looped)
         for e in rest:
             if e.op in SAVED:
-                local.append((tuple(acts), e))
+                yield tuple(acts), partial(self.save, e)
                 acts = []
             else:
                 act = self.bound(e)
                 acts += [] if act is None else [act]
-            spent = self.forgotten(slot.spent.get(e, ()))
+            spent = self.forgotten(slot.party.after.get(e, ()))
             acts += [self.forget(spent)] if spent else []
-        local.append((tuple(acts), None))
-        return Steps(self.corrected(slot), tuple(local), slot.exchange, slot.loops, self.forgotten(slot.dead))
+        yield tuple(acts), None
+
+    def swept(self, slot: Slot, part: Part) -> Swept:
+        """Equations on a few lanes at a time."""
+        mine = [e for e in part.equations if e.outputs[0].type.kind is not Kind.DEALER]
+        made, inside = {v for e in mine for v in e.outputs}, slot.party.within(part)
+        read = {v for e in mine if e.op != "deal" for v in e.inputs if v in part.layouts} - made
+        spent = self.forgotten([v for e in mine for v in slot.party.after.get(e, ())])
+        return Swept(part, tuple(read), tuple(made - inside), spent, {})
+
+    def sweep(self, s: Swept, step: int) -> Run:
+        """One pass over all lanes."""
+        lanes = Sweep(s.part, self.values, s.results, s.reads)
+        for start, count in lanes.pieces():
+            if count not in s.bound:
+                s.bound[count] = self.narrowed(s.part, count)
+            draw, acts = s.bound[count]
+            self.start = start  # in this very generator's turn: a party walks one part at a time
+            if draw is not None:
+                yield from self.draw(draw, step)
+            for act in acts:
+                act(step)
+        for number in s.dead:
+            self.values.pop(number, None)
+
+    def narrowed(self, part: Part, count: int) -> tuple[Drawn | None, tuple[Act, ...]]:
+        """The equations of a part, bound for so many lanes."""
+        equations, acts = part.narrowed(count), []
+        for e in equations:
+            if e.op in BLOCKS and not (e.op == "deal" and self.mine(e)):
+                acts.append(self.piece(e, part))
+            else:
+                act = self.bound(e)
+                acts += [] if act is None else [act]
+        return self.corrected([e for e in equations if e.op == "deal"]), tuple(acts)
 
     def forgotten(self, values: Sequence[Var]) -> tuple[int, ...]:
         """Which of these to forget when nobody reads them any more: what takes memory and is no result."""
@@ -177,16 +233,16 @@ class _Party(Alone):
 
     # the dealer ------------------------------------------------------------------------------------------------------
 
-    def corrected(self, slot: Slot) -> Drawn | None:
-        """What a slot needs of the dealer: this party's corrections."""
-        mine = [e for e in slot.deals if self.mine(e)]
+    def corrected(self, deals: Sequence[Equation]) -> Drawn | None:
+        """What is needed of the dealer: this party's corrections."""
+        mine = [e for e in deals if self.mine(e)]
         if not mine:
             return None
         outs = tuple(e.output.number for e in mine)
         finish = tuple(self.of(e.output.type).reduce for e in mine)
         return Drawn(outs, finish, tuple(Frame(type_words, e.output.type.shape) for e in mine), mine[0].where)
 
-    def draw(self, d: Drawn) -> Run:
+    def draw(self, d: Drawn, _step: int) -> Run:
         self.draws += 1
         arrays = yield Draw(self.draws, d.where, d.expect)
         _fits(arrays, d.expect, "the dealer", d.where)

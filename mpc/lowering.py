@@ -42,6 +42,7 @@ class Lowered:
     block: Block
     outputs_by_name: dict[str, Var]
     reveals: list[dict[str, Any]] = field(default_factory=list)
+    sweep: bool = field(default=True, init=False, repr=False)
     _slots: dict[int, tuple[Block, list[Slot]]] = field(default_factory=dict, init=False, repr=False)
 
     def __repr__(self) -> str:
@@ -98,7 +99,7 @@ class Lowered:
     def slots(self, block: Block) -> list[Slot]:
         """When the equations of one of its blocks run; worked out once for all runs in this process."""
         if id(block) not in self._slots:
-            self._slots[id(block)] = block, schedule(block)
+            self._slots[id(block)] = block, schedule(block, sweep=self.sweep)
         return self._slots[id(block)][1]
 
     def check(self) -> None:

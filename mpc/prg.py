@@ -31,10 +31,14 @@ Entropy = Callable[[int], bytes]  # asked for n bytes, gives n bytes; `secrets.t
 
 
 class Position(NamedTuple):
-    """The place of one sharing in every stream: its number in the lowered program and the flat iteration index."""
+    """The place of one sharing in every stream: its number in the lowered program and the flat iteration index.
+
+    start: from which of its words on, where a long one is made in pieces.
+    """
 
     number: int
     iteration: int
+    start: int = 0
 
 
 Stream = Callable[[bytes, "Position", tuple[int, ...]], Words]  # `block`, but where a test enumerates all randomness
@@ -42,13 +46,17 @@ Stream = Callable[[bytes, "Position", tuple[int, ...]], Words]  # `block`, but w
 
 def block(seed: bytes, at: Position, shape: tuple[int, ...]) -> Words:
     """Uniform 64-bit words of `shape`, a function of the seed and the position alone."""
+    return _long(Cipher(AES128(seed), CTR(_counter(at).to_bytes(16, "big"))).encryptor(), at.start % 2, shape)
+
+
+def _long(encryptor: CipherContext, skip: int, shape: tuple[int, ...]) -> Words:
+    """Words from a stream that stands at their block; `skip` of them are not wanted."""
     size = prod(shape)
-    encryptor = Cipher(AES128(seed), CTR(_counter(at).to_bytes(16, "big"))).encryptor()
-    words = np.empty(size + 2, dtype="<u8")  # the cipher wants room for a block more
-    out, length = words.data.cast("B"), 8 * size
+    words = np.empty(skip + size + 2, dtype="<u8")  # the cipher wants room for a block more
+    out, length = words.data.cast("B"), 8 * (skip + size)
     for start in range(0, length, len(_ZEROS)):
         encryptor.update_into(_ZEROS[: length - start], out[start:])
-    return words[:size].reshape(shape)
+    return words[skip : skip + size].reshape(shape)
 
 
 _ZEROS = memoryview(bytes(1 << 20))
@@ -58,10 +66,10 @@ _STEPS = 64  # of a loop, for which small sharings are made at once
 
 
 def _counter(at: Position) -> int:
-    number, iteration = at
-    if number >= 1 << 32 or iteration >= 1 << 48:
-        raise OverflowError(f"stream position out of range: number {number}, iteration {iteration}")
-    return (number << 96) | (iteration << 48)
+    number, iteration, start = at
+    if number >= 1 << 32 or iteration >= 1 << 48 or start >= 1 << 48:
+        raise OverflowError(f"stream position out of range: number {number}, iteration {iteration}, word {start}")
+    return (number << 96) | (iteration << 48) | (start // 2)
 
 
 class Streams:
@@ -69,6 +77,7 @@ class Streams:
 
     def __init__(self) -> None:
         self._ciphers: dict[bytes, CipherContext] = {}
+        self._counting: dict[bytes, CipherContext] = {}
 
     def __repr__(self) -> str:
         return f"<Streams of {len(self._ciphers)} seeds>"
@@ -76,8 +85,8 @@ class Streams:
     def __call__(self, seed: bytes, at: Position, shape: tuple[int, ...]) -> Words:
         """What `block` gives."""
         size = prod(shape)
-        if size > _FEW:
-            return block(seed, at, shape)
+        if size > _FEW or at.start:
+            return self._block(seed, at, shape)
         cipher = self._ciphers.get(seed)
         if cipher is None:
             cipher = self._ciphers[seed] = Cipher(AES128(seed), ECB()).encryptor()  # noqa: S305 - of counters: CTR
@@ -90,6 +99,14 @@ class Streams:
             pairs[:, 1] = np.arange(blocks, dtype=np.uint64) + np.uint64(first & ((1 << 64) - 1))
             counters = pairs.data.cast("B")
         return np.frombuffer(cipher.update(counters), dtype="<u8", count=size).reshape(shape)
+
+    def _block(self, seed: bytes, at: Position, shape: tuple[int, ...]) -> Words:
+        counter = _counter(at).to_bytes(16, "big")
+        encryptor = self._counting.get(seed)
+        if encryptor is None:
+            encryptor = self._counting[seed] = Cipher(AES128(seed), CTR(counter)).encryptor()
+        encryptor.reset_nonce(counter)
+        return _long(encryptor, at.start % 2, shape)
 
 
 class Ahead:

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import accumulate
 from math import prod
 from typing import Any
@@ -20,7 +19,7 @@ from mpc.kernels import STRUCTURAL
 from mpc.lowering import Lowered
 from mpc.openings import frame_of, recipients
 from mpc.programs import RANGES_HOLD
-from mpc.schedule import Slot, schedule
+from mpc.schedule import Slot
 
 __all__ = ["Plan", "price"]
 
@@ -105,7 +104,12 @@ class _Count:
 
 def _memory(block: Block, slots: Scheduled) -> int:
     """An upper bound on the bytes of all values that live at once: what is a view keeps alive what it looks at."""
-    steps = [step for slot in slots(block) for step in (*([e] for e in slot.local), [*slot.exchange, *slot.loops])]
+    steps, pieces = [], set[Var]()
+    for slot in slots(block):
+        for part in slot.parts:
+            steps += [part.equations] if part.swept else [[e] for e in part.equations]
+            pieces |= slot.party.within(part) if part.swept else set()
+        steps.append([*slot.exchange, *slot.loops])
     root: dict[Var, Var] = {}
     for e in (e for step in steps for e in step if e.op in STRUCTURAL):
         root[e.output] = root.get(e.inputs[0], e.inputs[0])
@@ -115,7 +119,7 @@ def _memory(block: Block, slots: Scheduled) -> int:
     kept = {root.get(v, v) for v in block.results} | {v for v in last if v.type.kind is Kind.TABLE}
     grown = [0] * (len(steps) + 1)
     for at, step in enumerate(steps):
-        for v in (v for e in step for v in e.outputs if v.type.kind is not Kind.DEALER):
+        for v in (v for e in step for v in e.outputs if v.type.kind is not Kind.DEALER and v not in pieces):
             size, end = 8 * prod(v.type.shape), root.get(v, v)
             grown[at] += size
             grown[len(steps) if end in kept else last[end] + 1] -= size
@@ -125,7 +129,7 @@ def _memory(block: Block, slots: Scheduled) -> int:
 
 def price(lowered: Lowered) -> Plan:
     """Walk the schedule and count."""
-    slots = cache(schedule)
+    slots = lowered.slots
     count = _Count(lowered, slots)
     count.block(lowered.block, 1)
     names = lowered.parties

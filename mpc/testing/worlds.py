@@ -111,6 +111,7 @@ def views(
         raise OverflowError(f"{len(tape.places)} random elements of Z_{1 << one.bits}: {runs} runs are too many")
     tape.lanes = min(runs, _CHUNK)
     lowered = lower(tape.lanes)
+    lowered.sweep = False  # a lane is a world here, and what is received is looked at whole
     parts = []
     for first in range(0, runs, tape.lanes):
         tape.first = first

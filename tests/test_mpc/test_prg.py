@@ -25,7 +25,7 @@ from mpc.prg import Ahead, DealerEntropy, PartyEntropy, Position, block, fresh_e
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "prg.json").read_text(encoding="utf-8"))
 SEED = bytes.fromhex("2b7e151628aed2a6abf7158809cf4f3c")  # the key of NIST SP 800-38A, F.5.1
 M = np.uint64(2**64 - 1)
-positions = st.builds(Position, st.integers(0, 2**32 - 1), st.integers(0, 2**48 - 1))
+positions = st.builds(Position, st.integers(0, 2**32 - 1), st.integers(0, 2**48 - 1), st.just(0))
 sizes = st.integers(0, 70)
 
 
@@ -279,3 +279,11 @@ def test_steps_beyond_the_stream_are_refused() -> None:
     with pytest.raises(OverflowError):
         Ahead(SEED, [(0, ())], [lambda x: x], looped=False).at(1 << 48)
     assert "Ahead of 1 sharings" in repr(Ahead(SEED, [(0, ())], [lambda x: x], looped=False))
+
+
+@given(positions, st.integers(0, 5000), st.integers(0, 70))
+def test_a_block_can_be_made_in_pieces(at: Position, start: int, size: int) -> None:
+    whole = block(SEED, at, (start + size,))
+    piece = at._replace(start=start)
+    assert np.array_equal(block(SEED, piece, (size,)), whole[start:])
+    assert np.array_equal(prg.Streams()(SEED, piece, (size,)), whole[start:])

@@ -10,6 +10,7 @@ from runs import CASES, prepared, products, quiet
 from traced import SUITES
 
 import mpc
+from mpc.ir import Kind
 from mpc.memory import names_of, run_in_memory
 from mpc.schedule import schedule
 from mpc.testing import deterministic_entropy
@@ -116,7 +117,10 @@ def test_spent_values_are_forgotten_where_they_were_read_last() -> None:
     lowered, _ = prepared(program, {"x": {"alice": np.ones(3)}}, ["alice", "bob"], {})
     for slot in schedule(lowered.block):
         for i, e in enumerate(slot.local):
-            later = {v for other in (*slot.local[i + 1 :], *slot.exchange, *slot.loops) for v in other.inputs}
-            assert not later & set(slot.spent.get(e, ()))
-    spent = sum(len(v) for slot in schedule(lowered.block) for v in slot.spent.values())
-    assert spent > 0.8 * sum(len(e.outputs) for e in lowered.block.equations)
+            after = (*slot.local[i + 1 :], *slot.exchange, *slot.loops)
+            dealer = [o for o in after if o.op == "deal" or o.outputs[0].type.kind is Kind.DEALER]
+            later = {v for other in after if other not in dealer and other.op != "send" for v in other.inputs}
+            assert not later & set(slot.party.after.get(e, ()))
+            assert not {v for other in dealer for v in other.inputs} & set(slot.dealer.after.get(e, ()))
+    spent = [v for slot in schedule(lowered.block) for side in (slot.party, slot.dealer) for v in side.after.values()]
+    assert sum(map(len, spent)) > 0.8 * sum(len(e.outputs) for e in lowered.block.equations)

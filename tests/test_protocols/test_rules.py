@@ -264,10 +264,10 @@ def test_rule_5_what_is_asked_of_the_dealer_does_not_depend_on_the_data():
 def test_rule_5_the_twin_asks_one_time_more_when_its_values_are_zero(monkeypatch):
     original = engine._Party.draw
 
-    def draw(self: Any, slot: Any) -> Any:
+    def draw(self: Any, *args: Any) -> Any:
         own = self.inputs.get("y")
         self.draws += int(own is not None and not np.any(own))
-        return (yield from original(self, slot))
+        return (yield from original(self, *args))
 
     monkeypatch.setattr(engine._Party, "draw", draw)
     ones, zeros = data(1), data(1)
