@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mpc.fusing import SineSum, sine_sums
 from mpc.ir import Equation, Kind, Type, Var, walk
 from mpc.kernels import KERNELS, bind
 from mpc.lanes import Part, piece_of
@@ -92,6 +93,22 @@ class Alone:
 
         def act(step: int) -> None:
             values[out] = reduce(piece_of(stream, seed, Position(number, step), t, part, out, self.start))
+
+        return act
+
+    def sums(self, equations: Sequence[Equation], inside: set[Var]) -> tuple[dict[int, SineSum], set[int]]:
+        """The sine sums among these that one kernel does, and the equations that it takes the place of, by their id."""
+        found = sine_sums(equations, {v.number for v in inside}) if self.ring.bits == 64 and self.all_known else {}
+        found = {at: one for at, one in found.items() if one.takes}
+        return found, {step for one in found.values() for step in one.steps}
+
+    def summed(self, one: SineSum, e: Equation) -> Act:
+        """A sine sum, as the value that this equation gives."""
+        values, out, x = self.values, e.output.number, one.series.inputs[0].number
+        kernel = one.bound(self.ring)
+
+        def act(_: int) -> None:
+            values[out] = kernel(values[x], values[one.cosines], values[one.sines])
 
         return act
 

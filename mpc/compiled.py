@@ -6,6 +6,7 @@ uses 64-bit words modulo 2^64, and allocates nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -13,30 +14,35 @@ import numpy as np
 
 from mpc.trig import D_BITS, D_CENTRE, D_SHIFT, DROP, REST, S_BITS, TABLE_BITS, TWO_PI
 
-__all__ = ["look", "matmul", "matvec", "onehot", "series", "sincos", "vecmat"]
+__all__ = ["look", "matmul", "matvec", "onehot", "series", "sincos", "sine_sum", "vecmat"]
 
 _DEEP = 64  # rows of the right factor that stay in the cache while four rows of the left one pass over them
 
-jit = numba.njit(cache=True, nogil=True, boundscheck=False)
+Kernel = Callable[..., None]
+_U, _I = numba.uint64, numba.int64
+_READ = {n: numba.types.Array(_U, n, "C", readonly=True) for n in (1, 2, 3)}  # what is written to may be read too
+_TABLE = numba.types.Array(_I, 1, "C", readonly=True)
+_OUT = {n: numba.types.Array(_U, n, "C") for n in (1, 2, 3)}
+_SIGNED = numba.types.Array(_I, 2, "C")
+
+inner = numba.njit(cache=True, nogil=True, boundscheck=False)
 
 
-@jit
-def matmul(x: Any, y: Any, z: Any) -> None:
-    """z = x @ y, for x (n, m), y (m, p) in C order."""
-    n, m = x.shape
-    z[:, :] = 0
-    for first in range(0, m, _DEEP):
-        last = min(first + _DEEP, m)
-        i = 0
-        while i + 4 <= n:
-            _four_rows(x, y, z, i, first, last)
-            i += 4
-        while i < n:
-            _row(x, y, z, i, first, last)
-            i += 1
+def jit(*arguments: Any) -> Callable[[Kernel], Kernel]:
+    """Compiled when this file is imported, for these types and no others: a call never compiles anything."""
+    made: Callable[[Kernel], Kernel] = numba.njit(numba.void(*arguments), cache=True, nogil=True, boundscheck=False)
+    return made
 
 
-@jit
+@inner
+def _row(x: Any, y: Any, z: Any, i: Any, first: Any, last: Any) -> None:
+    for k in range(first, last):
+        a = x[i, k]
+        for j in range(y.shape[1]):
+            z[i, j] += a * y[k, j]
+
+
+@inner
 def _four_rows(x: Any, y: Any, z: Any, i: Any, first: Any, last: Any) -> None:
     """Add to four rows of z what four columns of x at a time give: a word of y is read once for four products."""
     k = first
@@ -56,15 +62,23 @@ def _four_rows(x: Any, y: Any, z: Any, i: Any, first: Any, last: Any) -> None:
         _row(x, y, z, row, k, last)
 
 
-@jit
-def _row(x: Any, y: Any, z: Any, i: Any, first: Any, last: Any) -> None:
-    for k in range(first, last):
-        a = x[i, k]
-        for j in range(y.shape[1]):
-            z[i, j] += a * y[k, j]
+@jit(_READ[2], _READ[2], _OUT[2])
+def matmul(x: Any, y: Any, z: Any) -> None:
+    """z = x @ y, for x (n, m), y (m, p) in C order."""
+    n, m = x.shape
+    z[:, :] = 0
+    for first in range(0, m, _DEEP):
+        last = min(first + _DEEP, m)
+        i = 0
+        while i + 4 <= n:
+            _four_rows(x, y, z, i, first, last)
+            i += 4
+        while i < n:
+            _row(x, y, z, i, first, last)
+            i += 1
 
 
-@jit
+@jit(_READ[2], _READ[1], _OUT[1])
 def matvec(x: Any, y: Any, z: Any) -> None:
     """z = x @ y, for x (n, m) in C order, y (m,)."""
     for i in range(x.shape[0]):
@@ -74,7 +88,7 @@ def matvec(x: Any, y: Any, z: Any) -> None:
         z[i] = total
 
 
-@jit
+@jit(_READ[1], _READ[2], _OUT[1])
 def vecmat(y: Any, x: Any, z: Any) -> None:
     """z = y @ x, for y (m,), x (m, n) in C order."""
     m, n = x.shape
@@ -100,7 +114,7 @@ def _turn(first: Any, second: Any, d: Any, sign: Any, bits: Any) -> Any:
     return (first + sign * step + (np.int64(1) << (S_BITS - bits - 1))) >> (S_BITS - bits)
 
 
-@jit
+@jit(_READ[1], _READ[1], _TABLE, _I, _SIGNED, _SIGNED)
 def sincos(angle: Any, odd: Any, table: Any, bits: Any, sines: Any, cosines: Any) -> None:
     """sin and cos of odd[j]·angle[i], at `bits`; sines, cosines (len(odd), len(angle)). As `mpc.trig.sincos_turns`."""
     for j in range(odd.shape[0]):
@@ -115,7 +129,7 @@ def sincos(angle: Any, odd: Any, table: Any, bits: Any, sines: Any, cosines: Any
             cosines[j, i] = _turn(c, s, d, -1, bits)
 
 
-@jit
+@jit(_READ[1], _READ[1], _TABLE, _TABLE, _I, _SIGNED, _SIGNED)
 def series(angle: Any, odd: Any, weights: Any, table: Any, drop: Any, sines: Any, cosines: Any) -> None:
     """The public factors of a sine series; as `mpc.trig.series_tables`."""
     sincos(angle, odd, table, 32, sines, cosines)
@@ -127,7 +141,46 @@ def series(angle: Any, odd: Any, weights: Any, table: Any, drop: Any, sines: Any
             cosines[j, i] = (cosines[j, i] * w + rounding) >> drop
 
 
-@jit
+@inner
+def _waves(angle: Any, k: Any, table: Any, sines: Any, cosines: Any) -> None:
+    """One multiple of each angle, at 32 bits; as `sincos`."""
+    for i in range(angle.shape[0]):
+        turn = k * angle[i] + np.uint64(1 << (REST - 1))
+        at = np.int64(turn >> np.uint64(REST))
+        d = np.int64((turn >> np.uint64(DROP)) & np.uint64((1 << (REST - DROP)) - 1)) - np.int64(D_CENTRE)
+        d = (d * np.int64(TWO_PI)) >> D_SHIFT
+        s, c = table[at], table[at + (1 << (TABLE_BITS - 2))]
+        sines[i] = _turn(s, c, d, 1, 32)
+        cosines[i] = _turn(c, s, d, -1, 32)
+
+
+@inner
+def _add_term(w: Any, drop: Any, sin_d: Any, cos_d: Any, cos_l: Any, sin_l: Any, out: Any) -> None:
+    rounding = np.int64(1) << (drop - 1)
+    for i in range(out.shape[0]):
+        s, c = (sin_d[i] * w + rounding) >> drop, (cos_d[i] * w + rounding) >> drop
+        out[i] += np.uint64(s) * cos_l[i] - np.uint64(c) * sin_l[i]
+
+
+@jit(_READ[1], _READ[1], _TABLE, _TABLE, _I, _READ[2], _READ[2], _SIGNED, _OUT[1])
+def sine_sum(
+    angle: Any, odd: Any, weights: Any, table: Any, drop: Any, cosines: Any, sines: Any, scratch: Any, out: Any
+) -> None:
+    """out = Σ_j sin_j·cosines[j] − cos_j·sines[j], with the factors of `series`; cosines, sines (len(odd), n).
+
+    scratch (2, …): its second length is how many lanes' sums stay in the cache while all terms pass over them.
+    """
+    n, block = angle.shape[0], scratch.shape[1]
+    for first in range(0, n, block):
+        last = min(first + block, n)
+        sin_d, cos_d, sums = scratch[0, : last - first], scratch[1, : last - first], out[first:last]
+        sums[:] = 0
+        for j in range(odd.shape[0]):
+            _waves(angle[first:last], odd[j], table, sin_d, cos_d)
+            _add_term(weights[j], drop, sin_d, cos_d, cosines[j, first:last], sines[j, first:last], sums)
+
+
+@jit(_READ[1], _I, _OUT[3])
 def onehot(r: Any, width: Any, out: Any) -> None:
     """For each byte of the low width − 1 bits, 256 bits of which one is one; out (n, bytes, 4)."""
     mask = (np.uint64(1) << np.uint64(width - 1)) - np.uint64(1)
@@ -140,7 +193,7 @@ def onehot(r: Any, width: Any, out: Any) -> None:
             out[i, j, byte >> np.uint64(6)] = np.uint64(1) << (byte & np.uint64(63))
 
 
-@jit
+@jit(_READ[3], _READ[1], _I, _READ[2], _OUT[1])
 def look(hot: Any, c: Any, width: Any, above: Any, out: Any) -> None:
     """Packed shares of [r_j > c_j], then of [r_j = c_j] but for the lowest byte; hot (n, bytes, 4)."""
     mask = (np.uint64(1) << np.uint64(width - 1)) - np.uint64(1)

@@ -94,6 +94,7 @@ class Swept:
     part: Part
     reads: tuple[Var, ...]
     results: tuple[Var, ...]
+    inside: set[Var]
     dead: tuple[int, ...]
     bound: dict[int, tuple[Drawn | None, tuple[Act, ...]]]
 
@@ -159,15 +160,23 @@ class _Party(Alone):
         if draw is not None:
             yield (), partial(self.draw, draw)
         acts, rest = self.drawn(part.equations, looped)
+        sums, steps = self.sums(part.equations, slot.party.within(part))
+        waiting: list[Var] = []  # what the steps of a sum have read, until it is there
         for e in rest:
+            spent = list(slot.party.after.get(e, ()))
+            if id(e) in steps:
+                waiting += spent
+                continue
             if e.op in SAVED:
                 yield tuple(acts), partial(self.save, e)
                 acts = []
             else:
-                act = self.bound(e)
+                act = self.summed(sums[id(e)], e) if id(e) in sums else self.bound(e)
                 acts += [] if act is None else [act]
-            spent = self.forgotten(slot.party.after.get(e, ()))
-            acts += [self.forget(spent)] if spent else []
+            if id(e) in sums:
+                spent, waiting = [*spent, *waiting], []
+            numbers = self.forgotten(spent)
+            acts += [self.forget(numbers)] if numbers else []
         yield tuple(acts), None
 
     def swept(self, slot: Slot, part: Part) -> Swept:
@@ -176,14 +185,14 @@ class _Party(Alone):
         made, inside = {v for e in mine for v in e.outputs}, slot.party.within(part)
         read = {v for e in mine if e.op != "deal" for v in e.inputs if v in part.layouts} - made
         spent = self.forgotten([v for e in mine for v in slot.party.after.get(e, ())])
-        return Swept(part, tuple(read), tuple(made - inside), spent, {})
+        return Swept(part, tuple(read), tuple(made - inside), inside, spent, {})
 
     def sweep(self, s: Swept, step: int) -> Run:
         """One pass over all lanes."""
         lanes = Sweep(s.part, self.values, s.results, s.reads)
         for start, count in lanes.pieces():
             if count not in s.bound:
-                s.bound[count] = self.narrowed(s.part, count)
+                s.bound[count] = self.narrowed(s.part, s.inside, count)
             draw, acts = s.bound[count]
             self.start = start  # in this very generator's turn: a party walks one part at a time
             if draw is not None:
@@ -193,11 +202,16 @@ class _Party(Alone):
         for number in s.dead:
             self.values.pop(number, None)
 
-    def narrowed(self, part: Part, count: int) -> tuple[Drawn | None, tuple[Act, ...]]:
+    def narrowed(self, part: Part, inside: set[Var], count: int) -> tuple[Drawn | None, tuple[Act, ...]]:
         """The equations of a part, bound for so many lanes."""
         equations, acts = part.narrowed(count), []
+        sums, steps = self.sums(equations, inside)
         for e in equations:
-            if e.op in BLOCKS and not (e.op == "deal" and self.mine(e)):
+            if id(e) in steps:
+                continue
+            if id(e) in sums:
+                acts.append(self.summed(sums[id(e)], e))
+            elif e.op in BLOCKS and not (e.op == "deal" and self.mine(e)):
                 acts.append(self.piece(e, part))
             else:
                 act = self.bound(e)

@@ -17,7 +17,7 @@ from mpc.errors import ProgramError, ShapeError
 from mpc.prg import Position, block
 from mpc.ring import Domain, Ring
 
-__all__ = ["KERNELS", "LINEAR", "STRUCTURAL", "bind", "permutation", "shape_of"]
+__all__ = ["KERNELS", "LINEAR", "STRUCTURAL", "angle_of", "bind", "permutation", "shape_of"]
 
 Shape = tuple[int, ...]
 Params = dict[str, Any]
@@ -54,17 +54,18 @@ def _concatenate(_: Domain, params: Params, *parts: Values) -> Values:
     return np.concatenate(parts, axis=params["axis"])
 
 
-def _angle(d: Domain, params: Params, x: Values) -> Values:
+def angle_of(d: Domain, params: Params, x: Values) -> Values:
+    """The argument of a sine, in fractions of a turn."""
     return np.left_shift(x, np.uint64(params["shift"] + 64 - d.bits))
 
 
 def _series(d: Domain, params: Params, x: Values) -> tuple[Values, Values]:
     odd, coefficients = tuple(params["odd"]), tuple(params["coefficients"])
-    return native.series_tables(_angle(d, params, x), odd, coefficients, params["cbits"], params["bits"])
+    return native.series_tables(angle_of(d, params, x), odd, coefficients, params["cbits"], params["bits"])
 
 
 def _waves(d: Domain, params: Params, x: Values) -> tuple[Values, Values]:
-    return native.sincos_turns(_angle(d, params, x), params["bits"], tuple(params["odd"]))
+    return native.sincos_turns(angle_of(d, params, x), params["bits"], tuple(params["odd"]))
 
 
 _ABOVE = np.zeros((256, 4), dtype=np.uint64)  # for each byte c, the positions above it among 256, as four words

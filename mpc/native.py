@@ -7,6 +7,7 @@ extra `fast`), or before, everything is numpy and correct.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from types import ModuleType
@@ -19,8 +20,8 @@ from mpc import trig
 from mpc.ir import Block, Equation
 
 __all__ = [
-    "available", "cache", "compiled_already", "effort", "load", "loaded", "look", "matmul", "onehot", "series_tables",
-    "sincos_turns", "unload", "worthwhile",
+    "available", "cache", "compiled_already", "effort", "has_sine_sum", "load", "loaded", "look", "matmul", "onehot",
+    "series_tables", "sincos_turns", "sine_sum", "unload", "worthwhile",
 ]  # fmt: skip
 
 Words = NDArray[Any]
@@ -64,13 +65,11 @@ def compiled_already(place: Path) -> bool:
 
 
 def load() -> bool:
-    """Make the compiled kernels ready; False where that cannot be. What is not compiled yet is compiled."""
+    """Make the compiled kernels ready; False where that cannot be. What is not compiled yet is compiled now."""
     global _compiled  # noqa: PLW0603 - the one switch of this process
     if _compiled is None and available():
         try:
             from mpc import compiled
-
-            _warm(compiled)
         except (ImportError, RuntimeError, OSError):  # a numba that does not fit, or no place for what it compiles
             return False
         _compiled = compiled
@@ -92,20 +91,6 @@ def unload() -> None:
     """Numpy's kernels again."""
     global _compiled  # noqa: PLW0603
     _compiled = None
-
-
-def _warm(k: ModuleType) -> None:
-    """Compile every kernel, or take it from numba's cache, for the types that it is called with."""
-    square, flat, table = np.ones((4, 4), np.uint64), np.ones(4, np.uint64), trig.table()
-    read = square.view()
-    read.flags.writeable = False
-    k.matmul(square, square, square.copy())
-    k.matvec(square, flat, flat.copy())
-    k.vecmat(flat, square, flat.copy())
-    _sincos(k, flat, flat, table, 26)
-    _series(k, flat, flat, flat.view(np.int64), table, 40)
-    k.onehot(flat, 8, np.empty((4, 1, 4), np.uint64))
-    k.look(np.ones((4, 1, 4), np.uint64), flat, 8, np.ones((256, 4), np.uint64), flat.copy())
 
 
 def matmul(x: Words, y: Words) -> Words:
@@ -168,11 +153,42 @@ def series_tables(
 ) -> tuple[Words, Words]:
     """`mpc.trig.series_tables`."""
     drop = trig.MAX_BITS + cbits - bits
-    small = all(abs(c) < 1 << 30 for c in coefficients) and len(odd) == len(coefficients)
-    if _compiled is None or not small or bits < 1 or not 1 <= drop < 64:
+    if _compiled is None or not _plain(odd, coefficients, cbits, bits):
         return trig.series_tables(angle, odd, coefficients, cbits, bits)
     weights, multiples = np.array(coefficients, dtype=np.int64), np.array(odd, dtype=np.uint64)
     return _shaped(_series(_compiled, _flat(angle), multiples, weights, trig.table(), drop), angle)
+
+
+def has_sine_sum(odd: tuple[int, ...], coefficients: tuple[int, ...], cbits: int, bits: int) -> bool:
+    """Whether `sine_sum` runs compiled: there is no other."""
+    return _compiled is not None and _plain(odd, coefficients, cbits, bits)
+
+
+def _plain(odd: tuple[int, ...], coefficients: tuple[int, ...], cbits: int, bits: int) -> bool:
+    """Whether a series is one that the compiled kernels take; the others are refused by `mpc.trig`."""
+    small = all(abs(c) < 1 << 30 for c in coefficients) and len(odd) == len(coefficients)
+    return small and bits >= 1 and 1 <= trig.MAX_BITS + cbits - bits < 64
+
+
+def sine_sum(
+    odd: tuple[int, ...], coefficients: tuple[int, ...], cbits: int, bits: int
+) -> Callable[[Words, Words, Words], Words]:
+    """Of an angle and dealt cosines and sines, (len(odd), *angle.shape): Σ_j of `series_tables` times these."""
+    if _compiled is None:
+        raise RuntimeError("the compiled kernels are not loaded")
+    kernel, table, drop = _compiled.sine_sum, trig.table(), trig.MAX_BITS + cbits - bits
+    weights, multiples = np.array(coefficients, dtype=np.int64), np.array(odd, dtype=np.uint64)
+    scratch = np.empty((2, 512), np.int64)
+
+    def sums(angle: Words, cosines: Words, sines: Words) -> Words:
+        out, terms = np.empty(angle.size, np.uint64), (len(odd), angle.size)
+        kernel(
+            _flat(angle), multiples, weights, table, drop, _rows(cosines).reshape(terms), _rows(sines).reshape(terms),
+            scratch, out,
+        )  # fmt: skip
+        return out.reshape(angle.shape)
+
+    return sums
 
 
 def _flat(x: Words) -> Words:
