@@ -42,7 +42,8 @@ class _Deal:
 
     batches[p]: corrections for p that wait for more to go with them, so many bytes of them in batched[p]. due: messages
     that are made. unacknowledged[p]: what was sent to p beyond its last credit, by message. blocked: since when a party
-    that takes nothing keeps it from dealing. told: whether the coordinator knows whom it waits for.
+    that takes nothing keeps it from dealing. told: whether the coordinator knows whom it waits for. begins_by: until
+    when it waits for a party that was lost and may be back.
     """
 
     def __init__(self, session: bytes, boss: int, terms: Terms, lowered: Any) -> None:
@@ -67,6 +68,7 @@ class _Deal:
         self.ahead = False
         self.blocked: float | None = None
         self.told = False
+        self.begins_by: float | None = None
 
     @property
     def storing(self) -> bool:
@@ -144,8 +146,9 @@ class DealerBrain:
     @property
     def deadline(self) -> float | None:
         """When the coordinator has to hear whom the dealer waits for."""
-        since = [d.blocked for d in self.sessions.values() if d.blocked is not None and not d.told]
-        return min(since) + self._limits.verdict if since else None
+        deals = self.sessions.values()
+        times = [d.blocked + self._limits.verdict for d in deals if d.blocked is not None and not d.told]
+        return min(times + [d.begins_by for d in deals if d.begins_by is not None], default=None)
 
     @property
     def sign(self) -> Sign:
@@ -176,10 +179,11 @@ class DealerBrain:
                     if self._can_go_on(deal):
                         yield from self._pump(deal)
             case Tick():
-                for deal in self.sessions.values():
-                    yield from self._waits(deal)
+                for deal in list(self.sessions.values()):
+                    yield from self._tick(deal)
             case Up(peer):
                 self._lost.pop(peer, None)
+                yield from self._back()
             case Down(peer, reason):
                 self._lost[peer] = reason
                 for deal in list(self.sessions.values()):
@@ -211,7 +215,7 @@ class DealerBrain:
         elif m.src != deal.boss:
             return
         elif m.type is Type.START:
-            if m.meta["agreed"] == deal.terms.digest() and deal.corrections is None:
+            if m.meta["agreed"] == deal.terms.digest() and deal.corrections is None and deal.begins_by is None:
                 yield from self._start(deal)
             else:
                 yield from self._misled(deal, "sent START where it does not belong")
@@ -245,12 +249,34 @@ class DealerBrain:
         yield Send(m.src, Type.READY, m.session, meta=ready)
 
     def _start(self, deal: _Deal) -> Steps:
+        """Whoever was lost may be back, as the coordinator sees already: it is not accused at once."""
+        if self._missing(deal):
+            deal.begins_by = self._clock() + self._limits.dead
+        else:
+            yield from self._begin(deal)
+
+    def _missing(self, deal: _Deal) -> list[int]:
+        return sorted(party for party in self._lost if party < len(deal.terms.parties))
+
+    def _tick(self, deal: _Deal) -> Steps:
+        yield from self._waits(deal)
+        if deal.begins_by is not None and self._clock() >= deal.begins_by:
+            yield from self._never_back(deal)
+
+    def _back(self) -> Steps:
+        """Somebody is there again: what waited for that begins."""
+        for deal in list(self.sessions.values()):
+            if deal.begins_by is not None and not self._missing(deal):
+                yield from self._begin(deal)
+
+    def _never_back(self, deal: _Deal) -> Steps:
+        party = self._missing(deal)[0]
+        deal.begins_by = None
+        yield from self._fail(deal, "dead", f"{self._cluster.call(party)} {self._lost[party]}", party)
+
+    def _begin(self, deal: _Deal) -> Steps:
+        deal.begins_by = None
         n = len(deal.terms.parties)
-        if missing := sorted(party for party in self._lost if party < n):
-            yield from self._fail(
-                deal, "dead", f"{self._cluster.call(missing[0])} {self._lost[missing[0]]}", missing[0]
-            )
-            return
         entropy = DealerEntropy.fresh(n, randomness(self._insecure) if self._insecure else self._entropy)
         for party in range(n):
             seeds = b"".join(entropy.seeds_for(party))
@@ -347,6 +373,6 @@ class DealerBrain:
         if deal.failed:
             return
         deal.finished = deal.failed = True
-        deal.blocked = None
+        deal.blocked = deal.begins_by = None
         meta = {"origin": origin, "kind": kind, "reason": line(reason), "round": 0, "where": "", "final": False}
         yield Send(deal.boss, Type.ABORT, deal.session, meta=meta)

@@ -16,6 +16,7 @@ from parties import dealer
 from parties.agree import PURPOSES, pair_seed
 from parties.attempt import Attempt, Stage
 from parties.cluster import COORDINATOR, DEALER
+from parties.dealer import DealerBrain
 from parties.events import RESTARTED, Arrived, Down, Tick, Up
 from parties.limits import Limits
 from parties.stocking import Stocking
@@ -319,6 +320,46 @@ def test_what_went_to_the_process_before_is_sent_again():
 def test_the_twin_that_sends_nothing_again(monkeypatch):
     monkeypatch.setattr(Stocking, "down", lambda *_: iter(()))
     assert lost_offer().outcome is None
+
+
+def begun_without(peer):
+    """A run in which the dealer still takes bob for lost, as after a cut that the coordinator sees mended already."""
+    net = Net(3)
+    net.event(DEALER, Down(peer, "died (no sign of life for 5 s)"))
+    net.begin()
+    net.settle()
+    return net
+
+
+def test_the_dealer_waits_for_whom_the_coordinator_has_seen_again():
+    net = begun_without(1)
+    assert net.outcome is None
+    assert not any(m.type is Type.SEEDS for m in net.log)
+    net.event(DEALER, Up(1))
+    net.settle()
+    assert net.outcome.results["sum"] == total(3)
+
+
+def test_whom_the_dealer_does_not_see_again_it_names():
+    net = begun_without(1)
+    net.pass_time(5.1)
+    net.pass_time(0.5)
+    assert net.verdict.sentence.startswith("run stopped: party bob died (no sign of life for 5 s)")
+    assert net.verdict.sentence.count("reported by dealer") == 1
+
+
+def test_the_twin_that_accuses_at_once_stops_a_run_that_could_have_gone_on(monkeypatch):
+    start = DealerBrain._start
+
+    def hasty(self, deal):
+        yield from start(self, deal)
+        if deal.begins_by is not None:
+            yield from self._never_back(deal)
+
+    monkeypatch.setattr(DealerBrain, "_start", hasty)
+    net = begun_without(1)
+    net.pass_time(0.3)
+    assert net.verdict is not None
 
 
 def test_a_restart_in_the_run_stops_it(monkeypatch):
