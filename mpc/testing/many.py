@@ -37,7 +37,9 @@ def side_by_side(lowered: Lowered, draws: int) -> Lowered:
     lift = _Lift(draws, 1 + max((v.number for e in walk(lowered.block) for v in e.outputs), default=0))
     block = lift.block(lowered.block)
     with_outputs = {name: lift.first(v, block.equations) for name, v in lowered.outputs_by_name.items()}
-    return replace(lowered, block=block, outputs_by_name=with_outputs)
+    wide = replace(lowered, block=block, outputs_by_name=with_outputs)
+    wide.sweep = False  # what is received is looked at whole
+    return wide
 
 
 class _Lift:
