@@ -26,7 +26,7 @@ __all__ = ["BLOCKS", "Part", "Sweep", "parts", "piece_of"]
 Shape = tuple[int, ...]
 Layout = tuple[Shape, Shape]  # the axes before the lanes, and those behind
 
-_LONG = 1 << 16  # words of a value for which it is worth while
+_LONG = 1 << 23  # words of a value above which memory counts; shorter ones are sooner done whole
 _PIECE = 1 << 17  # words of a piece of the largest value
 _FEWEST, _MOST = 1 << 10, 1 << 14  # lanes of a piece
 _ELEMENTWISE = frozenset({"add", "sub", "mul", "neg", "shl", "shr", "msb", "bit", "cast"})

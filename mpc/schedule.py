@@ -1,7 +1,8 @@
 """When each equation of a lowered block runs: slots of local work, each ended by at most one exchange.
 
 An opening sits in the earliest slot where its operands are there, so openings that do not depend on each other share a
-round; a mask, and what is dealt, in the slot that needs it first. Engine, dealer and price all walk these same slots.
+round. Masks and what is dealt are made in the first slot, or, where they are long, in the one that needs them first.
+Engine, dealer and price all walk these same slots.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __all__ = ["Slot", "Spent", "schedule"]
 EXCHANGED = frozenset({"open", "send", "reveal"})
 _DEALT = frozenset({Kind.CONST, Kind.MASK, Kind.DEALER})
 _SOURCES = frozenset({"mask", "owner_mask", "deal"})
+_EARLY = 1 << 24  # words of masks and dealt values that may lie there from the beginning
 
 
 @dataclass
@@ -90,16 +92,25 @@ def _earliest(block: Block) -> dict[Equation, int]:
 
 
 def _sunk(block: Block, places: dict[Equation, int]) -> dict[Equation, int]:
-    """Masks, and what only the dealer computes and deals, wait until the first slot that reads them."""
-    first: dict[Var, int] = {}
-    fixed = set(block.results)
+    """Masks, and what only the dealer computes and deals, wait until the first slot that reads them, if they are long.
+
+    What is short is made before the first exchange, where nobody waits for it.
+    """
+    kept = set(block.results)
+    movable = [e for e in block.equations if _of_masks(e) and kept.isdisjoint(e.outputs)]
+    if sum(v.type.size for e in movable if e.op in _SOURCES for v in e.outputs) <= _EARLY:
+        return places
+    waits, first = set(movable), dict[Var, int]()
     for e in reversed(block.equations):
-        waits = (e.op in _SOURCES or all(v.type.kind is Kind.DEALER for v in e.outputs)) and fixed.isdisjoint(e.outputs)
-        if waits and e.outputs and all(v in first for v in e.outputs):
+        if e in waits and e.outputs and all(v in first for v in e.outputs):
             places[e] = max(places[e], min(first[v] for v in e.outputs))
         for v in _read(e):
             first[v] = min(first.get(v, places[e]), places[e])
     return places
+
+
+def _of_masks(e: Equation) -> bool:
+    return e.op in _SOURCES or all(v.type.kind is Kind.DEALER for v in e.outputs)
 
 
 def _read(e: Equation) -> tuple[Var, ...]:

@@ -48,7 +48,8 @@ def lowered_of(program: Any, size: int, n: int = 2) -> tuple[Any, Any]:
 @pytest.mark.parametrize("size", [1, 5, 600, 70_001])
 @pytest.mark.parametrize("program", [curve, steps], ids=lambda p: p.name)
 @pytest.mark.usefixtures("compiled")
-def test_the_same_words_as_without(program: Any, size: int) -> None:
+def test_the_same_words_as_without(program: Any, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpc.lanes._LONG", 1 << 16)
     lowered, given = lowered_of(program, size)
     taken: list[int] = []
     original = native.sine_sum

@@ -22,6 +22,13 @@ RNG = np.random.default_rng(5)
 N = 70_001  # no multiple of anything
 
 
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test can hold counts as long."""
+    monkeypatch.setattr(lanes, "_LONG", 1 << 16)
+    monkeypatch.setattr("mpc.schedule._EARLY", 0)
+
+
 @mpc.program
 def products(x: mpc.Private, y: mpc.Private) -> Any:
     a, b = mpc.share(x, range=(-8, 8)), mpc.share(y, range=(-8, 8))
@@ -144,6 +151,13 @@ def test_a_stream_that_knows_whole_sharings_only_gives_the_same() -> None:
     other = (replace(dealer, stream=block), [replace(p, stream=block) for p in parties])
     assert isinstance(parties[0].stream, Streams)
     assert run_in_memory(lowered, given, entropy=other).transcripts == plain.transcripts
+
+
+def test_short_masks_are_made_before_the_first_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    late, early = made(signs, 2, "masked", N, sweep=True)[0], made(signs, 2, "masked", N, sweep=True)[0]
+    assert late.slots(late.block)[1].deals
+    monkeypatch.setattr("mpc.schedule._EARLY", 1 << 30)
+    assert not any(slot.deals for slot in early.slots(early.block)[1:])
 
 
 def test_short_work_is_not_cut() -> None:
