@@ -315,7 +315,8 @@ class DealerBrain:
         """
         assert deal.corrections is not None
         if not deal.due:
-            enough = min(_BATCH, self._limits.window // 4)
+            # So much that the bytes of the window are full before the number of its messages is.
+            enough = min(max(_BATCH, self._limits.window // self._limits.window_messages), self._limits.window // 4)
             for correction in deal.corrections:
                 party = correction.party
                 deal.batches[party] += correction.arrays
