@@ -16,6 +16,7 @@ _HEAD = struct.Struct("<4sI")
 _MARK = b"PRVF"
 _MOST_BYTES = 4096
 _MOST_PARTS = 64
+_HEADS = [struct.Struct(f"<4sI{count}I") for count in range(_MOST_PARTS + 1)]
 
 
 def enveloped(parts: Sequence[Buffer]) -> Sequence[Buffer]:
@@ -23,7 +24,7 @@ def enveloped(parts: Sequence[Buffer]) -> Sequence[Buffer]:
     lengths = [len(part) for part in parts]
     if sum(lengths) > _MOST_BYTES or not 1 < len(parts) <= _MOST_PARTS:
         return parts
-    head = struct.pack(f"<4sI{len(parts)}I", _MARK, len(parts), *lengths)
+    head = _HEADS[len(parts)].pack(_MARK, len(parts), *lengths)
     return [b"".join((head, *parts))]
 
 
