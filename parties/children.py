@@ -129,8 +129,10 @@ def _join(launcher: _Launcher, body: Any, brain: Any, store: Any, home: Any) -> 
         tell=lambda text: launcher.tell("owner", text=text),
     )
     threading.Thread(target=_offers, args=(launcher, store), name="offers", daemon=True).start()
+    rest = harden.Rest()
     while True:
         actor.step(0.25)
+        rest(brain.busy)
 
 
 def _offers(launcher: _Launcher, store: Any) -> None:

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["die_with_parent", "harden", "keep_memory", "peak_rss"]
+__all__ = ["Rest", "die_with_parent", "harden", "keep_memory", "peak_rss"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 1 << 30
@@ -39,6 +39,33 @@ def keep_memory() -> None:
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, _FROM_HEAP_BYTES)
             mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+class Rest:
+    """Asked after every step whether a run is on: after one that took much memory, what is free goes to the system.
+
+    What a few runs leave behind is in pieces between what is still used, and each would have the next one take new.
+    """
+
+    def __init__(self) -> None:
+        self._busy = False
+
+    def __call__(self, busy: bool) -> None:
+        """Note it, and give memory back when the last run has ended."""
+        if self._busy and not busy and sys.platform == "linux" and resident() > _KEPT_BYTES:
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+            if trim is not None:
+                trim(0)
+        self._busy = busy
+
+
+def resident() -> int:
+    """The resident memory of this process, in bytes; 0 where the system does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def die_with_parent() -> None:

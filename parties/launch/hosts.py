@@ -131,7 +131,13 @@ def _serve(cluster: Cluster, body: Body, brain: Any, what: str, pair: KeyPair, h
             f"{what}: listening on port {port}, key {fingerprint(pair.public)} (control port {body.control_port}; "
             f"{PROMISE})"
         )
-        actor.run(lambda: operator.signal != 0)
+        rest = harden.Rest()
+
+        def over() -> bool:
+            rest(brain.busy)
+            return operator.signal != 0
+
+        actor.run(over)
         actor.perform(brain.stop("stopped by its operator"))
         _last_words(actor, brain)
     finally:
