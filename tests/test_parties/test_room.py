@@ -50,9 +50,10 @@ def test_what_nobody_wants_any_more_is_dropped_and_the_next_message_comes():
     for _ in range(50):
         assert joiner.add(piece(1 << 20)) is None
         assert not joiner._frames
+        assert not joiner._joined
     assert joiner.add(piece(10, more=False)) is None
     whole = [joiner.add(m) for m in split(Message(Type.DATA, 1, 0, b"o" * 16, frames=(b"12345678",)), 3)]
-    assert whole[-1].frames == (b"123", b"456", b"78")
+    assert whole[-1].frames == (b"12345678",)
 
 
 # ------------------------------------------------------------------------------------------------- what brains say

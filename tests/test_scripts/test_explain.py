@@ -62,7 +62,7 @@ def test_a_stack_belongs_to_the_group_of_its_innermost_function():
         "sockets, waiting in them included": 0.1,
         "wire and channel: the rest of parties": 0.0,
     }
-    assert explain.group("mpc.engine:_Party.arithmetic.two") == explain.group("numpy:matmul")
+    assert explain.group("mpc.alone:Alone.arithmetic.two") == explain.group("numpy:matmul")
 
 
 def test_stacks_hold_our_functions_and_what_is_innermost_of_others():
