@@ -6,10 +6,11 @@ field of the message. What is under way when a connection breaks is lost here; `
 of libzmq that this file exists to avoid: CURVE without ZAP, or ZAP without an enforced domain, accepts any key; a
 forgotten CURVE_SERVER makes the mechanism NULL and everybody "anonymous"; a monitor closed without `disable_monitor()`,
 or one that nobody reads until its queue is full, freezes the whole context; LINGER 0 loses the last words and the
-default one hangs at exit; a peer refused once never dials again by itself; what an old connection left in the queue may
-be read after the first message of the new one; a connection whose queues stay full longer than HEARTBEAT_TIMEOUT is
-cut, because a full socket does not read heartbeats either, so what is above keeps its windows below the high-water
-marks.
+default one hangs at exit; a peer refused once never dials again by itself; a call into a cut link that has no time-out
+is repeated at intervals that double, so that nothing is heard long after the link is back; what an old connection left
+in the queue may be read after the first message of the new one; a connection whose queues stay full longer than
+HEARTBEAT_TIMEOUT is cut, because a full socket does not read heartbeats either, so what is above keeps its windows
+below the high-water marks.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _COMMON = {
     zmq.IPV6: 1,
 }
 _LISTENER = {zmq.ROUTER_MANDATORY: 1, zmq.ROUTER_HANDOVER: 0, zmq.BACKLOG: 128, zmq.CURVE_SERVER: 1}
-_DIALLER = {zmq.IMMEDIATE: 1, zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 2000}
+_DIALLER = {zmq.IMMEDIATE: 1, zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 2000, zmq.CONNECT_TIMEOUT: 2000}
 _DOMAIN = b"privity"
 _ZAP = "inproc://zeromq.zap.01"
 _EVENTS = (
