@@ -5,15 +5,15 @@ An equation is bound once, with all that is the same at every step of a loop, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mpc.fusing import SineSum, sine_sums
-from mpc.ir import Equation, Kind, Type, Var, walk
+from mpc.ir import SAVED, Equation, Kind, Type, Var, walk
 from mpc.kernels import KERNELS, bind
-from mpc.lanes import Part, piece_of
+from mpc.lanes import BLOCKS, Part, piece_of
 from mpc.lowering import Lowered
 from mpc.openings import recipients
 from mpc.owner import FLOAT_KINDS, Locator, Where, held, own, shared_integers
@@ -96,11 +96,23 @@ class Alone:
 
         return act
 
-    def sums(self, equations: Sequence[Equation], inside: set[Var]) -> tuple[dict[int, SineSum], set[int]]:
-        """The sine sums among these that one kernel does, and the equations that it takes the place of, by their id."""
+    def bindings(
+        self, equations: Sequence[Equation], inside: set[Var], part: Part | None = None
+    ) -> Iterator[tuple[Act | None, list[Equation]]]:
+        """What to do for these, in order, each with the equations that it is for: several for a sum in one kernel.
+
+        inside: what nobody else reads. part: of which these do some lanes.
+        """
         found = sine_sums(equations, {v.number for v in inside}) if self.ring.bits == 64 and self.all_known else {}
-        found = {at: one for at, one in found.items() if one.takes}
-        return found, {step for one in found.values() for step in one.steps}
+        sums = {e: one for e, one in found.items() if one.takes}
+        steps = {step for one in sums.values() for step in one.steps}
+        for e in equations:
+            if e in sums:
+                yield self.summed(sums[e], e), [*sums[e].steps, e]
+            elif part is not None and e.op in BLOCKS and not (e.op == "deal" and self.mine(e)):
+                yield self.piece(e, part), [e]
+            elif e not in steps:
+                yield self.bound(e), [e]
 
     def summed(self, one: SineSum, e: Equation) -> Act:
         """A sine sum, as the value that this equation gives."""
@@ -113,9 +125,11 @@ class Alone:
         return act
 
     def bound(self, e: Equation) -> Act | None:
-        """What to do for an equation at each step; None if there is nothing, the dealer's own for one."""
+        """What to do alone for an equation at each step; None if that is nothing, as for the dealer's own."""
+        if e.op in SAVED or (e.op == "deal" and self.mine(e)):
+            return None
         kind, out, values = e.outputs[0].type.kind, e.outputs[0].number, self.values
-        if kind is Kind.DEALER or (e.op == "deal" and self.mine(e)):
+        if kind is Kind.DEALER:
             return None
         if kind in FLOAT_KINDS:
             return lambda _: self.float(e)

@@ -114,19 +114,24 @@ def _turn(first: Any, second: Any, d: Any, sign: Any, bits: Any) -> Any:
     return (first + sign * step + (np.int64(1) << (S_BITS - bits - 1))) >> (S_BITS - bits)
 
 
+@inner
+def _waves(angle: Any, k: Any, table: Any, bits: Any, sines: Any, cosines: Any) -> None:
+    """Sine and cosine of one multiple of each angle, at `bits`. Rows of unit stride: it becomes vector code."""
+    for i in range(angle.shape[0]):
+        turn = k * angle[i] + np.uint64(1 << (REST - 1))
+        at = np.int64(turn >> np.uint64(REST))
+        d = np.int64((turn >> np.uint64(DROP)) & np.uint64((1 << (REST - DROP)) - 1)) - np.int64(D_CENTRE)
+        d = (d * np.int64(TWO_PI)) >> D_SHIFT
+        s, c = table[at], table[at + (1 << (TABLE_BITS - 2))]
+        sines[i] = _turn(s, c, d, 1, bits)
+        cosines[i] = _turn(c, s, d, -1, bits)
+
+
 @jit(_READ[1], _READ[1], _TABLE, _I, _SIGNED, _SIGNED)
 def sincos(angle: Any, odd: Any, table: Any, bits: Any, sines: Any, cosines: Any) -> None:
     """sin and cos of odd[j]·angle[i], at `bits`; sines, cosines (len(odd), len(angle)). As `mpc.trig.sincos_turns`."""
     for j in range(odd.shape[0]):
-        k = odd[j]
-        for i in range(angle.shape[0]):
-            turn = k * angle[i] + np.uint64(1 << (REST - 1))
-            at = np.int64(turn >> np.uint64(REST))
-            d = np.int64((turn >> np.uint64(DROP)) & np.uint64((1 << (REST - DROP)) - 1)) - np.int64(D_CENTRE)
-            d = (d * np.int64(TWO_PI)) >> D_SHIFT
-            s, c = table[at], table[at + (1 << (TABLE_BITS - 2))]
-            sines[j, i] = _turn(s, c, d, 1, bits)
-            cosines[j, i] = _turn(c, s, d, -1, bits)
+        _waves(angle, odd[j], table, bits, sines[j], cosines[j])
 
 
 @jit(_READ[1], _READ[1], _TABLE, _TABLE, _I, _SIGNED, _SIGNED)
@@ -139,19 +144,6 @@ def series(angle: Any, odd: Any, weights: Any, table: Any, drop: Any, sines: Any
         for i in range(angle.shape[0]):
             sines[j, i] = (sines[j, i] * w + rounding) >> drop
             cosines[j, i] = (cosines[j, i] * w + rounding) >> drop
-
-
-@inner
-def _waves(angle: Any, k: Any, table: Any, sines: Any, cosines: Any) -> None:
-    """One multiple of each angle, at 32 bits; as `sincos`."""
-    for i in range(angle.shape[0]):
-        turn = k * angle[i] + np.uint64(1 << (REST - 1))
-        at = np.int64(turn >> np.uint64(REST))
-        d = np.int64((turn >> np.uint64(DROP)) & np.uint64((1 << (REST - DROP)) - 1)) - np.int64(D_CENTRE)
-        d = (d * np.int64(TWO_PI)) >> D_SHIFT
-        s, c = table[at], table[at + (1 << (TABLE_BITS - 2))]
-        sines[i] = _turn(s, c, d, 1, 32)
-        cosines[i] = _turn(c, s, d, -1, 32)
 
 
 @inner
@@ -176,7 +168,7 @@ def sine_sum(
         sin_d, cos_d, sums = scratch[0, : last - first], scratch[1, : last - first], out[first:last]
         sums[:] = 0
         for j in range(odd.shape[0]):
-            _waves(angle[first:last], odd[j], table, sin_d, cos_d)
+            _waves(angle[first:last], odd[j], table, 32, sin_d, cos_d)
             _add_term(weights[j], drop, sin_d, cos_d, cosines[j, first:last], sines[j, first:last], sums)
 
 

@@ -13,17 +13,15 @@ from typing import Any
 import numpy as np
 
 from mpc.exchange import Array
-from mpc.ir import Block, Equation, Kind, Var, walk
+from mpc.ir import Block, Equation, Var, walk
 from mpc.kernels import KERNELS
 from mpc.lanes import Part, Sweep, piece_of
 from mpc.lowering import Lowered
 from mpc.prg import DealerEntropy, Position
 from mpc.ring import Domains, total
-from mpc.schedule import Spent
+from mpc.schedule import DEALT, Spent
 
 __all__ = ["Correction", "needed_for_dealing", "run_dealer"]
-
-_DEALT = (Kind.CONST, Kind.MASK, Kind.DEALER)
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def needed_for_dealing(top: Block) -> set[Var]:
             if e.op == "repeat":
                 _through_loop(e, needed)
             elif e.op == "deal" or any(v in needed for v in e.outputs):
-                needed.update(v for v in e.inputs if v.type.kind in _DEALT)
+                needed.update(v for v in e.inputs if v.type.kind in DEALT)
     return needed
 
 

@@ -20,7 +20,7 @@ from mpc.errors import InputError, PeerError
 from mpc.exchange import CHECKPOINT, Array, Draw, Exchange, Frame, Save, type_words
 from mpc.fixed import decode, scalar
 from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, spoken
-from mpc.lanes import BLOCKS, Part, Sweep
+from mpc.lanes import Part, Sweep
 from mpc.lowering import Lowered
 from mpc.openings import frame_of, packing, recipients, unpacking
 from mpc.prg import PartyEntropy, Position
@@ -160,23 +160,13 @@ class _Party(Alone):
         if draw is not None:
             yield (), partial(self.draw, draw)
         acts, rest = self.drawn(part.equations, looped)
-        sums, steps = self.sums(part.equations, slot.party.within(part))
-        waiting: list[Var] = []  # what the steps of a sum have read, until it is there
-        for e in rest:
-            spent = list(slot.party.after.get(e, ()))
-            if id(e) in steps:
-                waiting += spent
-                continue
-            if e.op in SAVED:
-                yield tuple(acts), partial(self.save, e)
+        for act, equations in self.bindings(rest, slot.party.within(part)):
+            if equations[-1].op in SAVED:
+                yield tuple(acts), partial(self.save, equations[-1])
                 acts = []
-            else:
-                act = self.summed(sums[id(e)], e) if id(e) in sums else self.bound(e)
-                acts += [] if act is None else [act]
-            if id(e) in sums:
-                spent, waiting = [*spent, *waiting], []
-            numbers = self.forgotten(spent)
-            acts += [self.forget(numbers)] if numbers else []
+            acts += [] if act is None else [act]
+            spent = self.forgotten([v for e in equations for v in slot.party.after.get(e, ())])
+            acts += [self.forget(spent)] if spent else []
         yield tuple(acts), None
 
     def swept(self, slot: Slot, part: Part) -> Swept:
@@ -204,18 +194,8 @@ class _Party(Alone):
 
     def narrowed(self, part: Part, inside: set[Var], count: int) -> tuple[Drawn | None, tuple[Act, ...]]:
         """The equations of a part, bound for so many lanes."""
-        equations, acts = part.narrowed(count), []
-        sums, steps = self.sums(equations, inside)
-        for e in equations:
-            if id(e) in steps:
-                continue
-            if id(e) in sums:
-                acts.append(self.summed(sums[id(e)], e))
-            elif e.op in BLOCKS and not (e.op == "deal" and self.mine(e)):
-                acts.append(self.piece(e, part))
-            else:
-                act = self.bound(e)
-                acts += [] if act is None else [act]
+        equations = part.narrowed(count)
+        acts = [act for act, _ in self.bindings(equations, inside, part) if act is not None]
         return self.corrected([e for e in equations if e.op == "deal"]), tuple(acts)
 
     def forgotten(self, values: Sequence[Var]) -> tuple[int, ...]:

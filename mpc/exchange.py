@@ -34,7 +34,7 @@ class Frame:
         object.__setattr__(self, "nbytes", (8 if self.dtype == type_words else 1) * prod(self.shape))
 
 
-@dataclass(slots=True)  # one a message: frozen takes four times as long to make
+@dataclass(slots=True)  # not frozen: one is made for each message, and that takes much longer
 class Exchange:
     """One online round: arrays for each peer, and what each peer owes. The driver sends back `{peer: [arrays]}`.
 
@@ -50,7 +50,7 @@ class Exchange:
     sharing: bool = False
 
 
-@dataclass(slots=True)  # one a message: frozen takes four times as long to make
+@dataclass(slots=True)  # not frozen: one is made for each message, and that takes much longer
 class Draw:
     """The next corrections that the dealer has for this party. The driver sends back `[arrays]`."""
 

@@ -26,33 +26,36 @@ class SineSum:
     series: Equation
     cosines: int
     sines: int
-    steps: frozenset[int]
+    steps: frozenset[Equation]
 
     @property
     def takes(self) -> bool:
         """Whether there is a compiled kernel for it in this process."""
+        return native.has_sine_sum(*self._terms)
+
+    @property
+    def _terms(self) -> tuple[tuple[int, ...], tuple[int, ...], int, int]:
         p = self.series.params
-        return native.has_sine_sum(tuple(p["odd"]), tuple(p["coefficients"]), p["cbits"], p["bits"])
+        return tuple(p["odd"]), tuple(p["coefficients"]), p["cbits"], p["bits"]
 
     def bound(self, ring: Ring) -> Callable[[Any, Any, Any], Any]:
         """The kernel: of x and what was dealt, Σ_j sines_j(x)·[cos]_j − cosines_j(x)·[sin]_j, elementwise."""
-        p = self.series.params
-        kernel = native.sine_sum(tuple(p["odd"]), tuple(p["coefficients"]), p["cbits"], p["bits"])
+        kernel, p = native.sine_sum(*self._terms), self.series.params
         return lambda x, cosines, sines: kernel(angle_of(ring, p, x), cosines, sines)
 
 
-def sine_sums(equations: Sequence[Equation], inside: set[int]) -> dict[int, SineSum]:
-    """By the id of the equation that gives each sum. inside: the numbers of values that nobody else reads."""
+def sine_sums(equations: Sequence[Equation], inside: set[int]) -> dict[Equation, SineSum]:
+    """By the equation that gives each sum. inside: the numbers of values that nobody else reads."""
     made = {v.number: e for e in equations for v in e.outputs}
     uses = Counter(v.number for e in equations for v in e.inputs)
-    found: dict[int, SineSum] = {}
+    found: dict[Equation, SineSum] = {}
     for e in equations:
         one = _matched(e, made)
         if one is None:
             continue
-        between = {v.number for step in equations if id(step) in one.steps for v in step.outputs}
+        between = {v.number for step in one.steps for v in step.outputs}
         if between <= inside and all(uses[number] == 1 for number in between):
-            found[id(e)] = one
+            found[e] = one
     return found
 
 
@@ -62,9 +65,9 @@ def _matched(e: Equation, made: dict[int, Equation]) -> SineSum | None:
     difference = made.get(e.inputs[0].number)
     if difference is None or difference.op != "sub":
         return None
-    products = [made.get(v.number) for v in difference.inputs]
-    pairs = []
-    for at, product in enumerate(products):
+    products, pairs = [], []
+    for at, v in enumerate(difference.inputs):
+        product = made.get(v.number)
         if product is None or product.op != "mul":
             return None
         factor, dealt = product.inputs
@@ -73,9 +76,9 @@ def _matched(e: Equation, made: dict[int, Equation]) -> SineSum | None:
             return None
         if dealt.type.shape != factor.type.shape or dealt.type.bits:
             return None
+        products.append(product)
         pairs.append((series, dealt.number))
     (series, cosines), (other, sines) = pairs
     if series is not other:
         return None
-    steps = frozenset(id(step) for step in (difference, series, *products))
-    return SineSum(series, cosines, sines, steps)
+    return SineSum(series, cosines, sines, frozenset({difference, series, *products}))

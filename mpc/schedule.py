@@ -11,13 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mpc.ir import Block, Equation, Kind, Var
-from mpc.lanes import Part, parts
+from mpc.lanes import BLOCKS, Part, parts
 
-__all__ = ["Slot", "Spent", "schedule"]
+__all__ = ["DEALT", "Slot", "Spent", "schedule"]
 
 EXCHANGED = frozenset({"open", "send", "reveal"})
-_DEALT = frozenset({Kind.CONST, Kind.MASK, Kind.DEALER})
-_SOURCES = frozenset({"mask", "owner_mask", "deal"})
+DEALT = frozenset({Kind.CONST, Kind.MASK, Kind.DEALER})  # what the dealer knows
 _EARLY = 1 << 24  # words of masks and dealt values that may lie there from the beginning
 
 
@@ -98,7 +97,7 @@ def _sunk(block: Block, places: dict[Equation, int]) -> dict[Equation, int]:
     """
     kept = set(block.results)
     movable = [e for e in block.equations if _of_masks(e) and kept.isdisjoint(e.outputs)]
-    if sum(v.type.size for e in movable if e.op in _SOURCES for v in e.outputs) <= _EARLY:
+    if sum(v.type.size for e in movable if e.op in BLOCKS for v in e.outputs) <= _EARLY:
         return places
     waits, first = set(movable), dict[Var, int]()
     for e in reversed(block.equations):
@@ -110,7 +109,7 @@ def _sunk(block: Block, places: dict[Equation, int]) -> dict[Equation, int]:
 
 
 def _of_masks(e: Equation) -> bool:
-    return e.op in _SOURCES or all(v.type.kind is Kind.DEALER for v in e.outputs)
+    return e.op in BLOCKS or all(v.type.kind is Kind.DEALER for v in e.outputs)
 
 
 def _read(e: Equation) -> tuple[Var, ...]:
@@ -141,7 +140,7 @@ def _bury(block: Block, slots: list[Slot]) -> None:
 def _touched(e: Equation, dealer: bool) -> Iterable[Var]:
     """What one side reads and makes in an equation: a party takes no part in what the dealer computes."""
     if dealer:
-        return (*e.inputs, *e.outputs) if all(v.type.kind in _DEALT for v in e.outputs) else ()
+        return (*e.inputs, *e.outputs) if all(v.type.kind in DEALT for v in e.outputs) else ()
     if any(v.type.kind is Kind.DEALER for v in e.outputs):
         return ()
     return e.outputs if e.op == "deal" else (*e.inputs, *e.outputs)

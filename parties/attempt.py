@@ -228,10 +228,6 @@ class Attempt:
     def _cut(self, size: int) -> Buffer:
         """The next bytes of what was dealt. Without a copy where they lie in one piece."""
         self._in_stock -= size
-        if self._views and len(self._views[0]) > size:  # within one piece, as nearly always
-            view = self._views[0]
-            self._views[0] = view[size:]
-            return view[:size]
         pieces: list[memoryview] = []
         while size:
             if not self._views:

@@ -31,8 +31,8 @@ __all__ = ["DealerBrain"]
 
 Steps = Iterator[Instruction]
 _AT_ONCE = 1 << 20  # bytes dealt before the body may look at its sockets again
-_BATCH = 1 << 18  # bytes of corrections that travel together; where one ends, the program alone decides
-_TOGETHER = 1024  # at most so many corrections
+_TOGETHER = 1024  # corrections that travel together at most; where a message ends, the program alone decides
+_COPIED = 1 << 19  # bytes of corrections up to which a message is one frame
 _NONCE_BYTES = 16
 _MOST_AT_ONCE = 64
 
@@ -97,7 +97,7 @@ class _Deal:
         """What waits for a party, as the bytes that it will cut as its draws expect them."""
         arrays, self.batches[party] = self.batches[party], []
         size, self.batched[party] = self.batched[party], 0
-        if size > 2 * _BATCH:
+        if size > _COPIED:
             return party, tuple(f for f in pack_arrays(arrays) if len(f))
         return party, (b"".join(pack_arrays(arrays)),)
 
@@ -316,7 +316,7 @@ class DealerBrain:
         assert deal.corrections is not None
         if not deal.due:
             # So much that the bytes of the window are full before the number of its messages is.
-            enough = min(max(_BATCH, self._limits.window // self._limits.window_messages), self._limits.window // 4)
+            enough = self._limits.window // max(4, self._limits.window_messages)
             for correction in deal.corrections:
                 party = correction.party
                 deal.batches[party] += correction.arrays

@@ -22,11 +22,13 @@ _BYTES = frozenset({Type.DATA, Type.CORRECTION})  # whose frames are cut by what
 Room = Callable[[Message], int | None]
 
 
-def split(message: Message, limit: int = CHUNK) -> Iterator[Message]:
+def split(message: Message, limit: int = CHUNK) -> Iterable[Message]:
     """The same message in pieces of at most `limit` payload bytes; all but the last carry the flag MORE."""
-    if message.payload <= limit and len(message.frames) <= FRAMES_LIMIT:
-        yield message
-        return
+    short = message.payload <= limit and len(message.frames) <= FRAMES_LIMIT
+    return (message,) if short else _cut(message, limit)
+
+
+def _cut(message: Message, limit: int) -> Iterator[Message]:
     batch: list[Buffer] = []
     room = limit
     for piece in _pieces(message.frames, limit):

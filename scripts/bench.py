@@ -1,6 +1,7 @@
 """How fast it is, how many bytes and how much memory it takes, beside peers on the same data.
 
     bench.py [WORKLOAD ...] [--parties N] [--repeat N] [--json]    # our own workloads; all of them unless named
+    bench.py WORKLOAD ... --elements N                              # of another length
     bench.py --growth | --startup                                  # against elements, parties, steps; until a result
     bench.py --explain [WORKLOAD] [--write]                        # where its time goes, against the physical limit
     bench.py [WORKLOAD ...] --peers [--peers-only] [--peers-cache FOLDER]
@@ -22,7 +23,7 @@ from typing import Any
 
 from measure import page
 from measure.explain import explained, explained_grids
-from measure.growth import growth
+from measure.growth import OF_ELEMENTS, growth, sized
 from measure.ours import measured, right
 from measure.peers import CACHE, Peer, figures, known
 from measure.pingpong import pingpong
@@ -48,6 +49,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(WORKLOADS))
     parser.add_argument("--parties", type=int, metavar="N", help="instead of each workload's own number")
+    parser.add_argument("--elements", type=int, metavar="N", help=f"so many in {', '.join(OF_ELEMENTS)}")
     parser.add_argument("--repeat", type=int, default=LEAST, metavar="N", help="runs after the first (default: 5)")
     parser.add_argument("--json", action="store_true", help="a JSON object a line, and nothing else")
     parser.add_argument("--growth", action="store_true", help="time and bytes against elements, parties and steps")
@@ -75,20 +77,34 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
             raise UsageError(f"--explain takes one workload, not {len(given.workloads)}")
     elif given.write and not given.peers_only and (given.workloads or given.parties):
         raise UsageError("--write fills the page with all workloads as they are: name none, and no --parties")
+    _one_length(given)
     if given.parties is not None and given.parties < 2:
         raise UsageError(f"at least 2 parties are needed, not {given.parties}")
     return given
 
 
+def _one_length(given: argparse.Namespace) -> None:
+    """Refuse --elements where it means nothing."""
+    if given.elements is None:
+        return
+    if given.elements < 1:
+        raise UsageError(f"--elements counts elements, from 1 on, not {given.elements}")
+    fixed = [name for name in given.workloads or WORKLOADS if name not in OF_ELEMENTS]
+    if fixed:
+        raise UsageError(f"--elements is for {', '.join(OF_ELEMENTS)}; {fixed[0]} has a length of its own")
+    if given.peers or given.peers_only or given.growth or given.startup or given.explain:
+        raise UsageError("--elements goes with workloads alone: no --peers, --growth, --startup or --explain")
+
+
 def own(chosen: Sequence[Workload], given: argparse.Namespace) -> Iterator[Line]:
     """Our own workloads, one line each."""
-    for workload in chosen:
+    for workload in (sized(w, given.elements) for w in chosen) if given.elements else chosen:
         line = measured(workload, given.parties or workload.parties, given.repeat)
         if workload.name == CHAIN and "failed" not in line:
             trip = pingpong()
             each = line["seconds"] / line["rounds"]
             line |= {"pingpong_seconds": trip, "round_seconds": each, "round_to_pingpong": each / trip}
-        yield line
+        yield line | ({"elements": given.elements} if given.elements else {})
 
 
 class Printer:

@@ -13,12 +13,12 @@ from measure.ours import measured
 if TYPE_CHECKING:
     from workloads import Data, Workload
 
-__all__ = ["ELEMENTS", "PARTIES", "STEPS", "growth"]
+__all__ = ["ELEMENTS", "OF_ELEMENTS", "PARTIES", "STEPS", "growth", "sized"]
 
 ELEMENTS = tuple(10**k for k in range(3, 8))
 PARTIES = (2, 3, 4, 6, 8, 12, 16)
 STEPS = (10, 100, 1000, 10_000)
-_OF_ELEMENTS = ("mul-1e5", "less-1e4", "sum-1e6", "sigmoid-1e5")
+OF_ELEMENTS = ("mul-1e5", "less-1e4", "sum-1e6", "sigmoid-1e5")
 _OF_PARTIES = ("mul-1e5", "less-1e4", "sum-1e6", "logreg-breast")
 _OF_STEPS = {"chain-1000": "times", "logreg-10000x100": "steps"}
 _ENOUGH = 20.0  # seconds: the next point of a line that took so long is left out
@@ -26,8 +26,8 @@ _ENOUGH = 20.0  # seconds: the next point of a line that took so long is left ou
 
 def growth(workloads: Mapping[str, Workload], repeat: int, elements: tuple[int, ...] = ELEMENTS) -> Iterator[Any]:
     """Every point of every line. A line ends where a run fails or takes more than 20 seconds."""
-    for name in _OF_ELEMENTS:
-        yield from _line("elements", elements, workloads[name], repeat, _sized)
+    for name in OF_ELEMENTS:
+        yield from _line("elements", elements, workloads[name], repeat, sized)
     for name in _OF_PARTIES:
         yield from _line("parties", PARTIES, workloads[name], repeat, lambda workload, n: replace(workload, parties=n))
     for name in _OF_STEPS:
@@ -45,7 +45,7 @@ def _line(
             return
 
 
-def _sized(workload: Workload, elements: int) -> Workload:
+def sized(workload: Workload, elements: int) -> Workload:
     """The same with so many elements: its data again and again, or the first of them."""
 
     def make(n: int) -> Data:

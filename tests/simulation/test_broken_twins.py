@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from actors import drop_with_the_end
 
 from mpc.exchange import Save
-from parties import coordinator, records
+from parties import coordinator
 from parties.agree import Verdict
 from parties.channel import Channel, _Stored
 from parties.cluster import DEALER
@@ -175,14 +176,7 @@ def test_a_commit_before_all_have_saved(library, monkeypatch):
 
 
 def test_a_checkpoint_that_goes_when_one_party_has_written_the_end(library, monkeypatch):
-    conclude = records.Conclude.apply
-
-    def at_once(self, home):
-        conclude(self, home)
-        if self.how == "done":
-            home.checkpoints.drop(self.terms.run)
-
-    monkeypatch.setattr(records.Conclude, "apply", at_once)
+    drop_with_the_end(monkeypatch)
     assert "lost the checkpoint" in caught(library, None, "loop", most=20)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from mpc.errors import MpcError
 from mpc.exchange import Draw, Exchange, Frame
-from parties import keys
+from parties import keys, records
 from parties.agree import Terms
 from parties.body import Body
 from parties.cluster import COORDINATOR, DEALER, Cluster, Member
@@ -35,6 +35,18 @@ from parties.wire import Message, decode, encode
 from protocols import catalog, suites
 
 NAMES = ["alice", "bob", "carol", "dave", "erin"]
+
+
+def drop_with_the_end(monkeypatch):
+    """A broken twin: a party's checkpoints go as soon as it has written that a run is done."""
+    conclude = records.Conclude.apply
+
+    def at_once(self, home):
+        conclude(self, home)
+        if self.how == "done":
+            home.checkpoints.drop(self.terms.run)
+
+    monkeypatch.setattr(records.Conclude, "apply", at_once)
 
 
 def make_cluster(n=3, address="127.0.0.1:{}", receives=True):

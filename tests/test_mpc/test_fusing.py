@@ -93,8 +93,8 @@ def numbers(equations: list[Equation]) -> set[int]:
 def test_it_is_found_where_only_the_sum_is_read() -> None:
     local, total = series_in(9)
     (found,) = sine_sums(local, numbers(local)).items()
-    assert found[0] == id(total)
-    assert {e.op for e in local if id(e) in found[1].steps} == {"series", "mul", "sub"}
+    assert found[0] is total
+    assert {e.op for e in local if e in found[1].steps} == {"series", "mul", "sub"}
 
 
 @pytest.mark.parametrize("op", ["series", "mul", "sub"])

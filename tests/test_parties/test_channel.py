@@ -348,7 +348,6 @@ def test_a_window_of_bytes_in_which_one_message_always_fits(ends, monkeypatch):
 
 
 def test_long_messages_go_in_pieces_and_arrive_whole(ends, monkeypatch):
-    monkeypatch.setattr("parties.channel.CHUNK", 100)
     monkeypatch.setattr("parties.channel.split", lambda m: __import__("parties.pieces").pieces.split(m, 100))
     ends.caller.send(data(1, frames=(bytes(range(250)), b"x")))
     assert len(ends.flush(ends.caller)) == 3

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from actors import NAMES, Net, Script, script_text, scripted, scripted_party
+from actors import NAMES, Net, Script, drop_with_the_end, script_text, scripted, scripted_party
 
 from mpc.exchange import Save
 from parties import records
@@ -101,14 +101,7 @@ def test_a_coordinator_that_is_lost_between_the_ends_leaves_every_checkpoint():
 
 
 def test_the_twin_whose_checkpoints_go_with_end(monkeypatch):
-    conclude = records.Conclude.apply
-
-    def at_once(self, home):
-        conclude(self, home)
-        if self.how == "done":
-            home.checkpoints.drop(self.terms.run)
-
-    monkeypatch.setattr(records.Conclude, "apply", at_once)
+    drop_with_the_end(monkeypatch)
     assert sorted(epochs(lost_between_the_ends())) == [[], [EPOCH], [EPOCH]]
 
 

@@ -89,6 +89,9 @@ def bench(*words):
         (["less-1e6"], "there is no workload 'less-1e6'; did you mean 'less-1e"),
         (["mul-1e5", "logreg-brest"], "did you mean 'logreg-breast'?"),
         (["--repeat", "0"], "--repeat counts runs"),
+        (["mul-1e5", "--elements", "0"], "--elements counts elements, from 1 on, not 0"),
+        (["chain-1000", "--elements", "9"], "chain-1000 has a length of its own"),
+        (["mul-1e5", "--elements", "9", "--growth"], "--elements goes with workloads alone"),
         (["--parties", "1"], "at least 2 parties"),
         (["--write", "mul-1e5"], "--write fills the page with all workloads"),
         (["--peers", "--peer", "cripten"], "there is no peer 'cripten'; did you mean 'crypten'?"),
@@ -123,6 +126,13 @@ def test_a_line_of_json_for_each_workload_from_real_processes():
 
 
 @pytest.mark.slow
+def test_a_workload_can_have_another_length():
+    done = bench("less-1e4", "--elements", "300", "--repeat", "1", "--json")
+    line = json.loads(done.stdout)
+    assert (line["elements"], line["error"]) == (300, 0.0)
+    assert line["bytes_after_input"] < 300 * 8 * 4
+
+
 def test_people_get_a_table_and_the_number_of_parties_they_asked_for():
     done = bench("less-1e4", "--repeat", "1", "--parties", "3")
     assert done.returncode == 0, done.stderr
