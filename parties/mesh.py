@@ -126,7 +126,7 @@ class Mesh:
         self._retired: dict[int, deque[bytes]] = {}
         self._callers: dict[str, int] = {}
         self._calls = 0
-        self._vanished: list[int] = []
+        self._vanished: dict[int, bytes] = {}  # callers whose route broke, until their last words are read
         self._around = 0.0  # when all sockets are to be looked at again
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poller.register(self._wake_in, zmq.POLLIN)
@@ -204,7 +204,7 @@ class Mesh:
         dialled = self._dialled.get(peer)
         if dialled is not None:
             sent = self._try(peer, dialled.socket, enveloped(parts))
-        elif peer in self._routes and self._listener is not None:
+        elif peer in self._routes and peer not in self._vanished and self._listener is not None:
             sent = self._try(peer, self._listener, [self._routes[peer], *enveloped(parts)])
         else:
             return False
@@ -223,8 +223,7 @@ class Mesh:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._retire(peer, self._routes.pop(peer))
-            self._vanished.append(peer)
+            self._vanished[peer] = self._routes[peer]
             return False
         return True
 
@@ -255,8 +254,7 @@ class Mesh:
         self._around = time.monotonic() + seconds + _AROUND_SECONDS
         self._redial()
         ready = self._poller.poll(0 if self._vanished else max(0, int(seconds * 1000)))
-        before: list[Happening] = [Gone(peer) for peer in self._vanished]
-        self._vanished.clear()
+        before: list[Happening] = []
         found: list[Happening] = []
         after: list[Happening] = []
         for socket, _ in ready:
@@ -268,6 +266,7 @@ class Mesh:
                 found += self._receive(self._sockets[socket], socket)
             else:
                 found += self._receive_calls(socket)
+        self._part(found)
         return before + found + after
 
     def _next_of(self, peer: int) -> Packet | None:
@@ -336,6 +335,15 @@ class Mesh:
             self._retire(peer, current)
         self._routes[peer] = route
         return True
+
+    def _part(self, found: list[Happening]) -> None:
+        """Say who is gone: after what the broken connection still brought, before the first word of a new one."""
+        for peer, route in self._vanished.items():
+            if self._routes.get(peer) == route:
+                self._retire(peer, self._routes.pop(peer))
+            new = (at for at, h in enumerate(found) if isinstance(h, Packet) and h.peer == peer and h.fresh)
+            found.insert(next(new, len(found)), Gone(peer))
+        self._vanished.clear()
 
     def _watch(self, peer: int, before: list[Happening], after: list[Happening]) -> None:
         """A dialled connection that stands is told before what it brought, one that broke afterwards."""

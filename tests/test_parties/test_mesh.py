@@ -305,16 +305,41 @@ def test_last_words_are_heard_before_the_end(make):
     caller = Mesh(pair)
     caller.dial(0, f"127.0.0.1:{port}", public)
     until(lambda h: Reached(0) in h[caller], caller)
+    assert caller.send(0, [b"first"])
+    heard = until(lambda h: h[listener], listener)[listener]
     for number in range(40):
         assert caller.send(0, [b"%d" % number])
     caller.close(1.0)
-    heard = listener.poll(1.0)
     while listener.send(1, [b"probe"]):
         time.sleep(0.01)
-    while Gone(1) not in heard:
-        heard += listener.poll(0.1)
-    assert [bytes(h.parts[0]) for h in heard[:-1]] == [b"%d" % n for n in range(40)]
-    assert [h.fresh for h in heard[:-1]] == [True] + [False] * 39
+    assert not listener.send(1, [b"and not after it"])
+    heard += listener.poll(1.0)
+    assert heard.pop() == Gone(1)
+    assert [bytes(h.parts[0]) for h in heard] == [b"first", *(b"%d" % n for n in range(40))]
+    assert [h.fresh for h in heard] == [True] + [False] * 40
+
+
+def test_the_end_of_a_connection_is_told_before_the_first_word_of_the_next(make):
+    pair = keys.fresh()
+    listener, public, port = listening(make, {pair.public: 1})
+    first = Mesh(pair)
+    first.dial(0, f"127.0.0.1:{port}", public)
+    until(lambda h: Reached(0) in h[first], first)
+    assert first.send(0, [b"old"])
+    until(lambda h: h[listener], listener)
+    assert first.send(0, [b"last"])
+    first.close(1.0)
+    while listener.send(1, [b"probe"]):
+        time.sleep(0.01)
+    second = make(pair)
+    second.dial(0, f"127.0.0.1:{port}", public)
+    until(lambda h: Reached(0) in h[second], second)
+    assert second.send(0, [b"new"])
+    heard = until(lambda h: any(isinstance(x, Packet) and bytes(x.parts[0]) == b"new" for x in h[listener]), listener)
+    said = [bytes(h.parts[0]) if isinstance(h, Packet) else h for h in heard[listener]]
+    assert [word for word in said if word != Gone(1)] == [b"last", b"new"]
+    assert said.index(b"last") < said.index(Gone(1))
+    assert listener.send(1, [b"answer"])
 
 
 def test_a_former_route_comes_back_when_its_successor_is_dead(make):
