@@ -77,7 +77,7 @@ class Recall:
         kept: dict[str, Array | None] = {}
         brought = self._material(home)
         for parameter, (name, wanted) in sorted(self.handles.items()):
-            handle, arrays = home.handles.load(name)
+            handle, arrays = home.handles.load(name, t.run)
             if not spec_of(handle).fits(wanted):
                 raise UsageError(f"keeps {name!r}, but not as the program was made for it")
             kept[parameter] = next(iter(arrays.values()))
@@ -226,7 +226,7 @@ class Conclude:
 
 @dataclass(frozen=True)
 class Forget:
-    """Every party has written that the run is done: nobody will go on from its checkpoints any more."""
+    """Every party has written that the run is done: nobody will need its checkpoints or what it replaced any more."""
 
     terms: Terms
 
@@ -234,6 +234,7 @@ class Forget:
         """Drop them, unless a later attempt has begun, whose they are now."""
         if _attempts(home, self.terms.run) == self.terms.attempt:
             home.checkpoints.drop(self.terms.run)
+            home.handles.replace(self.terms.run)
 
 
 @dataclass(frozen=True)

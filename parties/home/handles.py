@@ -1,7 +1,8 @@
 """Handles: secret results that stay at the parties, as shares under a name, for a later program.
 
 A handle is staged when its program computes it and kept when the run is done at all parties. Staged ones outlive a
-crash, so that a party that missed the commit can be told again.
+crash, so that a party that missed the commit can be told again. The one of the same name that it replaces stays until
+every party has said that it wrote the end: a run that took it and has to end again takes the same.
 """
 
 from __future__ import annotations
@@ -79,12 +80,16 @@ class Handles:
         self._shelf.sweep()
 
     def commit(self, run: str) -> list[Handle]:
-        """Keep what the run has staged; one of the same name gives way. Saying it again changes nothing."""
+        """Keep what the run has staged; one of the same name is set aside. Saying it again changes nothing."""
         with self._database.change() as connection:
             staged = self._select(connection, "run = ? AND state = 'staged'", (run,))
             for handle in staged:
-                for old in self._remove(connection, "name = ? AND state = 'kept'", (handle.name,)):
-                    self._journal.add(connection, what="handle dropped", handle=old.name, run=old.run)
+                again = self._remove(connection, "name = ? AND run = ? AND state = 'kept'", (handle.name, run))
+                if not again:
+                    self._let_go(connection, handle.name)
+                    connection.execute(
+                        "UPDATE handles SET state = 'replaced' WHERE name = ? AND state = 'kept'", (handle.name,)
+                    )
                 self._journal.add(
                     connection, what="handle kept", handle=handle.name, run=run, shape=handle.shape,
                     parties=handle.parties,
@@ -92,6 +97,17 @@ class Handles:
             connection.execute("UPDATE handles SET state = 'kept' WHERE run = ? AND state = 'staged'", (run,))
         self._shelf.sweep()
         return staged
+
+    def replace(self, run: str) -> None:
+        """Every party has written that the run is done: what its handles have replaced goes."""
+        with self._database.change() as connection:
+            for handle in self._select(connection, "run = ? AND state = 'kept'", (run,)):
+                self._let_go(connection, handle.name)
+        self._shelf.sweep()
+
+    def _let_go(self, connection: sqlite3.Connection, name: str) -> None:
+        for old in self._remove(connection, "name = ? AND state = 'replaced'", (name,)):
+            self._journal.add(connection, what="handle dropped", handle=old.name, run=old.run)
 
     def staged(self, run: str) -> list[Handle]:
         """What a run has staged and nobody has committed."""
@@ -117,9 +133,17 @@ class Handles:
         there = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(known[:8]) or 'none'}"
         raise UsageError(f"no secret is kept under the name {name!r}; {there}")
 
-    def load(self, name: str) -> tuple[Handle, dict[str, Array | None]]:
-        """The handle and this party's shares, for its engine only."""
+    def load(self, name: str, run: str = "") -> tuple[Handle, dict[str, Array | None]]:
+        """The handle and this party's shares, for its engine only.
+
+        run: who takes it; the one that this very run has replaced, if it has written its end here before.
+        """
         handle = self.get(name)
+        if handle.run == run:
+            replaced = self._select(None, "name = ? AND state = 'replaced'", (name,))
+            if not replaced:
+                raise UsageError(f"what {name!r} was before this run replaced it is not there any more")
+            handle = replaced[0]
         header, arrays = self._shelf.fetch(handle.blob)
         if (header.get("name"), header.get("run")) != (handle.name, handle.run):
             raise HomeError(f"{handle.blob}: is not the secret {name!r} that the ledger names")
@@ -129,8 +153,8 @@ class Handles:
         """Give a kept secret up for good. UsageError if there is none."""
         self.get(name)
         with self._database.change() as connection:
-            for old in self._remove(connection, "name = ? AND state = 'kept'", (name,)):
-                self._journal.add(connection, what="handle dropped", handle=old.name, run=old.run)
+            connection.execute("UPDATE handles SET state = 'replaced' WHERE name = ? AND state = 'kept'", (name,))
+            self._let_go(connection, name)
         self._shelf.sweep()
 
     def _remove(self, connection: sqlite3.Connection, condition: str, values: tuple[Any, ...]) -> list[Handle]:
@@ -140,7 +164,7 @@ class Handles:
         return gone
 
     def _select(self, connection: sqlite3.Connection | None, condition: str, values: tuple[Any, ...]) -> list[Handle]:
-        query = f"SELECT {_COLUMNS} FROM handles WHERE {condition} ORDER BY name"  # noqa: S608 - constants of this file
+        query = f"SELECT {_COLUMNS} FROM handles WHERE {condition} ORDER BY name, rowid"  # noqa: S608 - constants of this file
         rows = connection.execute(query, values).fetchall() if connection else self._database.rows(query, values)
         return [_handle(row) for row in rows]
 

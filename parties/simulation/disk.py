@@ -152,6 +152,7 @@ class _Handles(_Room):
         super().__init__(home)
         self.staged: dict[tuple[str, str], tuple[Handle, Arrays]] = {}
         self.kept: dict[str, tuple[Handle, Arrays]] = {}
+        self.replaced: dict[str, tuple[Handle, Arrays]] = {}
 
     def stage(self, handle: Handle, arrays: Mapping[str, Array | None]) -> None:
         self.home.write()
@@ -160,20 +161,31 @@ class _Handles(_Room):
     def commit(self, run: str) -> None:
         self.home.write()
         for key in [k for k in self.staged if k[0] == run]:
+            if key[1] in self.kept and self.kept[key[1]][0].run != run:
+                self.replaced[key[1]] = self.kept[key[1]]
             self.kept[key[1]] = self.staged.pop(key)
+
+    def replace(self, run: str) -> None:
+        self.home.write()
+        self.replaced = {n: r for n, r in self.replaced.items() if self.kept[n][0].run != run}
 
     def all(self) -> list[Handle]:
         return [handle for handle, _ in self.kept.values()]
 
-    def load(self, name: str) -> tuple[Handle, Arrays]:
+    def load(self, name: str, run: str = "") -> tuple[Handle, Arrays]:
         if name not in self.kept:
             raise UsageError(f"no secret is kept under the name {name!r}")
-        return self.kept[name]
+        if self.kept[name][0].run != run:
+            return self.kept[name]
+        if name not in self.replaced:
+            raise UsageError(f"what {name!r} was before this run replaced it is not there any more")
+        return self.replaced[name]
 
     def drop(self, name: str) -> None:
         self.load(name)
         self.home.write()
         del self.kept[name]
+        self.replaced.pop(name, None)
 
 
 class _Materials(_Room):

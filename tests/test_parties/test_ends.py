@@ -2,18 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from actors import NAMES, Net, Script, drop_with_the_end, script_text, scripted, scripted_party
 
 from mpc.exchange import Save
+from mpc.handles import HandleSpec
 from parties import records
+from parties.agree import Terms
 from parties.attempt import Stage
 from parties.cluster import COORDINATOR, DEALER, SEATS
 from parties.coordinator import CoordinatorBrain
 from parties.events import Down, Up
 from parties.following import ENDING
+from parties.home import Home
+from parties.home.handles import Handle, Handles
 from parties.wire import Message, Type
 
 EPOCH = (1 << 32) + 1
@@ -262,3 +267,66 @@ def test_only_so_many_finished_attempts_are_remembered():
     for i, name in enumerate(NAMES[:3]):
         assert len(net.brains[i]._finished) == 64, name
         assert min(net.brains[i]._finished) == bytes([6]) * 16
+
+
+# --- a run that takes a kept secret and keeps another under the same name ---------------------------------------------
+
+
+def attempt(run, number):
+    texts = dict.fromkeys(("version", "source", "lowered", "suite", "cluster", "insecure"), "")
+    return Terms(**texts, format=1, parties=tuple(NAMES[:2]), session=f"{number:032x}", run=run, attempt=number)
+
+
+SPEC = HandleSpec("model", tuple(NAMES[:2]), (1,), 16, "1", -8.0, 8.0, 0.0)
+KEEPING = SimpleNamespace(keeps=[SPEC])
+
+
+def trains_on(homes, run, number):
+    """What every party brings for an attempt, and the share that it then holds of the new one."""
+    found = []
+    for share, home in enumerate(homes):
+        terms = attempt(run, number)
+        found.append(records.Recall(terms, {"model": ("model", SPEC)}, {}).apply(home))
+        records.Begin(terms, "train", "text", {}, [b"%d" % number]).apply(home)
+        made = {"model": np.asarray(found[-1].kept["model"]) + np.uint64(10 + share)}
+        records.Hold(terms, KEEPING, Save("model", -1, 0, made, "train.py:3")).apply(home)
+    return found
+
+
+def lost_while_it_replaced(homes):
+    """The first party has written that the second training is done when the coordinator is lost."""
+    trains_on(homes, RUN, 1)
+    records.Conclude(attempt(RUN, 1), "done", "").apply(homes[0])
+    records.Conclude(attempt(RUN, 1), "stopped", "lost").apply(homes[1])
+    return trains_on(homes, RUN, 2)
+
+
+@pytest.fixture
+def two_homes(tmp_path):
+    with Home.open(tmp_path / "a", "alice") as alice, Home.open(tmp_path / "b", "bob") as bob:
+        for share, home in enumerate((alice, bob)):
+            home.handles.stage(Handle("model", "0" * 32, (1,), 16, "1", -8.0, 8.0, None, tuple(NAMES[:2])), stored(share))
+            home.handles.commit("0" * 32)
+        yield alice, bob
+
+
+def stored(share):
+    return {"model": np.array([share], np.uint64)}
+
+
+def test_a_run_that_has_to_end_again_takes_what_it_took(two_homes):
+    found = lost_while_it_replaced(two_homes)
+    assert [int(f.kept["model"][0]) for f in found] == [0, 1]
+    assert len({f.brought for f in found}) == 1
+    for home in two_homes:
+        records.Conclude(attempt(RUN, 2), "done", "").apply(home)
+        records.Forget(attempt(RUN, 2)).apply(home)
+        assert len(home.vault.names()) == 1
+        assert home.journal.verify().holds
+    assert [int(home.handles.load("model")[1]["model"][0]) for home in two_homes] == [10, 12]
+
+
+def test_the_twin_that_forgets_what_was_replaced(two_homes, monkeypatch):
+    """Two parties that bring different secrets: the attempt is refused, and the run never ends."""
+    monkeypatch.setattr(Handles, "load", lambda self, name, _run="", load=Handles.load: load(self, name))
+    assert len({f.brought for f in lost_while_it_replaced(two_homes)}) == 2

@@ -437,10 +437,28 @@ def test_a_later_handle_of_the_same_name_takes_its_place_at_the_commit(home):
     assert home.handles.get("model").run == old
     home.handles.commit(new)
     assert home.handles.get("model").run == new
+    assert home.handles.load("model", new)[0].run == old, "who takes it and ends twice takes the same"
+    assert home.handles.load("model", fresh())[0].run == new
+    home.handles.replace(new)
     assert len(home.vault.names()) == 1
+    with pytest.raises(UsageError, match="what 'model' was before this run replaced it is not there any more"):
+        home.handles.load("model", new)
     home.handles.stage(handle(fresh(), "other"), ARRAYS)
     home.handles.abandon(home.handles._select(None, "state = 'staged'", ())[0].run)
     assert len(home.vault.names()) == 1
+
+
+def test_what_a_handle_replaced_is_kept_once_and_no_longer_than_the_name(home):
+    runs = [fresh() for _ in range(3)]
+    for run in (*runs, runs[-1]):
+        home.handles.stage(handle(run), ARRAYS)
+        home.handles.commit(run)
+    assert home.handles.get("model").run == runs[2]
+    assert home.handles.load("model", runs[2])[0].run == runs[1], "a run that ends twice replaces what it took"
+    assert len(home.vault.names()) == 2
+    home.handles.drop("model")
+    assert home.vault.names() == []
+    assert [e["run"] for e in home.journal.entries() if e["what"] == "handle dropped"] == runs
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "a\nb"])
