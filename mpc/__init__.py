@@ -72,6 +72,7 @@ from mpc.programs import Program
 from mpc.rules import (
     Wrapped,
     bit,
+    cross,
     deal,
     look,
     mask,
@@ -127,6 +128,7 @@ __all__ = [
     "constant",
     "cos",
     "covariance",
+    "cross",
     "deal",
     "einsum",
     "emulate",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mpc.crossing import Crossing
 from mpc.fusing import SineSum, sine_sums
 from mpc.ir import SAVED, Equation, Kind, Type, Var, walk
 from mpc.kernels import KERNELS, bind
@@ -40,7 +41,9 @@ class Alone:
         self.n = len(self.names)
         self.values: dict[int, Any] = {}
         self.locator = Locator(lowered.block)
-        self.fixed: set[Var] = set()  # the same at every step
+        self.fixed: set[Var] = set()  # the same at every step, and there already
+        self.early = False  # what is being bound runs once and first, so that what follows from streams is made now
+        self.before: dict[Equation, Any] = {}  # what is known of a product before its factors are opened
         self.start = 0  # of the lanes that are being done
         self.all_known = not any(self.hidden(e) for e in walk(lowered.block))
 
@@ -48,6 +51,7 @@ class Alone:
         """Let go of all values now: what is bound refers to this object, which the collector finds late."""
         self.values.clear()
         self.inputs.clear()
+        self.before.clear()
 
     def hidden(self, e: Equation) -> bool:
         """Whether some party is not shown this public number."""
@@ -134,16 +138,24 @@ class Alone:
         if kind in FLOAT_KINDS:
             return lambda _: self.float(e)
         if e.op in _SOURCES:
-            source, number = _SOURCES[e.op], e.params["id"]
-            return lambda step: values.__setitem__(out, source(self, e, Position(number, step)))
+            return self.sourced(e)
         if e.op in {"shown", "kept"}:
             return lambda _: values.__setitem__(out, self.taken(e))
         if len(e.outputs) > 1 or (e.op != "cast" and kind in (Kind.PUBLIC, Kind.CONST) and not self.all_known):
             return lambda _: self.public(e)
-        act = self._cast(e) if e.op == "cast" else self.arithmetic(e)
-        if e.output.type.size > SMALL or not self.fixed.issuperset(e.inputs):
+        act = _LOCAL.get(e.op, Alone.arithmetic)(self, e)
+        if not self.fixed.issuperset(e.inputs) or (e.output.type.size > SMALL and not self.early):
             return act
         act(0)  # what is made of constants alone is one
+        self.fixed.add(e.output)
+        return None
+
+    def sourced(self, e: Equation) -> Act | None:
+        """Words of streams; those of a share say what its owner brings, so they are never made early."""
+        source, number, values, out = _SOURCES[e.op], e.params["id"], self.values, e.output.number
+        if not self.early or e.op == "share":
+            return lambda step: values.__setitem__(out, source(self, e, Position(number, step)))
+        values[out] = source(self, e, Position(number, 0))
         self.fixed.add(e.output)
         return None
 
@@ -173,6 +185,19 @@ class Alone:
             return two
         return lambda _: values.__setitem__(out, kernel(*[values[n] for n in numbers]))
 
+    def crossed(self, e: Equation) -> Act:
+        """The product of two wires; what their masks alone say of it is computed now, if they are there already."""
+        values, out, known, masks = self.values, e.output.number, self.before, e.inputs[1::2]
+        crossing = Crossing(self.ring, self.me, self.n, *[v.type.shape for v in masks])
+        dx, lx, dy, ly = (v.number for v in e.inputs)
+        if self.fixed.issuperset(masks):
+            known[e] = crossing.before(values[lx], values[ly])
+
+        def act(_: int) -> None:
+            values[out] = crossing.share(values[dx], values[lx], values[dy], values[ly], known.pop(e, None))
+
+        return act
+
     def without(self, e: Equation, known: list[bool]) -> Callable[..., Any]:
         """What is public or const is added to a share by the first party alone: for the others it is zero."""
         domain = self.of(e.output.type)
@@ -189,7 +214,8 @@ class Alone:
 
         return alone
 
-    def _cast(self, e: Equation) -> Act:
+    def cast(self, e: Equation) -> Act:
+        """The same value as of another kind; what all know is the first party's share, and zero is the others'."""
         values, out, number = self.values, e.output.number, e.inputs[0].number
         spread = e.output.type.kind in (Kind.SHARE, Kind.MASK) and e.inputs[0].type.kind in (Kind.PUBLIC, Kind.CONST)
         if spread and self.me:
@@ -261,4 +287,5 @@ class Alone:
         return z
 
 
+_LOCAL = {"cast": Alone.cast, "cross": Alone.crossed}
 _SOURCES = {"mask": Alone.from_stream, "owner_mask": Alone.from_stream, "deal": Alone.from_stream, "share": Alone.share}

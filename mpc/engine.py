@@ -44,17 +44,24 @@ def run_party(
 ) -> Generator[Request, Answer, dict[str, Any]]:
     """The run of party number `me`. Yields requests, is sent their answers, returns the results that it may know.
 
+    What follows from streams alone is done by the call itself: no data is looked at before the first request is asked
+    for.
     inputs: this party's own, by name (`Table` or array). entropy: its seeds. kept: what this party has put away in an
     earlier run and the program takes up: a checkpoint (`mpc.exchange.whole`), handles by the name of their parameter.
     Raises InputError (with its owner's name) when its own data is refused, PeerError when an answer has not the
     announced shape.
     """
     party = _Party(lowered, me, dict(inputs), entropy, kept)
+    party.prepare(lowered.block)
+    return _run(party)
+
+
+def _run(party: _Party) -> Generator[Request, Answer, dict[str, Any]]:
     try:
-        yield from party.block(lowered.block, 0)
+        yield from party.block(party.lowered.block, 0)
         return party.results()
     except InputError as error:
-        raise error.of(lowered.parties[me]) from None
+        raise error.of(party.names[party.me]) from None
     finally:
         party.release()
 
@@ -126,10 +133,22 @@ class _Party(Alone):
 
     # walking -----------------------------------------------------------------------------------------------------
 
+    def prepare(self, b: Block) -> None:
+        """Bind every slot of a block and of the loops in it, and do what needs neither data nor anybody else.
+
+        Of the program's first slot, that is: long masks stand in a later one if all of them together took much memory.
+        """
+        looped = b is not self.lowered.block
+        planned = self.steps[id(b)] = []
+        for slot in self.lowered.slots(b):
+            self.early = not planned and not looped
+            planned.append(self.planned(slot, looped))
+            for e in slot.loops:
+                assert e.body is not None
+                self.prepare(e.body)
+
     def block(self, b: Block, step: int) -> Run:
         """Every slot of a block, at a flat iteration index."""
-        if id(b) not in self.steps:
-            self.steps[id(b)] = [self.planned(slot, b is not self.lowered.block) for slot in self.lowered.slots(b)]
         values = self.values
         for slot in self.steps[id(b)]:
             for acts, then in slot.local:

@@ -124,6 +124,7 @@ KERNELS: dict[str, Callable[..., Any]] = {
     "neg": lambda d, _, x: d.neg(x),
     "mul": lambda d, _, x, y: d.mul(x, y),
     "matmul": lambda d, _, x, y: d.matmul(x, y),
+    "cross": lambda d, _, dx, lx, dy, ly: d.sub(d.matmul(dx, d.sub(dy, ly)), d.matmul(lx, dy)),
     "sum": lambda d, p, x: d.sum(x, tuple(p["axes"]), p["keepdims"]),
     "shl": lambda d, p, x: _ring(d).shl(x, p["by"]),
     "shr": lambda d, p, x: _ring(d).shr(x, p["by"]),

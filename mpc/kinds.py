@@ -74,8 +74,8 @@ def lowered_type(op: str, params: Params, types: list[Type], where: str) -> Type
         return Type(M, tuple(params["shape"]), owner=params.get("owner", ""), bits=params.get("bits", 0))
     if op in ("deal", "open", "reveal", "share", "send"):
         return Type(M if op == "deal" else _FIXED[op], types[0].shape, bits=types[0].bits)
-    if op in _ON_BITS:
-        return _ON_BITS[op](params, types, where)
+    if op in _SPECIAL:
+        return _SPECIAL[op](params, types, where)
     if op in ("series", "waves"):
         return Type(_unary_kind(op, kinds[0], where), (len(params["odd"]), *types[0].shape))
     data = types[:1] if op in ("dynamic_slice", "take") else types
@@ -127,4 +127,12 @@ def _bit(params: Params, types: list[Type], where: str) -> Type:
     return Type(_unary_kind("bit", x.kind, where), x.shape)
 
 
-_ON_BITS = {"onehot": _onehot, "look": _look, "bit": _bit}
+def _cross(_: Params, types: list[Type], where: str) -> Type:
+    dx, lx, dy, ly = types
+    right = dx.kind is dy.kind is P and {lx.kind, ly.kind} <= {M, S} and (dx.shape, dy.shape) == (lx.shape, ly.shape)
+    if not right or any(t.bits for t in types):
+        raise LeakError("cross takes two wires, each the opened number and the shares of its mask", where)
+    return Type(S, shape_of("matmul", {}, [dx.shape, dy.shape], where))
+
+
+_SPECIAL = {"onehot": _onehot, "look": _look, "bit": _bit, "cross": _cross}

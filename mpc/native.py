@@ -82,8 +82,8 @@ def effort(block: Block) -> int:
 
 
 def _effort(e: Equation) -> int:
-    if e.op == "matmul":
-        return e.output.type.size * (e.inputs[0].type.shape or (1,))[-1]
+    if e.op in ("matmul", "cross"):
+        return e.output.type.size * (e.inputs[0].type.shape or (1,))[-1] * (2 if e.op == "cross" else 1)
     return _HEAVY[e.op] * e.outputs[0].type.size if e.op in _HEAVY else 0
 
 

@@ -173,6 +173,11 @@ def look(hot: Any, c: Any, width: int, what: str) -> Any:
     return _rule().emit("look", [hot, c], {"width": width, "what": what})
 
 
+def cross(dx: Any, lx: Any, dy: Any, ly: Any) -> Any:
+    """Δx@Δy − Δx@λy − λx@Δy of two wires: x @ y but for λx@λy; local, in 2 − 1/n products of n parties."""
+    return _rule().emit("cross", [dx, lx, dy, ly])
+
+
 def bit(x: Any, at: int) -> Any:
     """One bit of a public value, or of a mask inside a deal, as a number of the ring."""
     return _rule().emit("bit", [x], {"at": at})

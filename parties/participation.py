@@ -5,9 +5,10 @@
 
 Of what is over after END, ENDED is said when that is written; FORGET then comes to the brain.
 
-Nothing is drawn from a stream before the ledger says durably that this attempt uses it, and nothing is revealed before
-the journal says so. Keys and material are `parties.stocking`'s, trouble is `parties.ending`'s. The brain
-(`parties.party`) owns the table of participations and routes messages to them.
+Nothing is drawn from a stream before the ledger says durably that this attempt uses it; then, before the coordinator
+says GO, the engine does what needs no data. Nothing is revealed before the journal says so. Keys and material are
+`parties.stocking`'s, trouble is `parties.ending`'s. The brain (`parties.party`) owns the table of participations and
+routes messages to them.
 """
 
 from __future__ import annotations
@@ -60,10 +61,15 @@ class Participation(Stocking):
 
     # ------------------------------------------------------------------------------------------------ the engine
 
-    def _run(self) -> Steps:
+    def _prepare(self) -> Steps:
         a, around = self.attempt, self.around
-        a.stage = Stage.RUNNING
-        a.engine = around.machinery.run_party(a.lowered, around.me, a.inputs, a.entropy(around.insecure), a.kept)
+        try:
+            a.engine = around.machinery.run_party(a.lowered, around.me, a.inputs, a.entropy(around.insecure), a.kept)
+        except Exception as error:  # noqa: BLE001 - as where the engine runs
+            yield from self._engine_failed(error)
+
+    def _run(self) -> Steps:
+        self.attempt.stage = Stage.RUNNING
         yield from self._advance(None)
 
     def _data(self, m: Message) -> Steps:

@@ -25,6 +25,10 @@ class Stocking(Ending):
         self._brought = brought
 
     @abstractmethod
+    def _prepare(self) -> Steps:
+        """Make the engine: what follows from streams alone is computed now."""
+
+    @abstractmethod
     def _run(self) -> Steps:
         """Start the engine: all is here, and the coordinator says so."""
 
@@ -73,6 +77,8 @@ class Stocking(Ending):
             yield from self._fail("internal", f"{self.around.name} cannot write its ledger ({w.error})")
             return
         self.attempt.reserved = True
+        if not self.attempt.terms.material:  # else its seeds are in the store, and taken from there when it begins
+            yield from self._prepare()
         yield from self._stock()
 
     def _pair(self, m: Message) -> Steps:
@@ -155,7 +161,7 @@ class Stocking(Ending):
 
     def _stocked(self) -> Steps:
         a = self.attempt
-        if not a.stocked and a.dealt and not self.dealing:
+        if not a.stocked and a.dealt and not self.dealing and (a.engine is not None or a.terms.material):
             a.stocked = True
             yield Send(a.boss, Type.STOCKED, a.session, meta={"complete": True})
 
@@ -170,7 +176,9 @@ class Stocking(Ending):
         a.add_seeds([seeds])
         for frames in corrections:
             a.put_in_stock(frames)
-        yield from self._run()
+        yield from self._prepare()
+        if a.stage is Stage.STARTING:
+            yield from self._run()
 
     def _go(self, _m: Message) -> Steps:
         self.attempt.go = True

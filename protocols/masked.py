@@ -9,25 +9,22 @@ Source: Ben-Efraim, Nielsen, Omri, "Turbospeedz" (2019); Patra, Schneider, Sures
 from __future__ import annotations
 
 import itertools
-import operator
-from collections.abc import Callable
 from typing import Any
 
 import mpc
-from mpc import Wrapped, deal, masked, msb, series, terms, waves
+from mpc import Wrapped, cross, deal, masked, msb, series, terms, waves
 from protocols import compare
 
 Pair = tuple[Any, Any]
 
 
-def product(f: Callable[[Any, Any], Any], x: Pair, y: Pair) -> Any:
-    """f of two wires, for any bilinear f: elementwise `*`, or `@`.
+def product(x: Pair, y: Pair) -> Any:
+    """(Δx − λx)(Δy − λy) of two wires, elementwise, with the two terms of Δx in one: two products at each party.
 
-    (Δx − λx)(Δy − λy), with the two terms of Δx in one: two products at each party. Shapes as f's; scales add.
-    Dealt: one word an element of the result. Perfectly private against n − 1 semi-honest parties.
+    Scales add. Dealt: one word an element. Perfectly private against n − 1 semi-honest parties.
     """
     (dx, lx), (dy, ly) = x, y
-    return f(dx, dy - ly) - f(lx, dy) + deal(f(lx, ly))
+    return dx * (dy - ly) - lx * dy + deal(lx * ly)
 
 
 @mpc.protocol
@@ -39,7 +36,7 @@ def multiply(x: Any, y: Any) -> Any:
     element for each product of masks: 1, 2 with one operand that was truncated, 4 with two.
     """
     ((dx, lx), wraps_x), ((dy, ly), wraps_y) = terms(x), terms(y)
-    z = product(operator.mul, (dx, lx), (dy, ly))
+    z = product((dx, lx), (dy, ly))
     for q, v in wraps_x:
         z = z + q * (v * dy - deal(v * ly))
     for q, v in wraps_y:
@@ -51,8 +48,12 @@ def multiply(x: Any, y: Any) -> Any:
 
 @mpc.protocol
 def matmul(x: Any, y: Any) -> Any:
-    """x @ y; see `product`. No round of its own: openings of x and y, once each and shared with their other uses."""
-    return product(operator.matmul, masked(x), masked(y))
+    """x @ y, as `product`: Δx@Δy − Δx@λy − λx@Δy, and λx@λy, one word an element of the result, from the dealer.
+
+    No round of its own: openings of x and y, once each and shared with their other uses.
+    """
+    (dx, lx), (dy, ly) = masked(x), masked(y)
+    return cross(dx, lx, dy, ly) + deal(lx @ ly)
 
 
 @mpc.protocol(rounding=1)

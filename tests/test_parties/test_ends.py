@@ -305,13 +305,10 @@ def lost_while_it_replaced(homes):
 def two_homes(tmp_path):
     with Home.open(tmp_path / "a", "alice") as alice, Home.open(tmp_path / "b", "bob") as bob:
         for share, home in enumerate((alice, bob)):
-            home.handles.stage(Handle("model", "0" * 32, (1,), 16, "1", -8.0, 8.0, None, tuple(NAMES[:2])), stored(share))
+            before = Handle("model", "0" * 32, (1,), 16, "1", -8.0, 8.0, None, tuple(NAMES[:2]))
+            home.handles.stage(before, {"model": np.array([share], np.uint64)})
             home.handles.commit("0" * 32)
         yield alice, bob
-
-
-def stored(share):
-    return {"model": np.array([share], np.uint64)}
 
 
 def test_a_run_that_has_to_end_again_takes_what_it_took(two_homes):
