@@ -15,6 +15,7 @@ import numpy as np
 from mpc.errors import ProgramError
 from mpc.folding import factor, matrix
 from mpc.ir import Kind
+from mpc.place import here
 from mpc.surface import (
     FRACTION_BITS,
     OPERATIONS,
@@ -30,7 +31,7 @@ from mpc.surface import (
     surface,
     whole,
 )
-from mpc.tracing import Value, current_trace, here
+from mpc.tracing import Value, current_trace
 from mpc.types import raw_bound, surface_type
 
 

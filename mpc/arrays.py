@@ -10,6 +10,7 @@ import numpy as np
 
 from mpc.arithmetic import multiply_out, shift_up, term
 from mpc.errors import ShapeError
+from mpc.place import here
 from mpc.surface import (
     Clear,
     Private,
@@ -17,7 +18,7 @@ from mpc.surface import (
     fit,
     room,
 )
-from mpc.tracing import FUNCTIONS, Value, current_trace, here
+from mpc.tracing import FUNCTIONS, Value, current_trace
 from mpc.types import raw_bound
 
 

@@ -16,8 +16,9 @@ from mpc.arithmetic import aligned, multiply_out, term
 from mpc.errors import OverflowRefusal, SecretError, ShapeError
 from mpc.ir import Kind, Type
 from mpc.language import secret
+from mpc.place import here
 from mpc.surface import OPERATIONS, Secret, plain_number, surface
-from mpc.tracing import FUNCTIONS, Value, here
+from mpc.tracing import FUNCTIONS, Value
 from mpc.types import raw_bound
 
 __all__ = ["at_least", "compare", "is_negative", "is_zero", "where"]

@@ -22,9 +22,10 @@ from mpc.errors import OverflowRefusal, ProgramError, SecretError
 from mpc.functions import sigmoid
 from mpc.language import bounded, constant, known_sqrt, rescale
 from mpc.ordering import max_
+from mpc.place import here
 from mpc.polynomials import WORK_BITS, fitted, polynomial
 from mpc.surface import OPERATIONS, Secret
-from mpc.tracing import UFUNCS, current_trace, here
+from mpc.tracing import UFUNCS, current_trace
 
 __all__ = ["cos", "divide", "exp", "log", "reciprocal", "rsqrt", "sin", "softmax", "sqrt", "tanh"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from mpc.arithmetic import multiply_out
 from mpc.errors import OverflowRefusal, ProgramError, SecretError
+from mpc.place import here
 from mpc.series import HALF_PERIODS, series, series_params
 from mpc.surface import Secret, surface, truncate
-from mpc.tracing import here
 
 __all__ = ["sigmoid"]
 

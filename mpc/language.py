@@ -9,6 +9,7 @@ from typing import Any
 from mpc.arithmetic import multiply_out, shift_up
 from mpc.errors import LeakError, ProgramError, SecretError, UsageError
 from mpc.handles import is_handle_name
+from mpc.place import here
 from mpc.surface import (
     FRACTION_BITS,
     Private,
@@ -22,7 +23,7 @@ from mpc.surface import (
     surface,
     truncate,
 )
-from mpc.tracing import Value, current_trace, here
+from mpc.tracing import Value, current_trace
 from mpc.types import reveal_bits
 
 

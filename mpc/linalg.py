@@ -12,8 +12,9 @@ from mpc.arrays import transpose
 from mpc.errors import OverflowRefusal, ProgramError, SecretError, ShapeError
 from mpc.language import bounded, constant, rescale
 from mpc.loops import repeat
+from mpc.place import here
 from mpc.surface import Secret
-from mpc.tracing import FUNCTIONS, Value, current_trace, here
+from mpc.tracing import FUNCTIONS, Value, current_trace
 
 __all__ = ["covariance", "einsum", "inverse", "outer", "solve"]
 

@@ -12,10 +12,12 @@ from typing import Any
 
 from mpc.arithmetic import multiply_out, shift_up
 from mpc.errors import OverflowRefusal, ProgramError, ShapeError
+from mpc.indexing import Index
 from mpc.ir import Block, Equation, Kind, Type, Var
 from mpc.language import secret
+from mpc.place import here
 from mpc.surface import FRACTION_BITS, Clear, Private, Secret, SurfaceTrace, surface, truncate
-from mpc.tracing import Frame, Index, Value, here
+from mpc.tracing import Frame, Value
 
 __all__ = ["repeat"]
 

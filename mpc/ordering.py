@@ -16,8 +16,9 @@ from mpc.arrays import broadcast_to, concatenate
 from mpc.comparing import at_least, choose, compare, is_negative
 from mpc.errors import ProgramError, SecretError, ShapeError
 from mpc.language import bounded, known_clip, known_maximum, secret
+from mpc.place import here
 from mpc.surface import Secret
-from mpc.tracing import FUNCTIONS, UFUNCS, Value, here
+from mpc.tracing import FUNCTIONS, UFUNCS, Value
 
 __all__ = [
     "absolute", "argmax", "argmin", "clip", "max_", "maximum", "median", "min_", "minimum", "quantile", "relu", "sign",

@@ -11,8 +11,8 @@ import numpy as np
 from mpc.arithmetic import multiply_out
 from mpc.errors import ProgramError, SecretError
 from mpc.language import bounded, constant, rescale
+from mpc.place import here
 from mpc.surface import Secret, plain_number
-from mpc.tracing import here
 
 __all__ = ["fitted", "polynomial"]
 

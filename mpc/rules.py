@@ -17,8 +17,9 @@ import numpy as np
 from mpc.errors import LeakError, ProgramError
 from mpc.ir import Block, Kind, Type, Var
 from mpc.kinds import lowered_type
+from mpc.place import here, source_line
 from mpc.surface import Secret, SurfaceTrace
-from mpc.tracing import Frame, Trace, Value, current_trace, here, source_line
+from mpc.tracing import Frame, Trace, Value, current_trace
 
 __all__ = [
     "Rule", "RuleTrace", "Wrapped", "deal", "mask", "masked", "msb", "open", "protocol", "series", "terms", "waves",

@@ -16,10 +16,12 @@ import numpy as np
 
 from mpc.errors import LeakError, OverflowRefusal, ProgramError, UsageError
 from mpc.folding import folded
+from mpc.indexing import Index
 from mpc.ir import Kind, Type, Var
+from mpc.place import here, written
 from mpc.table import Schema
 from mpc.text import compact
-from mpc.tracing import Frame, Index, Trace, Value, current_trace, here, written
+from mpc.tracing import Frame, Trace, Value, current_trace
 from mpc.types import HEADROOM, SIZED, check_room, raw_bound, surface_type
 
 __all__ = ["FRACTION_BITS", "Clear", "PerParty", "Private", "Public", "Secret", "SurfaceTrace", "Table"]

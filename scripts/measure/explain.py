@@ -21,10 +21,11 @@ import protocols
 from measure.pingpong import pingpong
 from measure.tables import seconds_in_words
 from mpc import native
+from mpc.crossing import Crossing
 from mpc.errors import MpcError
 from mpc.ir import Block, Equation
 from mpc.kernels import bind
-from mpc.ring import Domains
+from mpc.ring import Domains, Shared
 from parties.launch import local
 from parties.report import Grid
 
@@ -43,7 +44,7 @@ GROUPS = {
 }  # fmt: skip
 _INTERVAL = 0.0005
 _BULK = 1 << 20
-_PRODUCTS = ("mul", "matmul")
+_PRODUCTS = ("mul", "matmul", "cross")
 _KINDS = ("work", "channel", "waiting")
 Record = Mapping[str, Any]
 Span = tuple[str, int, float, float]  # what, in which round, from when, until when
@@ -202,12 +203,21 @@ def _kernel_seconds(workload: Workload, data: Any, n: int) -> float:
     known: dict[Any, float] = {}
     total = 0.0
     for e, times in _products(lowered.block, 1):
-        key = (e.op, e.output.type.bits, *(v.type.shape for v in e.inputs))
+        key = (e.op, times == 1, e.output.type.bits, *(v.type.shape for v in e.inputs))
         if key not in known:
             values = [np.full(v.type.shape, 0x9E3779B97F4A7C15, dtype=np.uint64) for v in e.inputs]
-            known[key] = _median(bind(e.op, domains[e.output.type.bits], e.params), values)
+            domain = domains[e.output.type.bits]
+            kernel = _crossed(domain, n, values, times == 1) if e.op == "cross" else bind(e.op, domain, e.params)
+            known[key] = _median(kernel, values)
         total += times * known[key]
     return total
+
+
+def _crossed(domain: Shared, n: int, values: Sequence[Any], once: bool) -> Any:
+    """The first party's part of a product of wires. once: not in a loop, so that it is prepared."""
+    crossing = Crossing(domain, 0, n, *[x.shape for x in values[1::2]])
+    before = crossing.before(*values[1::2]) if once else None
+    return lambda *wires: crossing.share(*wires, before)
 
 
 def _products(block: Block, times: int) -> Iterable[tuple[Equation, int]]:
