@@ -283,7 +283,7 @@ NO_LINE = {
     "statements about a value, which send nothing themselves": "accept_rounding assume_range bounded share within",
     "of known values, which the parties compute in the clear": "chi_square_tail nonzero owned student_tail",
     "the language of programs and rules; what they cost is in the lines of what is made of them":
-        "bit deal emulate look mask masked masked_low msb onehot open program protocol repeat reveal series simulate "
+        "bit cross deal emulate look mask masked masked_low msb onehot open program protocol repeat reveal series simulate "
         "terms waves",
 }  # fmt: skip
 
