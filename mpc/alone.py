@@ -25,6 +25,7 @@ __all__ = ["SMALL", "Act", "Alone"]
 
 Act = Callable[[int], None]
 SMALL = 32  # words: to forget a value of so few is only in the way of speed
+_EARLY = 1 << 23
 _ADDED = frozenset({"add", "sub", "concatenate"})
 
 
@@ -43,7 +44,8 @@ class Alone:
         self.locator = Locator(lowered.block)
         self.fixed: set[Var] = set()  # the same at every step, and there already
         self.early = False  # what is being bound runs once and first, so that what follows from streams is made now
-        self.before: dict[Equation, Any] = {}  # what is known of a product before its factors are opened
+        self.before: dict[Equation, Any] = {}  # what is known for an equation before its operands are
+        self.room = _EARLY  # words of streams between parties that may still be among them
         self.start = 0  # of the lanes that are being done
         self.all_known = not any(self.hidden(e) for e in walk(lowered.block))
 
@@ -151,13 +153,32 @@ class Alone:
         return None
 
     def sourced(self, e: Equation) -> Act | None:
-        """Words of streams; those of a share say what its owner brings, so they are never made early."""
+        """Words of streams: at once, if this is early. Of its own input an owner adds what is left, when it has it."""
         source, number, values, out = _SOURCES[e.op], e.params["id"], self.values, e.output.number
-        if not self.early or e.op == "share":
-            return lambda step: values.__setitem__(out, source(self, e, Position(number, step)))
-        values[out] = source(self, e, Position(number, 0))
+        between = e.op == "share"
+
+        def act(step: int) -> None:
+            values[out] = source(self, e, Position(number, step))
+
+        if not self.early or (between and not self.room_for(e)):
+            return act
+        if between and self.names.index(e.params["owner"]) == self.me:
+            self.before[e] = self.others_shares(e, Position(number, 0))
+            return act
+        act(0)
         self.fixed.add(e.output)
         return None
+
+    def room_for(self, e: Equation) -> bool:
+        """Whether as many words as its result has may be made early; they are counted."""
+        fits = e.output.type.size <= self.room
+        self.room -= e.output.type.size if fits else 0
+        return fits
+
+    def known(self, e: Equation, make: Callable[[], Any]) -> Any:
+        """What was made for an equation before, once; else made now."""
+        found = self.before.pop(e, None)
+        return make() if found is None else found
 
     def arithmetic(self, e: Equation) -> Act:
         """An op on what is there; of shares, what is public or const is added by the first party alone."""
@@ -187,14 +208,14 @@ class Alone:
 
     def crossed(self, e: Equation) -> Act:
         """The product of two wires; what their masks alone say of it is computed now, if they are there already."""
-        values, out, known, masks = self.values, e.output.number, self.before, e.inputs[1::2]
+        values, out, masks = self.values, e.output.number, e.inputs[1::2]
         crossing = Crossing(self.ring, self.me, self.n, *[v.type.shape for v in masks])
         dx, lx, dy, ly = (v.number for v in e.inputs)
         if self.fixed.issuperset(masks):
-            known[e] = crossing.before(values[lx], values[ly])
+            self.before[e] = crossing.before(values[lx], values[ly])
 
         def act(_: int) -> None:
-            values[out] = crossing.share(values[dx], values[lx], values[dy], values[ly], known.pop(e, None))
+            values[out] = crossing.share(values[dx], values[lx], values[dy], values[ly], self.before.pop(e, None))
 
         return act
 
@@ -270,8 +291,11 @@ class Alone:
         owner, t = self.names.index(e.params["owner"]), e.output.type
         if owner != self.me:
             return self.blocks(self.entropy.pairs[owner], at, t)
-        rest = [self.blocks(seed, at, t) for seed in self.entropy.pairs.values()]
-        return self.ring.sub(self.integers(e), total(self.ring, rest))
+        return self.ring.sub(self.integers(e), self.known(e, lambda: self.others_shares(e, at)))
+
+    def others_shares(self, e: Equation, at: Position) -> Any:
+        """Of an input of this party's, what all others have together."""
+        return total(self.ring, [self.blocks(seed, at, e.output.type) for seed in self.entropy.pairs.values()])
 
     def integers(self, e: Equation) -> Any:
         """An owner's numbers as ring integers."""

@@ -1,7 +1,7 @@
 """One party's part of a lowered program, as a generator: it asks for exchanges and corrections and does nothing else.
 
 No sockets, no clock, no threads: `memory` and the ZeroMQ actors drive this same generator. What a party computes by
-itself is in `mpc.alone`.
+itself is in `mpc.alone`, its rounds are in `mpc.rounds`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from mpc.alone import SMALL, Act, Alone
-from mpc.errors import InputError, PeerError
-from mpc.exchange import CHECKPOINT, Array, Draw, Exchange, Frame, Save, type_words
+from mpc.alone import SMALL, Act
+from mpc.errors import InputError
+from mpc.exchange import CHECKPOINT, Array, Draw, Frame, Save, type_words
 from mpc.fixed import decode, scalar
-from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, spoken
+from mpc.ir import SAVED, Block, Equation, Kind, Type, Var
 from mpc.lanes import Part, Sweep
 from mpc.lowering import Lowered
-from mpc.openings import frame_of, packing, recipients, unpacking
 from mpc.prg import PartyEntropy, Position
-from mpc.programs import RANGES_HOLD
+from mpc.rounds import Answer, Request, Rounds, Run, fits
 from mpc.schedule import Slot
 
 __all__ = ["run_party"]
 
-Request = Exchange | Draw | Save
-Answer = Any
-Run = Generator[Request, Answer, None]
 Then = Callable[[int], Run]
 
 
@@ -77,24 +73,6 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
-    """A round, as far as the program fixes it: what it is in words, what goes to whom, what each peer owes.
-
-    parts: for each opening how this party's words are made, how they are packed, and to whom they go. joins: where each
-    goes, and how it is made of this party's words and the answer.
-    """
-
-    words: str
-    where: str
-    parts: tuple[tuple[Callable[[int], Any], Callable[[Any], Array], list[int]], ...]
-    joins: tuple[tuple[int, Callable[[Any, Answer], Any]], ...]
-    expect: dict[int, tuple[Frame, ...]]
-    reveals: tuple[str, ...]
-    sharing: bool
-    gates: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Swept:
     """Local equations that run piece by piece. bound: for a number of lanes what is drawn, and what is done."""
 
@@ -116,33 +94,33 @@ class Steps:
     dead: tuple[int, ...]
 
 
-class _Party(Alone):
+class _Party(Rounds):
     """One party's walk through a lowered program."""
 
     def __init__(
         self, lowered: Lowered, me: int, inputs: dict[str, Any], entropy: PartyEntropy, kept: Mapping[str, Any]
     ) -> None:
         super().__init__(lowered, me, inputs, entropy, kept)
-        self.exchanges = self.draws = 0
+        self.draws = 0
         self.results_of = set(lowered.outputs_by_name.values())
         self.saved: set[int] = set()  # the sites at which all that is needed is safe
-        self.gate = lowered.outputs_by_name.get(RANGES_HOLD)
         self.steps: dict[int, list[Steps]] = {}
-        self.swaps: dict[Equation, Swap] = {}
-        self.rest = [i for i in range(self.n) if i != me]
 
     # walking -----------------------------------------------------------------------------------------------------
 
     def prepare(self, b: Block) -> None:
         """Bind every slot of a block and of the loops in it, and do what needs neither data nor anybody else.
 
-        Of the program's first slot, that is: long masks stand in a later one if all of them together took much memory.
+        Of masks those of the program's first slot, that is: long ones stand in a later one if together they took much
+        memory.
         """
         looped = b is not self.lowered.block
         planned = self.steps[id(b)] = []
         for slot in self.lowered.slots(b):
             self.early = not planned and not looped
             planned.append(self.planned(slot, looped))
+            for e in slot.exchange if not looped else ():
+                self.ahead(e)
             for e in slot.loops:
                 assert e.body is not None
                 self.prepare(e.body)
@@ -258,7 +236,7 @@ class _Party(Alone):
     def draw(self, d: Drawn, _step: int) -> Run:
         self.draws += 1
         arrays = yield Draw(self.draws, d.where, d.expect)
-        _fits(arrays, d.expect, "the dealer", d.where)
+        fits(arrays, d.expect, "the dealer", d.where)
         for out, finish, array in zip(d.outs, d.finish, arrays, strict=True):
             self.values[out] = finish(array)
 
@@ -291,111 +269,6 @@ class _Party(Alone):
             out[name] = None if x is None else np.array(x, dtype="<u8", order="C")
         return out
 
-    # exchanges -------------------------------------------------------------------------------------------------------
-
-    def exchange(self, equations: list[Equation], step: int) -> Run:
-        """One round: every opening, sending and reveal of a slot together."""
-        swap = self.swaps.get(equations[0])
-        if swap is None:
-            swap = self.swaps[equations[0]] = self.swap(equations)
-        send: dict[int, list[Array]] = {}
-        mine: list[Any] = []
-        for made, packed, to in swap.parts:
-            words = made(step)
-            mine.append(words)
-            if to:
-                array = packed(words)
-                for peer in to:
-                    send.setdefault(peer, []).append(array)
-        self.exchanges += 1
-        answer: Answer = {}
-        if send or swap.expect:
-            answer = yield Exchange(self.exchanges, swap.words, send, swap.expect, swap.reveals, swap.sharing)
-            for peer, frames in swap.expect.items():
-                _fits(answer.get(peer, []), frames, f"party {self.names[peer]}", swap.where)
-        for (out, joined), words in zip(swap.joins, mine, strict=True):
-            self.values[out] = joined(words, answer)
-        if swap.gates and self.gate is not None:
-            self.lowered.program.require({RANGES_HOLD: int(self.values[self.gate.number])})
-
-    def swap(self, equations: list[Equation]) -> Swap:
-        """What of a round is the same at every step of a loop."""
-        expect: dict[int, list[Frame]] = {}
-        parts, joins = [], []
-        for e in equations:
-            width = e.params.get("width", self.of(e.output.type).bits)
-            sources = self.sources(e)
-            places = [(peer, len(expect.get(peer, ()))) for peer in sources]
-            for peer in sources:
-                expect.setdefault(peer, []).append(frame_of(e.output.type.shape, width))
-            made, to = self.part(e)
-            parts.append((made, packing(width), to))
-            joins.append((e.output.number, self.joined(e, places)))
-        owed = {peer: tuple(frames) for peer, frames in expect.items()}
-        reveals = tuple(e.params["name"] for e in equations if e.op == "reveal")
-        sharing = all(e.op == "send" for e in equations)
-        gates = any(e.op == "reveal" and e.output is self.gate for e in equations)
-        first = equations[0]
-        return Swap(spoken(first), first.where, tuple(parts), tuple(joins), owed, reveals, sharing, gates)
-
-    def sources(self, e: Equation) -> list[int]:
-        """From whom others' parts of one opening come."""
-        if e.op == "send":
-            owner = self.names.index(e.params["owner"])
-            return [] if owner == self.me else [owner]
-        return self.others() if e.op == "open" or self.me in recipients(e, self.names) else []
-
-    def others(self) -> list[int]:
-        return self.rest
-
-    def part(self, e: Equation) -> tuple[Callable[[int], Any], list[int]]:
-        """How this party's contribution to one opening is made at a step, and whom it goes to."""
-        values, domain, t = self.values, self.of(e.output.type), e.output.type
-        if e.op == "open":
-            number, width = e.inputs[0].number, e.params["width"]
-            if width >= domain.bits:
-                return lambda _: values[number], self.others()
-            return lambda _: domain.low(values[number], width), self.others()
-        if e.op == "reveal":
-            number, name = e.inputs[0].number, e.params["id"]
-            to = [p for p in recipients(e, self.names) if p != self.me]
-            return lambda step: domain.add(
-                np.asarray(values[number]), self.zero_share(Position(name, step), t)
-            ), to  # fmt: skip
-        if self.names.index(e.params["owner"]) != self.me:
-            return lambda _: None, []
-
-        def masked(step: int) -> Any:
-            at = Position(e.params["mask"], step)
-            words = self.integers(e)
-            for seed in self.entropy.own:
-                block = self.blocks(seed, at, t)
-                words = np.add(words, block, out=block if block.flags.writeable else None)  # nobody else has it
-            return self.ring.reduce(words)
-
-        return masked, self.others()
-
-    def joined(self, e: Equation, places: list[tuple[int, int]]) -> Callable[[Any, Answer], Any]:
-        """How the value of an opening is made of this party's words and the others', which stand in these places."""
-        domain = self.of(e.output.type)
-        width = e.params.get("width", domain.bits)
-        unpacked = unpacking(width, e.where)
-        if e.op == "send" and not places:
-            return lambda mine, _: mine
-        if e.op == "send":
-            ((owner, at),) = places
-            return lambda _, answer: unpacked(answer[owner][at])
-        if e.op == "reveal" and self.me not in recipients(e, self.names):
-            return lambda _mine, _answer: None
-
-        def opened(mine: Any, answer: Answer) -> Any:
-            words = mine
-            for peer, at in places:
-                words = domain.add(words, unpacked(answer[peer][at]))
-            return domain.low(words, width)
-
-        return opened
-
     # results ----------------------------------------------------------------------------------------------------
 
     def results(self) -> dict[str, Any]:
@@ -414,11 +287,3 @@ class _Party(Alone):
                 value = decode(self.ring, value, surface.type.scale, Fraction(surface.type.unit))
             out[name] = value if np.shape(value) else scalar(float(value), surface.type)
         return out
-
-
-def _fits(arrays: list[Array], expect: tuple[Frame, ...], who: str, where: str) -> None:
-    right = len(arrays) == len(expect)
-    for a, f in zip(arrays, expect, strict=False):
-        right = right and a.shape == f.shape and a.dtype.str == f.dtype
-    if not right:
-        raise PeerError(f"{who} sent arrays of the wrong number, type or shape ({where})")

@@ -283,8 +283,8 @@ NO_LINE = {
     "statements about a value, which send nothing themselves": "accept_rounding assume_range bounded share within",
     "of known values, which the parties compute in the clear": "chi_square_tail nonzero owned student_tail",
     "the language of programs and rules; what they cost is in the lines of what is made of them":
-        "bit cross deal emulate look mask masked masked_low msb onehot open program protocol repeat reveal series simulate "
-        "terms waves",
+        "bit cross deal emulate look mask masked masked_low msb onehot open program protocol repeat reveal series "
+        "simulate terms waves",
 }  # fmt: skip
 
 # Functions of `protocols` without a line: each is a part of one program, of that program's tables and settings.

@@ -121,7 +121,7 @@ def test_twin_that_does_not_reduce_sends_high_bits(monkeypatch: pytest.MonkeyPat
 
     def part(self: Any, e: Any) -> Any:
         if e.op == "open":
-            return lambda _: self.values[e.inputs[0].number], self.others()
+            return lambda _: self.values[e.inputs[0].number], self.rest
         return true(self, e)
 
     true = engine._Party.part

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from runs import prepared
+from runs import prepared, same
 
 import mpc
 from mpc.engine import run_party
@@ -26,9 +26,9 @@ def mixed(x: mpc.PerParty[mpc.Private]):
     return mpc.reveal((a * c).sum())
 
 
-def engine(drawn, me=0):
+def engine(drawn, me=0, program=mixed):
     """An engine without inputs: whatever reads data before the first request fails."""
-    lowered, _ = prepared(mixed, DATA, NAMES, {})
+    lowered, _ = prepared(program, DATA, NAMES, {})
 
     def stream(seed, at, shape):
         drawn.append((at.number, at.iteration))
@@ -57,7 +57,8 @@ def test_masks_are_there_before_data_is_asked_for(me):
     first = sources(lowered.slots(lowered.block)[0].local, me)
     assert sources(walk(lowered.block), me) - first, "the loop has masks of its own"
     assert len(first) > 2
-    assert sorted(drawn) == [(number, 0) for number in sorted(first)]
+    once = {e.params["id"] for e in lowered.block.equations if e.op == "reveal"}
+    assert set(drawn) == {(number, 0) for number in first | once}
     with pytest.raises(InputError, match=r"input .x. is missing"):
         without_data(run)
 
@@ -66,20 +67,39 @@ def test_masks_that_would_fill_memory_wait(monkeypatch):
     drawn = []
     engine(drawn)
     monkeypatch.setattr("mpc.schedule._EARLY", 0)
+    monkeypatch.setattr("mpc.alone._EARLY", 0)
     few = []
     lowered, _ = engine(few)
     assert {number for number, _ in few} == sources(lowered.slots(lowered.block)[0].local, 0)
     assert len(few) < len(drawn)
 
 
-def test_the_same_words_travel(monkeypatch):
-    """As an engine that makes nothing early: the twin whose first slot is like all others."""
-    lowered, owned = prepared(mixed, DATA, NAMES, {})
+@mpc.program
+def added(x: mpc.PerParty[mpc.Private]):
+    return mpc.reveal(sum(mpc.share(v, range=(-2, 2)) for v in x))
+
+
+def test_what_parties_draw_with_each_other_is_there_too_as_far_as_it_has_room(monkeypatch):
+    """Of two inputs of 50 words and one reveal: a share of each, and the zero-share."""
+    drawn = []
+    engine(drawn, program=added)
+    assert len(drawn) == 3
+    monkeypatch.setattr("mpc.alone._EARLY", 99)
+    few = []
+    engine(few, program=added)
+    assert few == drawn[:1]
+
+
+@pytest.mark.parametrize("program", [mixed, added], ids=lambda p: p.name)
+def test_the_same_words_travel(monkeypatch, program):
+    """As from an engine that makes nothing early, the twin."""
+    lowered, owned = prepared(program, DATA, NAMES, {})
     early = run_in_memory(lowered, owned, entropy=deterministic_entropy(2))
     monkeypatch.setattr("mpc.alone.Alone.early", property(lambda _: False, lambda _, value: None), raising=False)
+    monkeypatch.setattr("mpc.alone._EARLY", 0)
     late = run_in_memory(lowered, owned, entropy=deterministic_entropy(2))
     assert early.transcripts == late.transcripts
-    assert early.results_of == late.results_of
+    assert same(early.results_of, late.results_of)
 
 
 def test_small_masks_are_drawn_when_their_step_comes():
@@ -89,9 +109,9 @@ def test_small_masks_are_drawn_when_their_step_comes():
     calls = []
 
     class Counting(Streams):
-        def __call__(self, *arguments):
-            calls.append(arguments)
-            return super().__call__(*arguments)
+        def __call__(self, seed, at, shape):
+            calls.append(at.number)
+            return super().__call__(seed, at, shape)
 
     run_party(lowered, 0, {}, replace(entropy, stream=Counting()))
-    assert not calls
+    assert calls == [e.params["id"] for e in lowered.block.equations if e.op == "reveal"]

@@ -166,6 +166,8 @@ def uses(program: Lowered, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[bytes,
     with monkeypatch.context() as m:
         m.setattr(alone, "_SOURCES", {k: noted(v, 1) for k, v in alone._SOURCES.items()})
         m.setattr(engine._Party, "part", noted_part)
+        for name in ("ahead", "sourced"):
+            m.setattr(engine._Party, name, noted(getattr(engine._Party, name), 1))
         m.setattr(dealing._Dealer, "evaluate", noted(dealing._Dealer.evaluate, 1))
         m.setattr(dealing._Dealer, "deal", noted(dealing._Dealer.deal, 1))
         entropy = (replace(dealer, stream=stream), [replace(p, stream=stream) for p in parties])
