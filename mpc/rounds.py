@@ -127,10 +127,10 @@ class Rounds(Alone):
             return lambda _: None, []
 
         def masked(step: int) -> Any:
-            words, mask = self.integers(e), self.before.pop(e, None)
-            if mask is None:
-                return self.ring.reduce(self.under(words, e, step))
-            return self.ring.reduce(np.add(words, mask, out=mask))
+            mask = self.before.pop(e, None)
+            if mask is None:  # nobody here keeps the integers alive while blocks are added to them
+                return self.ring.reduce(self.under(self.integers(e), e, step))
+            return self.ring.reduce(np.add(self.integers(e), mask, out=mask))
 
         return masked, self.rest
 
