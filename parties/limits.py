@@ -16,8 +16,7 @@ class Limits:
     control thread gives whatever its computing thread does. stall: while an actor that gives signs of life does not go
     on. verdict: for the coordinator's sentence. grace: how long the coordinator collects evidence about a death.
     progress: between two progress notes. window: bytes of corrections the dealer may be ahead of a party's draws, and
-    window_messages: how many messages, fewer than a socket's high-water mark. A socket that is full for longer than the
-    transport's heartbeat time-out loses its connection, so queues are never allowed to fill.
+    window_messages: how many messages. What is on its way at once is less: the channel's own window.
     """
 
     refusal: float = 5.0
@@ -27,5 +26,5 @@ class Limits:
     verdict: float = 2.0
     grace: float = 0.25
     progress: float = 0.1
-    window: int = 64 << 20
-    window_messages: int = 48
+    window: int = 256 << 20
+    window_messages: int = 192
