@@ -305,7 +305,9 @@ def lost_while_it_replaced(homes):
 def two_homes(tmp_path):
     with Home.open(tmp_path / "a", "alice") as alice, Home.open(tmp_path / "b", "bob") as bob:
         for share, home in enumerate((alice, bob)):
-            home.handles.stage(Handle("model", "0" * 32, (1,), 16, "1", -8.0, 8.0, None, tuple(NAMES[:2])), stored(share))
+            home.handles.stage(
+                Handle("model", "0" * 32, (1,), 16, "1", -8.0, 8.0, None, tuple(NAMES[:2])), stored(share)
+            )
             home.handles.commit("0" * 32)
         yield alice, bob
 
