@@ -112,8 +112,9 @@ class Streams:
 class Ahead:
     """The words of a few small sharings from one seed: what `block` gives for each, made for many steps at once.
 
-    places: number and shape of each. finish: what is done to the words of each. looped: whether other steps follow.
-    `words`: for each place those of all steps that were made, by step. Holds key material as long as it lives.
+    places: number and shape of each, not all of them empty. finish: what is done to the words of each. looped: whether
+    other steps follow. `words`: for each place those of all steps that were made, by step. Holds key material as long
+    as it lives.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class Ahead:
             (slice(start, start + size), shape, done)
             for start, size, (_, shape), done in zip(starts, sizes, places, finish, strict=True)
         ]
-        self._steps = max(1, min(_STEPS, _FEW // max(1, 2 * sum(blocks)))) if looped else 1
+        self._steps = max(1, min(_STEPS, _FEW // (2 * sum(blocks)))) if looped else 1
         self._first, self._end = 0, 0
         self.words: list[Words] = []
 
