@@ -294,7 +294,7 @@ def _bytes(array: Array) -> Buffer:
         raise BadMessage("an array of another type than words or bytes")
     if array.nbytes <= _SMALL:
         return array.tobytes()
-    flat: NDArray[np.uint8] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    flat: NDArray[np.uint8] = array.ravel().view(np.uint8)
     return flat.data
 
 
