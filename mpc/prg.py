@@ -133,7 +133,7 @@ class Ahead:
             for start, size, (_, shape), done in zip(starts, sizes, places, finish, strict=True)
         ]
         self._steps = max(1, min(_STEPS, _FEW // (2 * sum(blocks)))) if looped else 1
-        self._first, self._end = 0, 0
+        self._made = range(0)
         self.words: list[Words] = []
 
     def __repr__(self) -> str:
@@ -141,14 +141,14 @@ class Ahead:
 
     def at(self, step: int) -> int:
         """The index of a step in `words`, which hold it from now on."""
-        if not self._first <= step < self._end:
+        if step not in self._made:
             self._make(step)
-        return step - self._first
+        return step - self._made.start
 
     def _make(self, first: int) -> None:
-        self._first, self._end = first, first + self._steps
-        _counter(Position(0, self._end - 1))  # in range
-        steps = np.arange(first, self._end, dtype=np.uint64)[:, None]
+        _counter(Position(0, first + self._steps - 1))  # in range
+        self._made = range(first, first + self._steps)
+        steps = np.arange(self._made.start, self._made.stop, dtype=np.uint64)[:, None]
         counters = np.empty((self._steps, len(self._offsets), 2), dtype=">u8")
         counters[..., 0] = self._numbers | steps >> np.uint64(16)
         counters[..., 1] = steps << np.uint64(48) | self._offsets

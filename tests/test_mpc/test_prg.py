@@ -231,6 +231,7 @@ def test_reprs_hold_no_key() -> None:
     dealer, parties = fresh_entropy(3, entropy)
     for thing in (dealer, *parties):
         assert not shows(thing, entropy.given)
+    assert {repr(thing) for thing in (dealer, *parties)} == {"DealerEntropy()", "PartyEntropy()"}
 
 
 def test_twin_that_prints_its_key_is_caught() -> None:
@@ -259,6 +260,16 @@ def test_streams_give_the_words_of_block(seed: bytes, at: Position, size: int) -
     for shape in ((size,), (1, size)):
         assert np.array_equal(streams(seed, at, shape), block(seed, at, shape))
         assert np.array_equal(streams(bytes(16), at, shape), block(bytes(16), at, shape))
+
+
+def test_few_words_are_made_from_counters_and_many_as_a_stream() -> None:
+    streams = prg.Streams()
+    streams(SEED, Position(1, 0), (4096,))
+    assert (list(streams._ciphers), list(streams._counting)) == ([SEED], [])
+    streams = prg.Streams()
+    streams(SEED, Position(1, 0), (4097,))
+    streams(SEED, Position(1, 0, 2), (1,))
+    assert (list(streams._ciphers), list(streams._counting)) == ([], [SEED])
 
 
 def test_streams_refuse_the_same_positions_and_show_no_seed() -> None:
@@ -310,7 +321,7 @@ def test_the_last_steps_of_the_stream_are_made_ahead_too() -> None:
     assert [ahead.at(last - 63 + i) for i in (1, 62, 63)] == [1, 62, 63]
     assert np.array_equal(ahead.words[0][63], block(SEED, Position(3, last), (5,)))
     with pytest.raises(OverflowError, match="out of range"):
-        ahead.at(last - 64 + 65)
+        Ahead(SEED, [(3, (5,))], [lambda x: x], looped=True).at(last - 62)
 
 
 def test_only_steps_that_were_not_made_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
