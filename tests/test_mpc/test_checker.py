@@ -378,19 +378,6 @@ def test_results_that_do_not_are_accepted() -> None:
             check_result(suite.rules["truncate"].block([(200,)], {"by": 9}, 64), "")
 
 
-@pytest.mark.parametrize(("units", "rounding", "refused"), [(1, 0, True), (1, 1, False), (2, 1, True), (2, 2, True)])
-def test_whatever_rounding_is_stated_one_unit_may_depend_on_masks(units: int, rounding: int, refused: bool) -> None:
-    def turns(x: Any) -> Any:
-        return x + units * mpc.deal(mpc.msb(mpc.mask(())))
-
-    lowered = shared(mpc.protocol(turns, rounding=rounding), ()).lower(MASKED)
-    if refused:
-        with pytest.raises(LeakError, match="depends on its masks"):
-            lowered.check()
-    else:
-        lowered.check()
-
-
 def test_a_stated_rounding_is_listed_and_more_is_refused() -> None:
     program = shared(lambda x: mpc.protocol(lambda v: BEAVER.rules["truncate"](v, by=3), rounding=1)(x), ())  # noqa: PLW0108
     program.lower(MASKED).check()
