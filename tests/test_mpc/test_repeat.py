@@ -232,3 +232,11 @@ def test_two_loops_that_do_not_wait_for_each_other() -> None:
         lowered = program.lower(suite)
         assert max(len(slot.loops) for slot in lowered.slots(lowered.block)) == 2
     runs(program, w0, expected=(w0[:2] ** 3).sum() + 2 * ((w0[1:] + 0.5) ** 3).sum(), within=2**-10)
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 32, 33])
+def test_loops_over_arrays_of_any_size(size: int) -> None:
+    """Few words are made for many steps at once, and none at all are no words."""
+    x = np.linspace(0, 1, size)
+    program = shared(lambda y: mpc.repeat(3, lambda _, s: mpc.assume_range(s * y, -9, 9), y), (size,))
+    runs(program, x, expected=x**4, within=2**-10)
