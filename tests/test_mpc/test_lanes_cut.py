@@ -1,15 +1,16 @@
-"""mpc/lanes.py: which equations run together, and in how large pieces; shapes only, nothing is computed."""
+"""mpc/lanes.py: which equations run together, and in how large pieces; and what is there while one is done."""
 
 from __future__ import annotations
 
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mpc import lanes
 from mpc.ir import Equation, Kind, Type, Var
-from mpc.lanes import Layout, Part, parts
+from mpc.lanes import Layout, Part, Sweep, parts
 
 LONG = 1 << 23
 WHOLE: Layout = ((), ())
@@ -189,3 +190,41 @@ def test_a_part_reads_what_an_earlier_one_gave() -> None:
     turned = op("reshape", [first.output], LONG)
     local = [first, *wide, low, turned, op("neg", [turned.output], LONG), op("neg", [turned.output], LONG)]
     assert cut(local) == [(False, [0, 4]), (True, [5, 6]), (True, [1, 2, 3])]
+
+
+# ----------------------------------------------------------------------------------------------------------- one pass
+
+
+@pytest.mark.parametrize("run", [(3000,), (50, 60)], ids=["one axis", "two axes"])
+def test_a_pass_cuts_what_is_read_and_puts_together_what_is_read_elsewhere(
+    run: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "_MOST", 1 << 10)
+    layouts: list[Layout] = [WHOLE, ((), (3,)), ((2,), ()), ((2,), (3, 4))]
+    reads, gives = ([var(*before, *run, *after) for before, after in layouts] for _ in range(2))
+    unknown, hidden, inner = var(*run), var(*run), var(*run)
+    where = dict(zip([*reads, *gives], layouts * 2, strict=True)) | dict.fromkeys((unknown, hidden, inner), WHOLE)
+    made = [op_of(x, y) for x, y in zip(reads, gives, strict=True)]
+    part = Part([*made, op_of(unknown, hidden), op_of(reads[0], inner)], run, where)
+    given = [np.arange(x.type.size, dtype=np.uint64).reshape(x.type.shape) for x in reads]
+    values: dict[int, Any] = {x.number: value for x, value in zip(reads, given, strict=True)} | {unknown.number: None}
+
+    pieces = []
+    for start, number in Sweep(part, values, [*gives, hidden], [*reads, unknown]).pieces():
+        pieces.append((start, number))
+        for x, y, (before, after) in zip(reads, gives, layouts, strict=True):
+            assert values[x.number].shape == (*before, number, *after)
+            values[y.number] = values[x.number] + np.uint64(1)
+        assert values[unknown.number] is None
+        values[hidden.number], values[inner.number] = None, values[reads[0].number]
+    assert pieces == [(0, 1024), (1024, 1024), (2048, 952)]
+    for x, y, value in zip(reads, gives, given, strict=True):
+        assert values[x.number] is value
+        assert np.array_equal(values[y.number], value + np.uint64(1))
+        assert values[y.number].shape == y.type.shape
+    assert values[hidden.number] is None
+    assert inner.number not in values
+
+
+def op_of(x: Var, y: Var) -> Equation:
+    return Equation("neg", (x,), (y,))
