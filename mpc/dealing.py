@@ -36,7 +36,7 @@ class Correction:
 def needed_for_dealing(top: Block) -> set[Var]:
     """The values that deals depend on, through loops."""
     needed: set[Var] = set()
-    size = -1
+    size: int | None = None
     while size != len(needed):
         size = len(needed)
         for e in reversed(list(walk(top))):

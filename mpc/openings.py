@@ -34,9 +34,7 @@ def packing(width: int) -> Callable[[Any], Array]:
         return np.asarray(words, dtype=type_words, order="C")
 
     def narrow(words: Any) -> Array:
-        words = whole(words)
-        octets = words.reshape(-1, 1).view(np.uint8)[:, : (width + 7) // 8]
-        return np.ascontiguousarray(octets).reshape(*words.shape, octets.shape[1])
+        return np.ascontiguousarray(whole(words)[..., None].view(np.uint8)[..., : (width + 7) // 8])
 
     return whole if width > _WHOLE else narrow
 

@@ -112,8 +112,9 @@ class Streams:
 class Ahead:
     """The words of a few small sharings from one seed: what `block` gives for each, made for many steps at once.
 
-    places: number and shape of each. finish: what is done to the words of each. looped: whether other steps follow.
-    `words`: for each place those of all steps that were made, by step. Holds key material as long as it lives.
+    places: number and shape of each, not all of them empty. finish: what is done to the words of each. looped: whether
+    other steps follow. `words`: for each place those of all steps that were made, by step. Holds key material as long
+    as it lives.
     """
 
     def __init__(
@@ -131,8 +132,8 @@ class Ahead:
             (slice(start, start + size), shape, done)
             for start, size, (_, shape), done in zip(starts, sizes, places, finish, strict=True)
         ]
-        self._steps = max(1, min(_STEPS, _FEW // max(1, 2 * sum(blocks)))) if looped else 1
-        self._first, self._end = 0, 0
+        self._steps = max(1, min(_STEPS, _FEW // (2 * sum(blocks)))) if looped else 1
+        self._made = range(0)
         self.words: list[Words] = []
 
     def __repr__(self) -> str:
@@ -140,14 +141,14 @@ class Ahead:
 
     def at(self, step: int) -> int:
         """The index of a step in `words`, which hold it from now on."""
-        if not self._first <= step < self._end:
+        if step not in self._made:
             self._make(step)
-        return step - self._first
+        return step - self._made.start
 
     def _make(self, first: int) -> None:
-        self._first, self._end = first, first + self._steps
-        _counter(Position(0, self._end - 1))  # in range
-        steps = np.arange(first, self._end, dtype=np.uint64)[:, None]
+        _counter(Position(0, first + self._steps - 1))  # in range
+        self._made = range(first, first + self._steps)
+        steps = np.arange(self._made.start, self._made.stop, dtype=np.uint64)[:, None]
         counters = np.empty((self._steps, len(self._offsets), 2), dtype=">u8")
         counters[..., 0] = self._numbers | steps >> np.uint64(16)
         counters[..., 1] = steps << np.uint64(48) | self._offsets

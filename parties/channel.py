@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from parties.pieces import Joiner, Room, split, unbounded
@@ -53,7 +54,7 @@ Post = Callable[[Sequence[Buffer]], bool]
 class Joined:
     """The first greeting of an incarnation of the peer; `control`: the port of its control plane, 0 if it has none."""
 
-    control: int = 0
+    control: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class _Stored:
     seq: int
     size: int
     parts: list[Buffer] = field(repr=False)
-    answer: int = 0  # its size, if it is one
+    answer: int  # its size, if it is one, or 0
 
 
 class Channel:
@@ -119,7 +120,7 @@ class Channel:
         self._prompt = prompt
         self._room = room
         self._theirs: int | None = None
-        self._shut: int | None = None  # the incarnation that is not listened to any more; -1: whoever it was
+        self._shut: int | None = None  # the incarnation that is not listened to any more; 0: whoever it was
         self._past: deque[int] = deque(maxlen=_PAST)
         self._quiet_since: float | None = None  # of a connection that this end has dialled
         self._patience = QUIET_SECONDS
@@ -163,12 +164,12 @@ class Channel:
     @property
     def deadline(self) -> float | None:
         """When `tick` has something to do."""
-        first = self._owed_since + ACK_SECONDS if self._owed and self._prompt and self.up else None
-        if self._gap_since is not None and (first is None or self._gap_since + GAP_SECONDS < first):
-            first = self._gap_since + GAP_SECONDS
-        if self._quiet_since is not None and (first is None or self._quiet_since + self._patience < first):
-            first = self._quiet_since + self._patience
-        return first
+        first = self._owed_since + ACK_SECONDS if self._owed and self._prompt and self.up else inf
+        if self._gap_since is not None:
+            first = min(first, self._gap_since + GAP_SECONDS)
+        if self._quiet_since is not None:
+            first = min(first, self._quiet_since + self._patience)
+        return None if first == inf else first
 
     # ------------------------------------------------------------------------------------------------ transport
 
@@ -364,7 +365,7 @@ class Channel:
     def _break(self, reason: str) -> None:
         if self._shut is not None:
             return
-        self._shut = self._theirs if self._theirs is not None else -1
+        self._shut = self._theirs or 0
         self._down()
         self._queue.clear()
         self._joiner = Joiner(room=self._room)

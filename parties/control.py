@@ -55,7 +55,7 @@ class Control:
         self._peers = set(peers)
         self._incarnation = incarnation
         self._theirs: dict[int, int] = {}
-        self._shut: dict[int, int] = {}  # by peer: the incarnation that is not listened to any more; -1: any
+        self._shut: dict[int, int] = {}  # by peer: the incarnation that is not listened to any more; 0: any
         self._liveness = Liveness(self._peers, limits.dead, limits.startup)
 
     def joined(self, peer: int, now: float) -> None:
@@ -118,7 +118,7 @@ class Control:
         except BadMessage as error:
             if peer in self._shut:  # it was said before: what follows says no more
                 return []
-            self._shut[peer] = self._theirs.get(peer, -1)
+            self._shut[peer] = self._theirs.get(peer, 0)
             return [Lost(peer, f"sent a malformed message ({error})")]
 
     def take(self, peer: int, m: Message, now: float) -> list[News]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 __all__ = ["Liveness", "Sign", "Silent", "Suspect", "Well"]
@@ -59,14 +59,14 @@ class Silent:
     seconds: float
 
 
+@dataclass(slots=True)
 class _Peer:
-    def __init__(self) -> None:
-        self.heard: float | None = None
-        self.expected: float | None = None
-        self.sign = Sign()
-        self.suspect = False
-        self.refuses: float | None = None  # since when
-        self.knock_at = 0.0
+    heard: float | None = None
+    expected: float | None = None
+    sign: Sign = field(default_factory=Sign)
+    suspect: bool = False
+    refuses: float | None = None  # since when
+    knock_at: float = 0.0
 
 
 class Liveness:

@@ -246,7 +246,7 @@ def _meta(kind: Type, raw: Buffer) -> dict[str, Any]:
         if raw != b"\x80":
             raise BadMessage("meta where none belongs")
         return {}
-    meta = _unpack(raw, META_LIMIT)
+    meta = _unpack(raw)
     if type(meta) is not dict or meta.keys() != fields.keys():
         raise BadMessage("wrong meta fields")
     if any(type(meta[key]) is not wanted for key, wanted in fields.items()):
@@ -294,7 +294,7 @@ def _bytes(array: Array) -> Buffer:
         raise BadMessage("an array of another type than words or bytes")
     if array.nbytes <= _SMALL:
         return array.tobytes()
-    flat: NDArray[np.uint8] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    flat: NDArray[np.uint8] = array.ravel().view(np.uint8)
     return flat.data
 
 
@@ -351,12 +351,12 @@ def unpack(frames: Sequence[Buffer], limit: int = BODY_LIMIT) -> Any:
     """The document in the first of these frames, or BadMessage."""
     if not frames or len(frames[0]) > limit:
         raise BadMessage("no document, or too long a one")
-    return _unpack(frames[0], limit)
+    return _unpack(frames[0])
 
 
-def _unpack(raw: Buffer, limit: int) -> Any:
+def _unpack(raw: Buffer) -> Any:
     """msgpack with small limits: its defaults let 7 MiB of input take 555 MiB."""
-    size = min(len(raw), limit)
+    size = len(raw)
     try:
         return msgpack.unpackb(
             raw,

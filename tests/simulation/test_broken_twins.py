@@ -59,7 +59,8 @@ class UnderANewNumber(Channel):
             self._sent += 1
             fields = list(HEADER.unpack(stored.parts[0]))
             fields[8] = self._sent
-            self._queue.append(_Stored(self._sent, stored.size, [HEADER.pack(*fields), *stored.parts[1:]]))
+            parts = [HEADER.pack(*fields), *stored.parts[1:]]
+            self._queue.append(_Stored(self._sent, stored.size, parts, stored.answer))
         self._flying.clear()
         self._flying_bytes = 0
 

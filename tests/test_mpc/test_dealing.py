@@ -12,8 +12,9 @@ import pytest
 from runs import RNG, dealt, drive, loops, narrow, prepared, products, quiet, same
 from traced import SUITES
 
+from mpc.dealing import Correction, needed_for_dealing
 from mpc.exchange import Draw
-from mpc.ir import walk
+from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.memory import names_of, run_in_memory
 from mpc.prg import Position, block
 from mpc.testing import deterministic_entropy
@@ -149,6 +150,26 @@ def test_dealing_depends_on_nothing_but_program_and_seeds() -> None:
         lowered, _ = prepared(loops, inputs, names_of(3), {})
         streams.append(hashlib.sha256(b"".join(a.tobytes() for c in dealt(lowered, 3) for a in c.arrays)).hexdigest())
     assert streams[0] == streams[1]
+
+
+def test_a_correction_shows_none_of_its_words() -> None:
+    assert repr(Correction(1, 2, [np.arange(3)])) == "Correction(party=1, number=2)"
+
+
+def test_what_is_dealt_for_a_loop_goes_through_it() -> None:
+    """A value that only a later step deals is needed from its start on; one that nobody deals is not."""
+    state, fixed, idle = (Var(i, Type(Kind.MASK)) for i in range(3))
+    step, inner, same, other, doubled = (Var(10 + i, Type(Kind.MASK)) for i in range(5))
+    out, rest, dealt, last = (Var(20 + i, Type(Kind.MASK)) for i in range(4))
+    body = Block(
+        (step, inner, other, same),
+        [Equation("add", (inner, same), (doubled,))],
+        (doubled, other),
+    )
+    loop = Equation("repeat", (state, idle, fixed), (out, rest), {"times": 3, "carry": 2}, "", body)
+    top = Block((state, idle, fixed), [loop, Equation("neg", (out,), (last,)), Equation("deal", (last,), (dealt,))], ())
+    assert needed_for_dealing(top) == {last, out, state, inner, doubled, same, fixed}
+    assert needed_for_dealing(Block((), [Equation("neg", (last,), (out,))], ())) == set()
 
 
 def test_a_sum_needs_no_dealing() -> None:

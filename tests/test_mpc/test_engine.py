@@ -14,8 +14,9 @@ from mpc import engine
 from mpc.engine import run_party
 from mpc.errors import PeerError
 from mpc.exchange import Exchange, Frame
-from mpc.ir import walk
+from mpc.ir import Kind, Type, walk
 from mpc.memory import Emulation, names_of, run_in_memory
+from mpc.prg import Position, block
 from mpc.testing import Deterministic, deterministic_entropy
 from protocols import BEAVER, MASKED
 
@@ -76,6 +77,38 @@ def test_each_step_of_a_loop_reveals_under_a_zero_share_of_its_own() -> None:
 
     drive(lowered, owned, 2, watch)
     assert len(sent) == len(set(sent)) == 4
+
+
+def test_of_two_the_first_adds_what_they_have_in_common_and_the_other_takes_it_away() -> None:
+    """Every party of a run has to do as all others do, whatever release it runs."""
+    lowered, _ = prepared(products, {"x": {p: np.ones((2, 2)) for p in names_of(3)}}, names_of(3), {})
+    _, entropy = deterministic_entropy(3)
+    at, t = Position(7, 3), Type(Kind.SHARE, (5,))
+    shares = [engine._Party(lowered, i, {}, entropy[i], {}).zero_share(at, t) for i in range(3)]
+    words = {(i, j): block(entropy[i].zeros[j], at, (5,)) for i in range(3) for j in range(i + 1, 3)}
+    assert np.array_equal(shares[0], words[0, 1] + words[0, 2])
+    assert np.array_equal(shares[1], words[1, 2] - words[0, 1])
+    assert not sum(shares).any()
+
+
+def test_the_zero_share_is_added_to_what_is_revealed_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    @mpc.program
+    def both(x: mpc.Private) -> Any:
+        a = mpc.share(x, range=(0, 99))
+        mpc.keep(a, "later")
+        return mpc.reveal(a)
+
+    @mpc.program
+    def taken(later: mpc.Secret) -> Any:
+        return mpc.reveal(later)
+
+    monkeypatch.setattr(
+        engine._Party, "zero_share", lambda self, _, t: np.full(t.shape, 0 if self.me else 5 << 16, dtype=np.uint64)
+    )
+    run = mpc.emulate(both, {"x": {"alice": np.arange(4)}}, 2)
+    assert run.results["result"].tolist() == [5, 6, 7, 8]
+    run = mpc.emulate(taken, {"later": run.handles["later"]}, 2)
+    assert run.results["result"].tolist() == [10, 11, 12, 13]
 
 
 # --- narrow openings, rule 9

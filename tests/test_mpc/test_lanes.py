@@ -10,6 +10,7 @@ import pytest
 
 import mpc
 from mpc import engine, lanes
+from mpc.dealing import needed_for_dealing, run_dealer
 from mpc.ir import walk
 from mpc.lanes import parts
 from mpc.memory import names_of, run_in_memory
@@ -175,3 +176,26 @@ def test_a_twin_that_forgets_where_a_piece_starts_is_seen(monkeypatch: pytest.Mo
     for module in ("alone", "dealing"):
         monkeypatch.setattr(f"mpc.{module}.piece_of", twin)
     assert run_in_memory(lowered, given, entropy=deterministic_entropy(2)).transcripts != right
+
+
+def test_of_two_results_the_dealer_may_need_one_alone() -> None:
+    """Cosines are summed over what was cut, so they are whole for the dealer; nobody deals the sines."""
+
+    def cosines(x: Any) -> Any:
+        d, lam = mpc.masked(x)
+        _, cos = mpc.waves(lam, odd=range(1, 2, 2), bits=20, shift=40)
+        return d * 0 + mpc.deal(cos.sum(axis=1))
+
+    @mpc.program
+    def summed(x: mpc.Private, y: mpc.Private) -> Any:
+        return mpc.reveal(mpc.protocol(cosines)(mpc.share(x, range=(-8, 8)) + mpc.share(y, range=(-8, 8))))
+
+    runs = []
+    for sweep in (True, False):
+        lowered, _ = made(summed, 2, "masked", N, sweep=sweep)
+        assert any(part.swept for slot in slots_of(lowered) for part in slot.parts) == sweep
+        waves = next(e for e in walk(lowered.block) if e.op == "waves")
+        assert [v in needed_for_dealing(lowered.block) for v in waves.outputs] == [False, True]
+        runs.append(list(run_dealer(lowered, deterministic_entropy(2)[0])))
+    for one, two in zip(*runs, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one.arrays, two.arrays, strict=True))

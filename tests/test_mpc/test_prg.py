@@ -126,6 +126,21 @@ def test_positions_outside_the_stream_are_refused(at: Position) -> None:
         block(SEED, at, (1,))
 
 
+@pytest.mark.parametrize("at", [Position(1 << 32, 0), Position(0, 1 << 48), Position(0, 0, 1 << 48)])
+def test_the_ends_of_the_stream_are_named(at: Position) -> None:
+    last = Position(*(max(x - 1, 0) for x in at))
+    for stream in (block, prg.Streams()):
+        with pytest.raises(OverflowError, match=r"stream position out of range: number \d+, iteration \d+, word \d+"):
+            stream(SEED, at, (3,))
+        assert stream(SEED, last, (3,)).shape == (3,)
+    assert prg._counter(last) == (last.number << 96) + (last.iteration << 48) + last.start // 2
+
+
+def test_a_position_begins_at_its_first_word() -> None:
+    assert Position(3, 4) == Position(3, 4, 0)
+    assert prg.SEED_BYTES == 16
+
+
 @pytest.mark.parametrize("length", [0, 8, 15, 17, 32])
 def test_seeds_of_another_length_are_refused(length: int) -> None:
     with pytest.raises(ValueError, match="key size"):
@@ -216,6 +231,7 @@ def test_reprs_hold_no_key() -> None:
     dealer, parties = fresh_entropy(3, entropy)
     for thing in (dealer, *parties):
         assert not shows(thing, entropy.given)
+    assert {repr(thing) for thing in (dealer, *parties)} == {"DealerEntropy()", "PartyEntropy()"}
 
 
 def test_twin_that_prints_its_key_is_caught() -> None:
@@ -246,6 +262,16 @@ def test_streams_give_the_words_of_block(seed: bytes, at: Position, size: int) -
         assert np.array_equal(streams(bytes(16), at, shape), block(bytes(16), at, shape))
 
 
+def test_few_words_are_made_from_counters_and_many_as_a_stream() -> None:
+    streams = prg.Streams()
+    streams(SEED, Position(1, 0), (4096,))
+    assert (list(streams._ciphers), list(streams._counting)) == ([SEED], [])
+    streams = prg.Streams()
+    streams(SEED, Position(1, 0), (4097,))
+    streams(SEED, Position(1, 0, 2), (1,))
+    assert (list(streams._ciphers), list(streams._counting)) == ([], [SEED])
+
+
 def test_streams_refuse_the_same_positions_and_show_no_seed() -> None:
     streams = prg.Streams()
     for size in (1, 100, 10_000):
@@ -273,6 +299,38 @@ def test_what_is_made_ahead_is_the_same_stream(looped: bool) -> None:
         for (number, shape), words, mask in zip(places, ahead.words, (M, M, np.uint64(7), M), strict=True):
             assert np.array_equal(words[at, ...], block(SEED, Position(number, step), shape) & mask)
             assert words[at, ...].shape == shape
+
+
+def test_how_many_steps_are_made_ahead() -> None:
+    """Few enough that their words are few; at least one, and one where no other follows."""
+
+    def made(size: int, count: int, *, looped: bool = True) -> int:
+        ahead = Ahead(SEED, [(i, (size,)) for i in range(count)], [lambda x: x] * count, looped)
+        assert ahead.at(5) == 0
+        return len(ahead.words[0])
+
+    assert [made(1, 1), made(2, 1), made(64, 1), made(1, 32)] == [64] * 4
+    assert [made(65, 1), made(64, 2), made(4096, 1), made(4097, 1), made(9999, 2)] == [62, 32, 1, 1, 1]
+    assert [made(1, 1, looped=False), made(64, 2, looped=False)] == [1, 1]
+
+
+def test_the_last_steps_of_the_stream_are_made_ahead_too() -> None:
+    last = (1 << 48) - 1
+    ahead = Ahead(SEED, [(3, (5,))], [lambda x: x], looped=True)
+    assert ahead.at(last - 63) == 0
+    assert [ahead.at(last - 63 + i) for i in (1, 62, 63)] == [1, 62, 63]
+    assert np.array_equal(ahead.words[0][63], block(SEED, Position(3, last), (5,)))
+    with pytest.raises(OverflowError, match="out of range"):
+        Ahead(SEED, [(3, (5,))], [lambda x: x], looped=True).at(last - 62)
+
+
+def test_only_steps_that_were_not_made_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    original = Ahead._make
+    monkeypatch.setattr(Ahead, "_make", lambda self, step: made.append(step) or original(self, step))  # type: ignore[func-returns-value]
+    ahead = Ahead(SEED, [(3, (5,))], [lambda x: x], looped=True)
+    assert [ahead.at(step) for step in (0, 63, 64, 64, 127, 65, 63, 62)] == [0, 63, 0, 0, 63, 1, 0, 0]
+    assert made == [0, 64, 63, 62]
 
 
 def test_steps_beyond_the_stream_are_refused() -> None:

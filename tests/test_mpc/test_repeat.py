@@ -219,3 +219,24 @@ def test_reveals_in_a_loop_are_listed_and_run() -> None:
     program = shared(lambda x: mpc.repeat(3, lambda i, s: mpc.assume_range(step(i, s), -99, 99), x), ())
     assert [r["name"] for r in program.plan(MASKED).reveals] == ["step", "result"]
     runs(program, 2.0, expected=6.75, within=2**-12)
+
+
+def test_two_loops_that_do_not_wait_for_each_other() -> None:
+    """Both are in one slot, and both are dealt for."""
+
+    def grown(y: Any) -> Any:
+        return mpc.repeat(2, lambda _, s: mpc.assume_range(s * y, -9, 9), y)
+
+    program = shared(lambda x: grown(x[:2]).sum() + grown(x[1:] + 0.5).sum() * 2, (3,))
+    for suite in SUITES:
+        lowered = program.lower(suite)
+        assert max(len(slot.loops) for slot in lowered.slots(lowered.block)) == 2
+    runs(program, w0, expected=(w0[:2] ** 3).sum() + 2 * ((w0[1:] + 0.5) ** 3).sum(), within=2**-10)
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 32, 33])
+def test_loops_over_arrays_of_any_size(size: int) -> None:
+    """Few words are made for many steps at once, and none at all are no words."""
+    x = np.linspace(0, 1, size)
+    program = shared(lambda y: mpc.repeat(3, lambda _, s: mpc.assume_range(s * y, -9, 9), y), (size,))
+    runs(program, x, expected=x**4, within=2**-10)

@@ -138,3 +138,44 @@ def test_what_does_not_belong_there_loses_the_peer(parts):
 def test_what_was_decoded_elsewhere_is_refused_as_well():
     with pytest.raises(BadMessage):
         Control(0, [1, 2], 9, LIMITS).take(1, ping(2), 0.0)
+
+
+def test_a_greeting_from_another_port_makes_refusals_of_the_last_one_nothing():
+    control = Control(0, [1], 9, LIMITS)
+    control.take(1, ping(1), 0.0)
+    assert control.knocked(1, 1.0, refused=True) == []
+    control.joined(1, 1.5)
+    assert control.knocked(1, 2.0, refused=True) == []
+    assert control.knocked(1, 3.0, refused=True) == [Lost(1, "died (its port refuses connections)")]
+
+
+def test_a_seat_that_refuses_or_leaves_is_given_no_more_signs():
+    seat = 0xE001
+    control = Control(0, [1], 9, LIMITS)
+    for incarnation, end in ((7, "knock"), (8, "bye")):
+        assert control.take(seat, ping(seat, incarnation=incarnation), 0.0) == [Alive(seat)]
+        assert [m.dst for m in control.farewell()] == [1, seat]
+        if end == "knock":
+            control.knocked(seat, 1.0, refused=True)
+            assert control.knocked(seat, 2.0, refused=True) != []
+        else:
+            assert control.take(seat, Message(Type.BYE, seat, 0, incarnation=incarnation), 1.0) == []
+        assert [m.dst for m in control.farewell()] == [1]
+
+
+def test_garbage_is_told_again_of_the_next_process_only():
+    control = Control(0, [1], 9, LIMITS)
+    for incarnation in (7, 8):
+        assert control.receive(1, encode(ping(1, incarnation=incarnation)), 0.0) == [Alive(1)]
+        assert len(control.receive(1, [b"x"], 0.0)) == 1
+        assert control.receive(1, [b"x"], 0.0) == []
+        assert control.receive(1, encode(ping(1, incarnation=incarnation, progress=5)), 0.0) == []
+        assert control.heard(1) == Sign(1)
+
+
+def test_each_of_two_that_die_together_is_lost_with_the_time_of_its_silence():
+    control = Control(0, [1, 2], 9, LIMITS)
+    for peer in (1, 2):
+        control.take(peer, ping(peer), 0.0)
+    told = [news for half in range(12) for news in control.turn(half / 2)[1]]
+    assert told == [Lost(peer, "died (no sign of life for 5 s)") for peer in (1, 2)]

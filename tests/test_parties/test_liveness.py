@@ -141,3 +141,111 @@ def test_whoever_slept_itself_counts_no_refusals_from_before():
     assert liveness.doubtful(20.1) == []
     _, dead = knock(liveness, 20.0, 30.0, lambda _: True)
     assert dead >= 21.8
+
+
+# ------------------------------------------------------------------------------------------------ to the very moment
+
+
+def counted(*refusals, at=10.0):
+    """When the peer, heard at some time, counts as dead, if its port refuses at these moments after that."""
+    liveness = heard(1, now=at)
+    return [after for after in refusals if liveness.knocked(1, at + after, refused=True)]
+
+
+@pytest.mark.parametrize(
+    ("refusals", "dead"),
+    [
+        ((0.5, 1.5), []),  # the first was before anything was missed
+        ((0.75, 1.75), []),
+        ((1.0, 1.75), []),
+        ((1.0, 2.0), [2.0]),
+        ((1.0, 1.5, 2.0), [2.0]),
+        ((1.0, 3.0), [3.0]),
+        ((1.0, 2.0, 3.0, 4.0), [2.0]),  # whoever is dead has to be heard anew
+    ],
+)
+def test_refusals_count_from_the_first_after_a_missed_sign(refusals, dead):
+    assert counted(*refusals) == dead
+
+
+def test_a_sign_is_missed_at_the_very_moment():
+    liveness = heard(1)
+    assert liveness.doubtful(0.79) == []
+    assert liveness.doubtful(0.8) == [1]
+    assert not liveness.knocked(1, 0.8, refused=True)
+    assert liveness.knocked(1, 1.8, refused=True)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_knock_at_whoever_was_never_heard_says_nothing(refused):
+    liveness = Liveness([1])
+    for peer in (1, 9):
+        for now in (0.0, 1.0, 2.0):
+            assert not liveness.knocked(peer, now, refused=refused)
+        assert not liveness.alive(peer)
+    assert liveness.doubtful(9.0) == []
+
+
+@pytest.mark.parametrize(("refused", "seconds"), [(True, 0.25), (False, 1.0)])
+def test_the_next_knock_is_due_some_time_after_the_last(refused, seconds):
+    liveness = heard(1, 2)
+    assert liveness.doubtful(10.0) == [1, 2]
+    for peer in (1, 2):
+        assert not liveness.knocked(peer, 10.0, refused=refused)
+    assert liveness.doubtful(10.0 + seconds - 0.01) == []
+    assert liveness.doubtful(10.0 + seconds) == [1, 2]
+
+
+def test_a_sign_of_life_puts_the_next_knock_off():
+    liveness = heard(1, now=10.0)
+    assert liveness.doubtful(10.5) == []
+    liveness.heard(1, 10.5, Sign())
+    assert liveness.doubtful(11.25) == []
+    assert liveness.doubtful(11.5) == [1]
+
+
+def test_whoever_has_greeted_anew_is_knocked_at_at_once_and_the_others_are_not():
+    liveness = heard(1, 2, now=10.0)
+    liveness.moved(1)
+    liveness.moved(9)
+    assert liveness.doubtful(10.1) == [1]
+    assert not liveness.alive(9)
+    assert liveness.tick(10.1) == []
+
+
+def test_alive_is_whoever_was_heard():
+    liveness = heard(1)
+    assert [liveness.alive(peer) for peer in (1, 2, 9)] == [True, False, False]
+    assert [liveness.sign(peer) for peer in (1, 2, 9)] == [Sign()] * 3
+    assert Sign() == Sign(0, False)
+
+
+def test_the_first_expectation_counts():
+    liveness = Liveness([1], startup=3.0)
+    liveness.expect(1, 0.0)
+    liveness.expect(1, 2.0)
+    liveness.expect(7, 1.0)
+    assert listen(liveness, 0.0, 9.0) == [(3.0, Silent(1, 3.0)), (4.0, Silent(7, 3.0))]
+
+
+def test_whoever_dies_soon_is_no_suspect_before():
+    liveness = Liveness([1], dead=1.0)
+    liveness.heard(1, 0.0, Sign())
+    assert listen(liveness, 0.0, 9.0) == [(1.0, Silent(1, 1.0))]
+
+
+def test_two_seconds_without_a_look_are_sleep():
+    liveness = heard(1, 2, now=10.0)
+    liveness.expect(3, 10.0)
+    liveness.tick(10.0)
+    assert liveness.tick(12.0) == []
+    assert liveness.doubtful(12.75) == []
+    assert liveness.doubtful(12.8) == [1, 2]
+    assert liveness.tick(13.75) == []
+    assert liveness.tick(15.5) == [Suspect(1), Suspect(2)]  # 1.75 s without a look are none
+    assert listen(liveness, 15.75, 40.0) == [(17.0, Silent(1, 5.0)), (17.0, Silent(2, 5.0)), (32.0, Silent(3, 20.0))]
+
+
+def test_a_sign_is_due_at_the_very_moment():
+    liveness = heard()
+    assert [now for now in (10.0, 10.25, 10.5, 10.5, 10.75, 11.5, 11.75) if liveness.due(now)] == [10.0, 10.5, 11.5]

@@ -1,5 +1,6 @@
 """How much an enrolled actor can make another one hold: what the program lets it send, and answers that it takes."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +13,10 @@ from parties.cluster import DEALER
 from parties.coordinator import CoordinatorBrain
 from parties.dealer import DealerBrain
 from parties.party import PartyBrain
-from parties.pieces import JOIN_LIMIT, SHORT_LIMIT, Joiner, split
+from parties.pieces import FRAME_COST, JOIN_LIMIT, SHORT_LIMIT, Joiner, split
 from parties.session import most_bytes
 from parties.values import pack_values
-from parties.wire import MORE, BadMessage, Message, Type
+from parties.wire import FRAMES_LIMIT, MORE, BadMessage, Message, Type
 
 GREETING = {"name": "x", "version": "1", "cluster": "c", "control": 1}
 SESSION = b"s" * 16
@@ -33,6 +34,50 @@ def test_a_message_is_as_long_as_its_room_and_no_longer(kind):
     joiner.add(piece(60, kind))
     with pytest.raises(BadMessage, match="too long"):
         joiner.add(piece(41, kind, more=False))
+
+
+@pytest.mark.parametrize("kind", [Type.DATA, Type.HOLDS])
+def test_each_message_has_its_whole_room_again(kind):
+    joiner = Joiner(limit=100 + 2 * FRAME_COST, room=lambda _: 100)
+    for _ in range(3):
+        assert joiner.add(piece(60, kind)) is None
+        assert joiner.add(piece(40, kind, more=False)).payload == 100
+
+
+def test_frames_count_beside_their_bytes():
+    joiner = Joiner(limit=100 + 2 * FRAME_COST - 1)
+    joiner.add(piece(60))
+    with pytest.raises(BadMessage, match="too long"):
+        joiner.add(piece(40, more=False))
+
+
+@pytest.mark.parametrize("change", [{"type": Type.CORRECTION}, {"session": b"o" * 16}, {"step": 4}])
+def test_a_piece_of_another_message_is_refused(change):
+    joiner = Joiner()
+    joiner.add(piece(10))
+    with pytest.raises(BadMessage, match="inside another"):
+        joiner.add(replace(piece(10), **change))
+
+
+@pytest.mark.parametrize(
+    ("frames", "limit", "pieces"),
+    [
+        ((b"12345", b"67890", b"abcde"), 10, [(b"12345", b"67890"), (b"abcde",)]),
+        ((b"a", b"", b"bc"), 1, [(b"a", b""), (b"b",), (b"c",)]),
+        ((b"123", b"4567"), 4, [(b"123",), (b"4567",)]),
+        ((b"1234567",), 3, [(b"123",), (b"456",), (b"7",)]),
+    ],
+)
+def test_pieces_are_filled_to_the_limit(frames, limit, pieces):
+    made = list(split(Message(Type.DATA, 1, 0, SESSION, 3, frames=frames), limit))
+    assert [tuple(bytes(f) for f in m.frames) for m in made] == pieces
+    assert [m.flags for m in made] == [MORE] * (len(pieces) - 1) + [0]
+    assert {(m.src, m.dst, m.session, m.step) for m in made} == {(1, 0, SESSION, 3)}
+
+
+def test_a_piece_has_no_more_frames_than_a_message_may_have():
+    made = list(split(Message(Type.DATA, 1, 0, frames=(b"",) * (2 * FRAMES_LIMIT + 1))))
+    assert [len(m.frames) for m in made] == [FRAMES_LIMIT, FRAMES_LIMIT, 1]
 
 
 def test_the_room_is_that_of_the_first_piece():

@@ -111,6 +111,115 @@ def test_msgpack_bombs_take_no_memory(bomb):
     assert peak < 1 << 20
 
 
+# ------------------------------------------------------------------------------------------------- edges of messages
+
+
+def test_a_bad_message_says_its_rule_and_whose_it_was():
+    assert (str(BadMessage("rule", 3)), BadMessage("rule", 3).peer) == ("rule", 3)
+    assert (str(BadMessage("rule")), BadMessage("rule").peer) == ("rule", None)
+
+
+@pytest.mark.parametrize(("frames", "bytes_"), [((), 0), ((b"ab",), 2), ((b"ab", b"c"), 3), ((b"", b"ab", b"c"), 3)])
+def test_the_payload_is_the_bytes_of_all_frames(frames, bytes_):
+    assert Message(Type.DATA, 0, 1, frames=frames).payload == bytes_
+
+
+def test_a_meta_of_exactly_the_limit_passes_on_both_ends():
+    longest = "x" * (wire.META_LIMIT - len(msgpack.packb({"where": ""})) - 2)
+    parts = encode(Message(Type.PROGRESS, 0, 1, meta={"where": longest}))
+    assert len(parts[1]) == wire.META_LIMIT
+    assert decode(parts).meta == {"where": longest}
+    with pytest.raises(BadMessage, match="PROGRESS: meta above 4096 bytes"):
+        encode(Message(Type.PROGRESS, 0, 1, meta={"where": longest + "x"}))
+    with pytest.raises(BadMessage, match="meta too long"):
+        decode([parts[0], msgpack.packb({"where": longest + "x"})])
+
+
+def test_as_many_frames_as_may_be_and_no_more():
+    assert len(decode(raw(sample(Type.DATA, (b"",) * wire.FRAMES_LIMIT))).frames) == wire.FRAMES_LIMIT
+    with pytest.raises(BadMessage, match="wrong number of frames"):
+        decode(raw(sample(Type.DATA, (b"",) * (wire.FRAMES_LIMIT + 1))))
+    with pytest.raises(BadMessage, match="wrong number of frames"):
+        decode([*raw(sample(Type.DATA, (b"",))), b""])
+
+
+@pytest.mark.parametrize("flags", [2, 3, 0x8000, 0xFFFF])
+def test_no_other_flag_than_more(flags):
+    assert decode(raw(Message(Type.DATA, 0, 1, flags=wire.MORE))).flags == wire.MORE
+    with pytest.raises(BadMessage, match="unknown flags"):
+        decode(raw(Message(Type.DATA, 0, 1, flags=flags)))
+
+
+@pytest.mark.parametrize(("at", "rule"), [(0, "wire version"), (4, "wire version"), (5, "unknown message type")])
+def test_magic_version_and_type_each_count(at, rule):
+    header, meta = raw(sample(Type.GO))
+    with pytest.raises(BadMessage, match=rule):
+        decode([header[:at] + b"\xee" + header[at + 1 :], meta])
+
+
+def test_a_header_is_whole_and_something_follows():
+    header, meta = raw(sample(Type.GO))
+    for parts in ([header], [header[:-1], meta], [header + b"x", meta], [meta, header]):
+        with pytest.raises(BadMessage, match="no header"):
+            decode(parts)
+
+
+@pytest.mark.parametrize("meta", [b"", b"\x81\xa1a\x01", b"\x80\x80", b"\xde\x00\x00"])
+def test_no_meta_where_none_belongs(meta):
+    with pytest.raises(BadMessage, match="meta where none belongs"):
+        decode([raw(sample(Type.GO))[0], meta])
+
+
+def test_one_unprintable_text_among_others_is_refused():
+    parts = [raw(sample(Type.CLASSES))[0], msgpack.packb({"ask": 1, "name": "a\nb", "column": "c"})]
+    with pytest.raises(BadMessage, match="unprintable"):
+        decode(parts)
+
+
+def test_a_meta_that_cannot_be_packed_again_is_no_form_of_its_own(monkeypatch):
+    """Some versions of msgpack read deeper lists than they write."""
+    parts = raw(sample(Type.SCHEMA))
+
+    def too_deep(_document):
+        raise ValueError("recursion limit exceeded")
+
+    monkeypatch.setattr(wire.msgpack, "packb", too_deep)
+    with pytest.raises(BadMessage, match="another form"):
+        decode(parts)
+
+
+# ------------------------------------------------------------------------------------------------ edges of documents
+
+
+def test_a_document_of_exactly_the_limit_is_read():
+    assert wire.unpack([b"\xa3abc", b"more"], 4) == "abc"
+    for frames in ([], [b"\xa3abc"]):
+        with pytest.raises(BadMessage, match="no document, or too long a one"):
+            wire.unpack(frames, 3)
+
+
+@pytest.mark.parametrize("document", [b"\x81\x01\x01", b"\xc1", b"\xa3ab", b"\xa1\xff", b"\x01\x01", b"\xd4\x05x", b""])
+def test_what_is_no_document_is_called_so(document):
+    with pytest.raises(BadMessage, match="not a document"):
+        wire.unpack([document])
+
+
+def test_an_empty_extension_is_refused_by_its_name():
+    with pytest.raises(BadMessage, match="an extension type"):
+        wire.unpack([b"\xc7\x00\x05"])
+
+
+def test_how_many_entries_a_document_may_have():
+    nils = b"\xc0" * (1 << 20)
+    assert len(wire.unpack([b"\xdd" + (1 << 20).to_bytes(4, "big") + nils])) == 1 << 20
+    with pytest.raises(BadMessage, match="not a document"):
+        wire.unpack([b"\xdd" + ((1 << 20) + 1).to_bytes(4, "big") + nils + b"\xc0"])
+    entries = {str(i): None for i in range(4096)}
+    assert wire.unpack([wire.pack(entries)]) == entries
+    with pytest.raises(BadMessage, match="not a document"):
+        wire.unpack([wire.pack({**entries, "4096": None})])
+
+
 # ------------------------------------------------------------------------------------------------------------ arrays
 
 
@@ -153,6 +262,57 @@ def test_unaligned_bytes_become_an_aligned_array():
     (a,) = wire.unpack_arrays([memoryview(b"x" + words(2).tobytes())[1:]], [Frame("<u8", (2,))])
     assert a.flags.aligned
     assert a.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("skip", [0, 1], ids=["aligned", "unaligned"])
+def test_nobody_writes_to_what_came(kind, skip):
+    whole = bytearray(skip) + words(2).tobytes()
+    (a,) = wire.unpack_arrays([memoryview(kind(whole))[skip:]], [Frame("<u8", (2,))])
+    assert not a.flags.writeable
+    assert a.flags.aligned
+    assert a.tolist() == [0, 1]
+
+
+def test_small_arrays_are_copied_and_others_looked_at():
+    small, large = np.zeros(4096, dtype=np.uint8), np.zeros(4097, dtype=np.uint8)
+    frames = wire.pack_arrays([small, large])
+    assert [type(f) for f in frames] == [bytes, memoryview]
+    large[4096] = 7
+    assert frames[1][4096] == 7
+
+
+@pytest.mark.parametrize("a", [words(30, 40), words(30, 40).T, words(30, 40)[::-1, ::3]], ids=["", "turned", "cut"])
+def test_a_long_array_travels_in_its_own_order(a):
+    (frame,) = wire.pack_arrays([a])
+    assert bytes(frame) == a.tobytes()
+    assert len(frame) == a.nbytes
+    (back,) = wire.unpack_arrays([frame], [Frame("<u8", a.shape)])
+    assert np.array_equal(a, back)
+
+
+@pytest.mark.parametrize("cuts", [(), (8,), (8, 16), (16,), (3, 5, 39), (0, 0), (40, 40)])
+def test_two_arrays_come_joined_or_in_more_pieces_than_arrays(cuts):
+    whole = words(2).tobytes() + words(3).tobytes()
+    pieces = [whole[a:b] for a, b in zip((0, *cuts), (*cuts, len(whole)), strict=True)]
+    expect = [Frame("<u8", (2,)), Frame("<u8", (3,))]
+    if len(pieces) == 2 and len(pieces[0]) != 16:
+        with pytest.raises(BadMessage, match="other shapes"):
+            wire.unpack_arrays(pieces, expect)
+        return
+    assert [a.tolist() for a in wire.unpack_arrays(pieces, expect)] == [[0, 1], [0, 1, 2]]
+
+
+def test_one_array_comes_in_two_pieces():
+    whole = words(4).tobytes()
+    (a,) = wire.unpack_arrays([whole[:5], whole[5:]], [Frame("<u8", (4,))])
+    assert a.tolist() == [0, 1, 2, 3]
+
+
+def test_another_type_is_named_before_another_shape():
+    for expect in ([Frame("<f8", (2,))], [Frame("<u8", (1,)), Frame("<f8", (1,))]):
+        with pytest.raises(BadMessage, match="another type"):
+            wire.unpack_arrays([b"12345678"], expect)
 
 
 @settings(max_examples=200)

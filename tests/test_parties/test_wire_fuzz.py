@@ -227,7 +227,7 @@ def test_a_decoder_that_takes_other_forms_or_repeats_content_is_found(monkeypatc
         with pytest.raises(AssertionError):
             Count().feed(inputs)
 
-    def repeats(text: bytes, _limit: int) -> object:
+    def repeats(text: bytes) -> object:
         raise BadMessage(f"not a document: {text!r}")
 
     monkeypatch.setattr(wire, "_unpack", repeats)
