@@ -120,3 +120,28 @@ def test_a_large_product_is_worth_the_compiled_kernels():
     crossed = sum(e.op == "cross" for e in walk(block))
     assert crossed == 2
     assert native.effort(block) >= (1 + 2) * 3 * 16**3
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "n", "divided"),
+    [
+        ((1024, 64), (64, 64), 2, True),
+        ((1023, 64), (64, 64), 2, False),  # fewer than 2^22 multiplications
+        ((1024, 256), (256, 16), 2, True),
+        ((1025, 273), (273, 15), 2, False),  # a pass over a row of x is a fifteenth of its product
+        ((3, 1024), (1024, 2048), 3, True),
+        ((3, 1024), (1024, 2048), 4, False),  # a party without a row
+        ((1024, 8192), (8192,), 2, False),
+        ((1, 1024, 64), (64, 64), 2, False),
+        ((1024, 64), (1, 64, 64), 2, False),
+    ],
+)
+def test_large_matrices_only_are_divided(x, y, n, divided):
+    assert Crossing(Ring(64), 0, n, x, y)._divided is divided
+
+
+def test_every_row_is_somebodys_own():
+    for n in (2, 3, 7):
+        own = [range(41)[Crossing(Ring(64), me, n, (41, 512), (512, 256))._own] for me in range(n)]
+        assert sorted(row for part in own for row in part) == list(range(41))
+        assert max(map(len, own)) - min(map(len, own)) <= 1
