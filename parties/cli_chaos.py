@@ -15,7 +15,7 @@ __all__ = ["chaos"]
 @click.command()
 @click.option("--seeds", type=int, default=1000, show_default=True, metavar="N", help="How many runs, one a seed.")
 @click.option("--from", "first", type=int, default=0, show_default=True, metavar="S", help="The first seed.")
-@click.option("--program", default="", metavar="NAME", help="One program only: sum, product, loop or loop2.")
+@click.option("--program", default="", metavar="NAME", help="One program only: sum, product, loop, loop2 or stocked.")
 @click.option("--parties", "count", type=int, default=0, metavar="N", help="So many parties; 2 or 3 otherwise.")
 @click.option("--only", multiple=True, metavar="NUMBER", help="Keep this fault of the seed, or none; repeat it.")
 @click.option("--trace", is_flag=True, help="Print everything that happens.")
