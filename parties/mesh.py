@@ -31,7 +31,7 @@ from mpc.errors import PeerError, UsageError
 from parties.cluster import is_coordinator
 from parties.envelope import enveloped, unfolded
 from parties.keys import KeyPair, z85
-from parties.wire import CHUNK, Buffer, source
+from parties.wire import CHUNK, FRAMES_LIMIT, Buffer, source
 
 __all__ = ["Gone", "Happening", "Mesh", "Packet", "Reached"]
 
@@ -66,6 +66,7 @@ _REDIAL_SECONDS = 2.0
 _UNANSWERED = "no answer yet"
 _AROUND_SECONDS = 0.02
 _SPIN_SECONDS = 0.0005  # asking again before sleeping: a sleeping core wakes up later than a message takes
+_MOST_PARTS = FRAMES_LIMIT + 4  # a route, a header, a meta, and one frame too many
 _MORE = zmq.NOBLOCK | zmq.SNDMORE
 _RETIRED = 16  # routes of broken connections that are remembered
 
@@ -441,12 +442,16 @@ class _Gatekeeper:
 
 
 def _frames(socket: zmq.Socket[bytes], flags: int) -> list[zmq.Frame]:
-    """All parts of the next message. Raises zmq.Again if there is none in time."""
+    """The parts of the next message; of one that has more than any message may have, the first ones: too many still.
+
+    Raises zmq.Again if there is none in time.
+    """
     frame = socket.recv(flags, copy=False)
     frames = [frame]
     while frame.more:
         frame = socket.recv(flags, copy=False)
-        frames.append(frame)
+        if len(frames) < _MOST_PARTS:
+            frames.append(frame)
     return frames
 
 

@@ -13,6 +13,7 @@ from mpc.errors import PeerError, UsageError
 from parties import keys, mesh
 from parties.envelope import enveloped, unfolded
 from parties.mesh import Gone, Mesh, Packet, Reached
+from parties.wire import FRAMES_LIMIT, BadMessage, decode
 
 PARTS = [b"head", b"meta", b"payload"]
 
@@ -297,6 +298,23 @@ def test_a_message_above_the_limit_drops_the_connection_not_the_memory(make):
     until(lambda h: Reached(0) in h[caller], caller)
     caller.send(0, [b"n", bytes(33 << 20)])
     until(lambda h: Gone(0) in h[caller], caller, listener)
+
+
+def test_a_message_of_endless_parts_is_not_kept(make):
+    """libzmq gives a message when all its parts are there; of what no message may have, only so much is looked at."""
+    pair = keys.fresh()
+    listener, public, port = listening(make, {pair.public: 1})
+    caller = make(pair)
+    caller.dial(0, f"127.0.0.1:{port}", public)
+    until(lambda h: Reached(0) in h[caller], caller)
+    assert caller.send(0, [b"x"] * 100_000)
+    assert caller.send(0, [b"the next"])
+    heard = until(lambda h: len([x for x in h[listener] if isinstance(x, Packet)]) == 2, listener)
+    endless, following = (x for x in heard[listener] if isinstance(x, Packet))
+    assert len(endless.parts) == FRAMES_LIMIT + 3
+    with pytest.raises(BadMessage):
+        decode(endless.parts)
+    assert bytes(following.parts[0]) == b"the next"
 
 
 def test_last_words_are_heard_before_the_end(make):
