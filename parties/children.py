@@ -20,6 +20,8 @@ from parties.launch.pipe import read_record, unpack_value, write_record
 
 __all__ = ["main"]
 
+_AFTER_READING = 1 << 28  # bytes of this process above which free memory goes back
+
 
 class _Launcher:
     """The launcher, seen from a child."""
@@ -152,6 +154,8 @@ def _offers(launcher: _Launcher, store: Any) -> None:
             launcher.tell("offered", name=name, refused=str(refusal))
         except Exception as error:  # noqa: BLE001 - the launcher waits for an answer, and the text may hold data
             launcher.tell("offered", name=name, refused=f"{type(error).__name__} while reading {name!r}")
+        del head, blobs
+        harden.give_back(_AFTER_READING)  # what reading took, and the data before: the next run would find it in pieces
 
 
 if __name__ == "__main__":

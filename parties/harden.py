@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["Rest", "die_with_parent", "harden", "keep_memory", "peak_rss"]
+__all__ = ["Rest", "die_with_parent", "give_back", "harden", "keep_memory", "peak_rss"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 1 << 30
@@ -52,11 +52,17 @@ class Rest:
 
     def __call__(self, busy: bool) -> None:
         """Note it, and give memory back when the last run has ended."""
-        if self._busy and not busy and sys.platform == "linux" and resident() > _KEPT_BYTES:
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-            if trim is not None:
-                trim(0)
+        if self._busy and not busy:
+            give_back(_KEPT_BYTES)
         self._busy = busy
+
+
+def give_back(above: int) -> None:
+    """What is free goes to the system, if this process takes more than so many bytes and the C library is glibc."""
+    if sys.platform == "linux" and resident() > above:
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def resident() -> int:
