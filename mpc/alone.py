@@ -171,9 +171,11 @@ class Alone:
 
     def room_for(self, e: Equation) -> bool:
         """Whether as many words as its result has may be made early; they are counted."""
-        fits = e.output.type.size <= self.room
-        self.room -= e.output.type.size if fits else 0
-        return fits
+        size = e.output.type.size
+        if size > self.room:
+            return False
+        self.room -= size
+        return True
 
     def known(self, e: Equation, make: Callable[[], Any]) -> Any:
         """What was made for an equation before, once; else made now."""

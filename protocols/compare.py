@@ -93,8 +93,9 @@ def below(x: Any, width: int, points: list[int]) -> Any:
     share the one-hot words too: what is opened of them has masks of its own at every point.
     """
     c, r = masked_low(x, width)
-    hot, n = deal(onehot(r, width)), (width + 6) // 8
-    each = mpc.broadcast_to(hot.reshape((*x.shape, 1, n, 4)), (*x.shape, len(points), n, 4))
+    hot = deal(onehot(r, width))
+    words = hot.shape[-2:]
+    each = mpc.broadcast_to(hot.reshape((*x.shape, 1, *words)), (*x.shape, len(points), *words))
     return _sign(c.reshape((*x.shape, 1)) - np.array(points, dtype=object), r.reshape((*x.shape, 1)), each, width)
 
 

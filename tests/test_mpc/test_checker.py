@@ -369,6 +369,14 @@ def test_such_a_rule_is_refused_inside_a_loop_too() -> None:
         shared(lambda x: mpc.repeat(2, step, x), ()).lower(MASKED).check()
 
 
+def test_every_rule_of_a_program_is_looked_at() -> None:
+    good, bad = mpc.protocol(beaver), mpc.protocol(adds_mask)
+    for first, second in ((good, bad), (bad, good)):
+        program = shared(lambda x, y, f=first, g=second: g(f(x, y), y), (), ())
+        with pytest.raises(LeakError, match="depends on its masks"):
+            program.lower(MASKED).check()
+
+
 def test_results_that_do_not_are_accepted() -> None:
     check_result(rule(beaver), "")
     for suite in SUITES:
