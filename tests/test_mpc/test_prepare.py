@@ -84,7 +84,7 @@ def test_what_parties_draw_with_each_other_is_there_too_as_far_as_it_has_room(mo
     drawn = []
     engine(drawn, program=added)
     assert len(drawn) == 3
-    monkeypatch.setattr("mpc.alone._EARLY", 99)
+    monkeypatch.setattr("mpc.alone._EARLY", 50)
     few = []
     engine(few, program=added)
     assert few == drawn[:1]
