@@ -50,8 +50,9 @@ class Alone:
         self.all_known = not any(self.hidden(e) for e in walk(lowered.block))
 
     def release(self) -> None:
-        """Let go of all values now: what is bound refers to this object, which the collector finds late."""
+        """Let go of all values and keys now: what is bound refers to this object, which the collector finds late."""
         self.values.clear()
+        self.entropy = PartyEntropy(b"", (), (), {}, {})
         self.inputs.clear()
         self.before.clear()
 
@@ -148,7 +149,7 @@ class Alone:
         act = _LOCAL.get(e.op, Alone.arithmetic)(self, e)
         if not self.fixed.issuperset(e.inputs) or (e.output.type.size > SMALL and not self.early):
             return act
-        act(0)  # what is made of constants alone is one
+        act(0)  # what is made of constants alone is one, and so is what masks say that are drawn once
         self.fixed.add(e.output)
         return None
 
@@ -211,7 +212,8 @@ class Alone:
     def crossed(self, e: Equation) -> Act:
         """The product of two wires; what their masks alone say of it is computed now, if they are there already."""
         values, out, masks = self.values, e.output.number, e.inputs[1::2]
-        crossing = Crossing(self.ring, self.me, self.n, *[v.type.shape for v in masks])
+        rows = (e.output.type.shape or (1,))[0]
+        crossing = Crossing(self.ring, self.me, self.n, rows, e.params["divided"])
         dx, lx, dy, ly = (v.number for v in e.inputs)
         if self.fixed.issuperset(masks):
             self.before[e] = crossing.before(values[lx], values[ly])

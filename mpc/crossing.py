@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mpc.ring import Shared
 
-__all__ = ["Crossing"]
+__all__ = ["Crossing", "divided"]
 
 Shape = tuple[int, ...]
 Values = NDArray[Any]
@@ -22,16 +22,18 @@ _LARGE = 1 << 22  # multiplications above which rows are divided; each row costs
 _WIDE = 16  # columns above which a row's product is worth that pass
 
 
-class Crossing:
-    """A product of wires of these shapes, at party `me` of n. Which rows are whose follows from that alone."""
+def divided(x: Shape, y: Shape) -> bool:
+    """Whether rows are divided in a product of these shapes; lowered programs say so, since all have to do the same."""
+    return len(x) == len(y) == 2 and x[0] * x[1] * y[1] >= _LARGE and y[1] >= _WIDE
 
-    def __init__(self, domain: Shared, me: int, n: int, x: Shape, y: Shape) -> None:
-        self._domain, self._first = domain, me == 0
-        self._divided = len(x) == len(y) == 2 and x[0] * x[1] * y[1] >= _LARGE and y[1] >= _WIDE and x[0] >= n
-        if self._divided:
-            bounds = [x[0] * i // n for i in (me, me + 1)]
-            self._own = slice(*bounds)
-            self._others = [part for part in (slice(0, bounds[0]), slice(bounds[1], x[0])) if part.stop > part.start]
+
+class Crossing:
+    """A product of wires at party `me` of n. divided: each party has rows of its own; else the first has all."""
+
+    def __init__(self, domain: Shared, me: int, n: int, rows: int, divided: bool) -> None:
+        self._domain, self._first, self._divided = domain, me == 0, divided
+        start, end = (rows * i // n for i in (me, me + 1))
+        self._own, self._others = slice(start, end), (slice(0, start), slice(end, rows))
 
     def before(self, lx: Values, ly: Values) -> Values | None:
         """λx@λy of this party's shares for the rows of its own; None where that saves nothing."""

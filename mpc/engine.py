@@ -47,13 +47,16 @@ def run_party(
     Raises InputError (with its owner's name) when its own data is refused, PeerError when an answer has not the
     announced shape.
     """
-    party = _Party(lowered, me, dict(inputs), entropy, kept)
-    party.prepare(lowered.block)
-    return _run(party)
+    run = _run(_Party(lowered, me, dict(inputs), entropy, kept))
+    next(run)
+    return run
 
 
-def _run(party: _Party) -> Generator[Request, Answer, dict[str, Any]]:
+def _run(party: _Party) -> Generator[Any, Answer, dict[str, Any]]:
+    """First, before anything is asked for, what needs no answer; whoever closes it lets go of what is there by then."""
     try:
+        party.prepare(party.lowered.block)
+        yield None
         yield from party.block(party.lowered.block, 0)
         return party.results()
     except InputError as error:
@@ -124,6 +127,7 @@ class _Party(Rounds):
             for e in slot.loops:
                 assert e.body is not None
                 self.prepare(e.body)
+        self.early = False
 
     def block(self, b: Block, step: int) -> Run:
         """Every slot of a block, at a flat iteration index."""

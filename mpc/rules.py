@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
+from mpc.crossing import divided
 from mpc.errors import LeakError, ProgramError
 from mpc.ir import Block, Kind, Type, Var
 from mpc.kinds import lowered_type
@@ -176,7 +177,7 @@ def look(hot: Any, c: Any, width: int, what: str) -> Any:
 
 def cross(dx: Any, lx: Any, dy: Any, ly: Any) -> Any:
     """Δx@Δy − Δx@λy − λx@Δy of two wires: x @ y but for λx@λy; local, in 2 − 1/n products of n parties."""
-    return _rule().emit("cross", [dx, lx, dy, ly])
+    return _rule().emit("cross", [dx, lx, dy, ly], {"divided": divided(dx.shape, dy.shape)})
 
 
 def bit(x: Any, at: int) -> Any:

@@ -310,9 +310,15 @@ class Attempt:
                 allowed.add(output.name)
         return {name: value for name, value in results.items() if name in allowed}
 
+    def drop_engine(self) -> None:
+        """Close it: it lets go of what it holds, though it may not have been started."""
+        if self.engine is not None:
+            self.engine.close()
+        self.engine = None
+
     def forget(self) -> None:
         """Drop key material, stock and data."""
-        self.engine = None
+        self.drop_engine()
         self.request = None
         self.inputs = {}
         self.kept = {}

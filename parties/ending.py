@@ -91,7 +91,8 @@ class Ending:
         """End this party's part and tell the coordinator, whose verdict will come."""
         a = self.attempt
         origin = self.around.me if origin is None else origin
-        a.stage, a.engine, a.request = Stage.STOPPED, None, None
+        a.stage, a.request = Stage.STOPPED, None
+        a.drop_engine()
         a.verdict = Verdict(origin, kind, line(reason), a.rounds, line(a.where, 200))
         a.deadline = self.around.clock() + self.around.limits.verdict
         yield self._report_of(a.verdict)

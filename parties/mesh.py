@@ -127,7 +127,7 @@ class Mesh:
         self._retired: dict[int, deque[bytes]] = {}
         self._callers: dict[str, int] = {}
         self._calls = 0
-        self._vanished: dict[int, bytes] = {}  # callers whose route broke, until their last words are read
+        self._vanished: dict[int, bytes] = {}  # callers whose route broke, until what they left is read
         self._around = 0.0  # when all sockets are to be looked at again
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poller.register(self._wake_in, zmq.POLLIN)
@@ -444,7 +444,8 @@ class _Gatekeeper:
 def _frames(socket: zmq.Socket[bytes], flags: int) -> list[zmq.Frame]:
     """The parts of the next message; of one that has more than any message may have, the first ones: too many still.
 
-    Raises zmq.Again if there is none in time.
+    All of them were in libzmq's memory before, which gives a message when it is whole, and has no limit for their
+    number. Raises zmq.Again if there is none in time.
     """
     frame = socket.recv(flags, copy=False)
     frames = [frame]

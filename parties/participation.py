@@ -5,8 +5,8 @@
 
 Of what is over after END, ENDED is said when that is written; FORGET then comes to the brain.
 
-Nothing is drawn from a stream before the ledger says durably that this attempt uses it; then, before the coordinator
-says GO, the engine does what needs no data. Nothing is revealed before the journal says so. Keys and material are
+Nothing is drawn from a stream before the ledger says durably that this attempt uses it; then the engine does what needs
+no data, mostly before the coordinator says GO. Nothing is revealed before the journal says so. Keys and material are
 `parties.stocking`'s, trouble is `parties.ending`'s. The brain (`parties.party`) owns the table of participations and
 routes messages to them.
 """

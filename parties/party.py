@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mpc.errors import InputError, MpcError
-from mpc.exchange import Array
 from mpc.prg import Entropy
 from parties import records
 from parties.agree import Terms
@@ -234,26 +233,26 @@ class PartyBrain:
 
         def recalled(w: Written) -> Steps:
             try:
-                kept, brought = self._recalled(w, terms, program)
+                found = self._recalled(w, terms, program)
             except Refused as refusal:
                 yield from self._refuse(m, refusal)
                 return
             names = around.cluster.names
-            data = (inputs, fingerprints, kept)
+            data = (inputs, found.prints, found.kept)
             attempt = Attempt(m.session, m.src, self.me, terms, program, lowered, *data, names, around.entropy)
-            self.sessions[m.session] = Participation(around, attempt, brought)
+            self.sessions[m.session] = Participation(around, attempt, found.brought)
             yield Send(m.src, Type.READY, m.session, meta=_ready(terms))
 
         handles = {spec.name: (bound.get(spec.name, spec.name), spec) for spec in program.handles}
         yield Write(self._token(recalled), records.Recall(terms, handles, fingerprints))
 
-    def _recalled(self, w: Written, terms: Terms, program: Any) -> tuple[dict[str, Array | None], bytes]:
-        """What this party has kept for this attempt, if it is what the program may have."""
+    def _recalled(self, w: Written, terms: Terms, program: Any) -> records.Recalled:
+        """What this party has for this attempt, if it is what the program may have."""
         if w.error:
             raise Refused("peer", w.error)
         found: records.Recalled = w.result
-        for name in found.changed:
-            raise Refused("input", f"input {name!r} has changed since the run began; resume needs the same data")
+        for what in found.changed:
+            raise Refused("input", f"{what} has changed since the run began; resume needs the same data")
         if terms.epoch:
             try:
                 original = self.around.machinery.parse(found.text)
@@ -262,7 +261,7 @@ class PartyBrain:
                 raise Refused("program", f"cannot go on from its checkpoint ({error})") from None
             if not same:
                 raise Refused("program", "was given another program than the one that its checkpoint belongs to")
-        return found.kept, found.brought
+        return found
 
     def _refuse(self, m: Message, refusal: Refused) -> Steps:
         if refusal.owner_text:

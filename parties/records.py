@@ -46,7 +46,8 @@ class Recalled:
     """What a party has for an attempt.
 
     brought: what it brings from before, to be compared with its peers': id and hash of stored material, and of which
-    run each kept secret is. changed: inputs that were others when the run began.
+    run each kept secret is. prints: fingerprints of its data, and of which run each kept secret is. changed: what of
+    these was another when the run began, in words.
     """
 
     kept: dict[str, Array | None] = field(default_factory=dict, repr=False)
@@ -54,6 +55,7 @@ class Recalled:
     text: str = field(default="", repr=False)
     site: int = -1
     iteration: int = 0
+    prints: dict[str, str] = field(default_factory=dict, repr=False)
     changed: tuple[str, ...] = ()
 
 
@@ -75,6 +77,7 @@ class Recall:
         if t.mode == "run" and t.attempt <= _attempts(home, t.run):
             raise UsageError(f"has begun attempt {t.attempt} of run {t.run[:10]} before")
         kept: dict[str, Array | None] = {}
+        prints, words = dict(self.inputs), {name: f"input {name!r}" for name in self.inputs}
         brought = self._material(home)
         for parameter, (name, wanted) in sorted(self.handles.items()):
             handle, arrays = home.handles.load(name, t.run)
@@ -82,10 +85,11 @@ class Recall:
                 raise UsageError(f"keeps {name!r}, but not as the program was made for it")
             kept[parameter] = next(iter(arrays.values()))
             brought += f"\0{parameter}\0{handle.run}".encode()
+            prints[f"kept {parameter}"], words[f"kept {parameter}"] = handle.run, f"the kept secret {name!r}"
         stored = home.runs.get(t.run)
         text, before = (stored.text, stored.inputs) if stored is not None else ("", {})
-        keyed = _keyed(home, t.run, self.inputs)
-        changed = tuple(name for name in keyed if before.get(name, keyed[name]) != keyed[name])
+        keyed = _keyed(home, t.run, prints)
+        changed = tuple(words[name] for name in keyed if before.get(name, keyed[name]) != keyed[name])
         site, iteration = -1, 0
         if t.epoch:
             if stored is None:
@@ -93,7 +97,7 @@ class Recall:
             checkpoint, _, arrays = home.checkpoints.load(t.run, t.epoch)
             kept |= arrays
             site, iteration = int(checkpoint.site), checkpoint.iteration
-        return Recalled(kept, brought, text, site, iteration, changed)
+        return Recalled(kept, brought, text, site, iteration, prints, changed)
 
     def _material(self, home: Home) -> bytes:
         t = self.terms

@@ -71,7 +71,7 @@ class Stocking(Ending):
         yield from self._stock()
 
     def _begun(self, w: Written) -> Steps:
-        if self.attempt.stage is Stage.STOPPED:
+        if self.over or self.attempt.stage is not Stage.STOCKING:
             return
         if w.error:
             yield from self._fail("internal", f"{self.around.name} cannot write its ledger ({w.error})")

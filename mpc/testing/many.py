@@ -126,14 +126,17 @@ class _Lift:
         self.emit(e, tuple(self.padded(v, rank) for v in e.inputs), e.params)
 
     def matmul(self, e: Equation) -> None:
-        x, y = e.inputs
-        left, right = x.type.shape, y.type.shape
+        """Of two factors, or of two wires: the first half of the operands stands on the left."""
+        half = len(e.inputs) // 2
+        left, right = e.inputs[0].type.shape, e.inputs[half].type.shape
         batch = max(len(left) - 2, len(right) - 2, 0)
-        a = self.matrix(x, (1, *left) if len(left) == 1 else left, batch)
-        b = self.matrix(y, (*right, 1) if len(right) == 1 else right, batch)
-        shape = np.broadcast_shapes(a.type.shape[:-2], b.type.shape[:-2])
-        out = Var(next(self.numbers), e.output.type.but(shape=(*shape, a.type.shape[-2], b.type.shape[-1])))
-        self.made.append(Equation("matmul", (a, b), (out,), e.params, e.where))
+        rows, columns = (1, *left) if len(left) == 1 else left, (*right, 1) if len(right) == 1 else right
+        factors = [self.matrix(v, rows if at < half else columns, batch) for at, v in enumerate(e.inputs)]
+        a, b = factors[0].type.shape, factors[half].type.shape
+        shape = (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
+        out = Var(next(self.numbers), e.output.type.but(shape=shape))
+        params = {**e.params, "divided": False} if e.op == "cross" else e.params
+        self.made.append(Equation(e.op, tuple(factors), (out,), params, e.where))
         self.shaped(e, out)
 
     def matrix(self, v: Var, shape: tuple[int, ...], batch: int) -> Var:
@@ -184,7 +187,8 @@ class _Lift:
 
 _RULES: dict[str, Callable[[_Lift, Equation], None]] = {
     "mask": _Lift.source, "owner_mask": _Lift.source, "cast": _Lift.spread, "deal": _Lift.spread,
-    "add": _Lift.elementwise, "sub": _Lift.elementwise, "mul": _Lift.elementwise, "matmul": _Lift.matmul,
+    "add": _Lift.elementwise, "sub": _Lift.elementwise, "mul": _Lift.elementwise,
+    "matmul": _Lift.matmul, "cross": _Lift.matmul,
     "sum": _Lift.summed, "series": _Lift.stacked, "waves": _Lift.stacked, "transpose": _Lift.transpose,
     "reshape": _Lift.reshape, "broadcast": _Lift.broadcast, "slice": _Lift.slice, "dynamic_slice": _Lift.along,
     "take": _Lift.along, "concatenate": _Lift.along,

@@ -207,15 +207,15 @@ def _kernel_seconds(workload: Workload, data: Any, n: int) -> float:
         if key not in known:
             values = [np.full(v.type.shape, 0x9E3779B97F4A7C15, dtype=np.uint64) for v in e.inputs]
             domain = domains[e.output.type.bits]
-            kernel = _crossed(domain, n, values, times == 1) if e.op == "cross" else bind(e.op, domain, e.params)
+            kernel = _crossed(domain, n, e, values, times == 1) if e.op == "cross" else bind(e.op, domain, e.params)
             known[key] = _median(kernel, values)
         total += times * known[key]
     return total
 
 
-def _crossed(domain: Shared, n: int, values: Sequence[Any], once: bool) -> Any:
+def _crossed(domain: Shared, n: int, e: Equation, values: Sequence[Any], once: bool) -> Any:
     """The first party's part of a product of wires. once: not in a loop, so that it is prepared."""
-    crossing = Crossing(domain, 0, n, *[x.shape for x in values[1::2]])
+    crossing = Crossing(domain, 0, n, (e.output.type.shape or (1,))[0], e.params["divided"])
     before = crossing.before(*values[1::2]) if once else None
     return lambda *wires: crossing.share(*wires, before)
 

@@ -11,12 +11,18 @@ from mpc.ir import Kind, Type, walk
 from mpc.kernels import KERNELS
 from mpc.kinds import lowered_type
 from mpc.ring import Ring
+from mpc.rules import RuleTrace
 from protocols.masked import SUITE
 
 LARGE = [((40, 8), (8, 16)), ((41, 8), (8, 17))]
 SHAPES = [
     *LARGE, ((8,), (8,)), ((5, 8), (8,)), ((8,), (8, 5)), ((1, 8), (8, 16)), ((2, 5, 8), (2, 8, 3)), ((5, 8), (8, 3)),
 ]  # fmt: skip
+
+
+def of(ring, me, n, shapes):
+    rows = np.zeros(shapes[0]) @ np.zeros(shapes[1])
+    return Crossing(ring, me, n, (rows.shape or (1,))[0], crossing.divided(*shapes))
 
 
 def words(rng, ring, shape):
@@ -39,7 +45,7 @@ def test_shares_add_up_to_the_product_without_its_masks(small, shapes, n, bits, 
     lx, ly = ([words(rng, ring, shape) for _ in range(n)] for shape in shapes)
     total = np.uint64(0)
     for me in range(n):
-        one = Crossing(ring, me, n, *shapes)
+        one = of(ring, me, n, shapes)
         before = one.before(lx[me], ly[me]) if early else None
         total = ring.add(total, one.share(dx, lx[me], dy, ly[me], before))
     masks = [ring.reduce(np.add.reduce(shares)) for shares in (lx, ly)]
@@ -64,7 +70,7 @@ def test_each_party_does_its_own_rows_with_one_product(small, n):
     one, done = 40 * 8 * 16, []
     for me in range(n):
         ring = Counted(64)
-        both = Crossing(ring, me, n, x, y)
+        both = of(ring, me, n, (x, y))
         before = both.before(zeros[0], zeros[2])
         assert ring.done == one // n
         ring.done = 0
@@ -123,25 +129,29 @@ def test_a_large_product_is_worth_the_compiled_kernels():
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "n", "divided"),
+    ("x", "y", "divided"),
     [
-        ((1024, 64), (64, 64), 2, True),
-        ((1023, 64), (64, 64), 2, False),  # fewer than 2^22 multiplications
-        ((1024, 256), (256, 16), 2, True),
-        ((1025, 273), (273, 15), 2, False),  # a pass over a row of x is a fifteenth of its product
-        ((3, 1024), (1024, 2048), 3, True),
-        ((3, 1024), (1024, 2048), 4, False),  # a party without a row
-        ((1024, 8192), (8192,), 2, False),
-        ((1, 1024, 64), (64, 64), 2, False),
-        ((1024, 64), (1, 64, 64), 2, False),
+        ((1024, 64), (64, 64), True),
+        ((1023, 64), (64, 64), False),  # fewer than 2^22 multiplications
+        ((1024, 256), (256, 16), True),
+        ((1025, 273), (273, 15), False),  # a pass over a row of x is a fifteenth of its product
+        ((1024, 8192), (8192,), False),
+        ((1, 1024, 64), (64, 64), False),
+        ((1024, 64), (1, 64, 64), False),
     ],
 )
-def test_large_matrices_only_are_divided(x, y, n, divided):
-    assert Crossing(Ring(64), 0, n, x, y)._divided is divided
+def test_large_matrices_only_are_divided_and_the_lowered_program_says_so(x, y, divided):
+    assert crossing.divided(x, y) is divided
+    trace = RuleTrace(64)
+    wires = [Type(kind, shape) for shape in (x, y) for kind in (Kind.PUBLIC, Kind.MASK)]
+    with trace.recording():
+        mpc.cross(*[trace.wrap(trace.fresh(t), trace.frames[0]) for t in wires])
+    (e,) = trace.frames[0].block.equations
+    assert e.params == {"divided": divided}
 
 
 def test_every_row_is_somebodys_own():
-    for n in (2, 3, 7):
-        own = [range(41)[Crossing(Ring(64), me, n, (41, 512), (512, 256))._own] for me in range(n)]
+    for n in (2, 3, 7, 50):
+        own = [range(41)[Crossing(Ring(64), me, n, 41, divided=True)._own] for me in range(n)]
         assert sorted(row for part in own for row in part) == list(range(41))
         assert max(map(len, own)) - min(map(len, own)) <= 1

@@ -115,3 +115,15 @@ def test_small_masks_are_drawn_when_their_step_comes():
 
     run_party(lowered, 0, {}, replace(entropy, stream=Counting()))
     assert calls == [e.params["id"] for e in lowered.block.equations if e.op == "reveal"]
+
+
+def test_whoever_closes_an_engine_that_was_never_started_has_let_go_of_everything():
+    _, run = engine([])
+    party = run.gi_frame.f_locals["party"]
+    assert party.values
+    assert party.before
+    run.close()
+    assert party.values == party.before == party.inputs == {}
+    entropy = party.entropy
+    keys = [entropy.dealer, *entropy.owners, *entropy.own, *entropy.pairs.values(), *entropy.zeros.values()]
+    assert keys == [b""]

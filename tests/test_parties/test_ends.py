@@ -287,7 +287,7 @@ def trains_on(homes, run, number):
     for share, home in enumerate(homes):
         terms = attempt(run, number)
         found.append(records.Recall(terms, {"model": ("model", SPEC)}, {}).apply(home))
-        records.Begin(terms, "train", "text", {}, [b"%d" % number]).apply(home)
+        records.Begin(terms, "train", "text", found[-1].prints, [b"%d" % number]).apply(home)
         made = {"model": np.asarray(found[-1].kept["model"]) + np.uint64(10 + share)}
         records.Hold(terms, KEEPING, Save("model", -1, 0, made, "train.py:3")).apply(home)
     return found
@@ -327,3 +327,26 @@ def test_the_twin_that_forgets_what_was_replaced(two_homes, monkeypatch):
     """Two parties that bring different secrets: the attempt is refused, and the run never ends."""
     monkeypatch.setattr(Handles, "load", lambda self, name, _run="", load=Handles.load: load(self, name))
     assert len({f.brought for f in lost_while_it_replaced(two_homes)}) == 2
+
+
+def keeps(homes, run):
+    """Another run puts a secret of its own under the name, everywhere."""
+    for home in homes:
+        records.Begin(attempt(run, 7), "other", "text", {}, [run.encode()]).apply(home)
+        records.Hold(attempt(run, 7), KEEPING, Save("model", -1, 0, {"model": np.array([99], np.uint64)}, "")).apply(
+            home
+        )
+        records.Conclude(attempt(run, 7), "done", "").apply(home)
+        records.Forget(attempt(run, 7)).apply(home)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_run_that_goes_on_has_the_secret_with_which_it_began(two_homes, replaced):
+    """Or is told what has become of it: state made of one secret does not meet another."""
+    trains_on(two_homes, RUN, 1)
+    for home in two_homes:
+        records.Conclude(attempt(RUN, 1), "stopped", "lost").apply(home)
+    if replaced:
+        keeps(two_homes, "3" * 32)
+    changed = ("the kept secret 'model'",) if replaced else ()
+    assert [f.changed for f in trains_on(two_homes, RUN, 2)] == [changed] * 2

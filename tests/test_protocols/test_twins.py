@@ -60,6 +60,30 @@ def test_draws_side_by_side_are_so_many_runs(n: int, suite: str) -> None:
         assert row.size < 2 or len({r.tobytes() for r in rows}) > DRAWS / 2, "and others have randomness of their own"
 
 
+@mpc.program
+def product(x: mpc.PerParty[mpc.Private]) -> Any:
+    a, b = (mpc.share(v, range=(-4, 4)) for v in x)
+    return mpc.reveal(a @ b)
+
+
+@pytest.mark.parametrize("suite", ["masked", "beaver"])
+@pytest.mark.parametrize(
+    "shapes",
+    [((2, 3), (3, 4)), ((2, 3), (3,)), ((3,), (3,)), ((3,), (3, 2)), ((2, 2, 3), (3, 2)), ((2, 3), (2, 3, 2))],
+)
+def test_products_of_every_shape_run_side_by_side(shapes: Any, suite: str) -> None:
+    rng = np.random.default_rng(5)
+    given = {"x": {p: mpc.owned(rng.uniform(-4, 4, s)) for p, s in zip(names_of(2), shapes, strict=True)}}
+    low = product.trace(given, names_of(2), {}).lower(suite)
+    expected = np.matmul(*given["x"].values())
+    for draws in (1, 16):
+        wide = side_by_side(low, draws)
+        _, seen = look(wide, lambda lo, **more: run_in_memory(lo, given, entropy=deterministic_entropy(2), **more))
+        (shown,) = seen.revealed.values()
+        assert shown.shape == (draws, *expected.shape)
+        assert np.abs(shown.astype(np.int64) * 2.0**-16 - expected).max() < 2**-12
+
+
 def test_opened_values_are_what_parties_open() -> None:
     """With every mask zero the sum of an input's opened shares is the input."""
     low = mpc.program(squared).trace({"x": {"alice": X}}, names_of(3), {}).lower("beaver")
