@@ -21,9 +21,10 @@ from mpc.openings import frame_of, recipients
 from mpc.programs import RANGES_HOLD
 from mpc.schedule import Slot
 
-__all__ = ["Plan", "price"]
+__all__ = ["AHEAD", "Plan", "price"]
 
 Scheduled = Callable[[Block], list[Slot]]
+AHEAD = 256 << 20  # bytes that were dealt and not drawn yet, which may lie at a party
 BASE_MEMORY = 400 << 20  # interpreter, libraries, sockets, and the copies a message makes
 
 
@@ -134,6 +135,7 @@ def price(lowered: Lowered) -> Plan:
     count.block(lowered.block, 1)
     names = lowered.parties
     memory = BASE_MEMORY + 3 * _memory(lowered.block, slots)
+    stock = [min(AHEAD, count.dealt[i]) for i in range(len(names))]
     checked = RANGES_HOLD in lowered.outputs_by_name
     stated = "range stated, checked while the program runs" if checked else "range stated, not checked"
     assumptions = [
@@ -147,7 +149,7 @@ def price(lowered: Lowered) -> Plan:
         {p: count.sent[i] for i, p in enumerate(names)},
         {p: count.inputs[i] for i, p in enumerate(names)},
         {p: count.dealt[i] for i, p in enumerate(names)},
-        dict.fromkeys(names, memory),
+        {p: memory + stock[i] for i, p in enumerate(names)},
         lowered.reveals,
         assumptions,
         list(lowered.program.notes),

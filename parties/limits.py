@@ -26,5 +26,5 @@ class Limits:
     verdict: float = 2.0
     grace: float = 0.25
     progress: float = 0.1
-    window: int = 256 << 20
+    window: int = 256 << 20  # as `mpc.pricing.AHEAD`, which plans count
     window_messages: int = 192

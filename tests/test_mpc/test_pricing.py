@@ -12,6 +12,7 @@ from traced import SUITES
 import mpc
 from mpc.ir import Kind
 from mpc.memory import names_of, run_in_memory
+from mpc.pricing import AHEAD, BASE_MEMORY
 from mpc.schedule import schedule
 from mpc.testing import deterministic_entropy
 
@@ -124,3 +125,15 @@ def test_spent_values_are_forgotten_where_they_were_read_last() -> None:
             assert not {v for other in dealer for v in other.inputs} & set(slot.dealer.after.get(e, ()))
     spent = [v for slot in schedule(lowered.block) for side in (slot.party, slot.dealer) for v in side.after.values()]
     assert sum(map(len, spent)) > 0.8 * sum(len(e.outputs) for e in lowered.block.equations)
+
+
+def test_what_may_be_dealt_ahead_is_in_the_plan() -> None:
+    @mpc.program
+    def compared(x: mpc.Private) -> Any:
+        return mpc.reveal((mpc.share(x, range=(0, 9)) > 4).sum())
+
+    for elements in (10, 10**5, 10**7):
+        plan = compared.trace({"x": {"alice": mpc.Schema((elements,))}}, ["alice", "bob"]).plan("masked")
+        floor = {p: BASE_MEMORY + min(AHEAD, dealt) for p, dealt in plan.dealt_bytes.items()}
+        assert all(plan.peak_memory_bytes[p] > least for p, least in floor.items())
+        assert (max(plan.dealt_bytes.values()) > AHEAD) is (elements == 10**7)

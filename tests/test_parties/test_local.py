@@ -18,6 +18,7 @@ import mpc
 import parties
 from mpc.errors import InputError, PeerError, UsageError
 from mpc.memory import run_in_memory
+from mpc.pricing import AHEAD
 from mpc.testing import deterministic_entropy
 from parties.limits import Limits
 from protocols import catalog, suites
@@ -99,6 +100,7 @@ def test_the_plan_is_the_price(three, suite):
     for what in ("rounds", "bytes_sent", "input_bytes", "dealt_bytes", "reveals"):
         assert getattr(plan, what) == getattr(run, what), what
     assert all(run.peak_rss_bytes[name] <= plan.peak_memory_bytes[name] for name in three.parties)
+    assert Limits().window == AHEAD, "what plans count is what the dealer does"
 
 
 def test_files_frames_and_tables(three, tables):
