@@ -119,7 +119,7 @@ class Alone:
             elif part is not None and e.op in BLOCKS and not (e.op == "deal" and self.mine(e)):
                 yield self.piece(e, part), [e]
             elif e not in steps:
-                yield self.bound(e), [e]
+                yield self.bound(e, again=part is not None), [e]
 
     def summed(self, one: SineSum, e: Equation) -> Act:
         """A sine sum, as the value that this equation gives."""
@@ -131,8 +131,11 @@ class Alone:
 
         return act
 
-    def bound(self, e: Equation) -> Act | None:
-        """What to do alone for an equation at each step; None if that is nothing, as for the dealer's own."""
+    def bound(self, e: Equation, *, again: bool = False) -> Act | None:
+        """What to do alone for an equation at each step; None if that is nothing, as for the dealer's own.
+
+        again: its value is gone after each piece, so that one which is the same at every step is made anew too.
+        """
         if e.op in SAVED or (e.op == "deal" and self.mine(e)):
             return None
         kind, out, values = e.outputs[0].type.kind, e.outputs[0].number, self.values
@@ -147,7 +150,7 @@ class Alone:
         if len(e.outputs) > 1 or (e.op != "cast" and kind in (Kind.PUBLIC, Kind.CONST) and not self.all_known):
             return lambda _: self.public(e)
         act = _LOCAL.get(e.op, Alone.arithmetic)(self, e)
-        if not self.fixed.issuperset(e.inputs) or (e.output.type.size > SMALL and not self.early):
+        if again or not self.fixed.issuperset(e.inputs) or (e.output.type.size > SMALL and not self.early):
             return act
         act(0)  # what is made of constants alone is one, and so is what masks say that are drawn once
         self.fixed.add(e.output)

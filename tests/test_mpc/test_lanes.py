@@ -11,7 +11,7 @@ import pytest
 import mpc
 from mpc import engine, lanes
 from mpc.dealing import needed_for_dealing, run_dealer
-from mpc.ir import walk
+from mpc.ir import Equation, Kind, Type, Var, walk
 from mpc.lanes import parts
 from mpc.memory import names_of, run_in_memory
 from mpc.prg import Streams, block
@@ -199,3 +199,18 @@ def test_of_two_results_the_dealer_may_need_one_alone() -> None:
         runs.append(list(run_dealer(lowered, deterministic_entropy(2)[0])))
     for one, two in zip(*runs, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one.arrays, two.arrays, strict=True))
+
+
+def test_what_is_the_same_in_every_piece_is_made_in_each() -> None:
+    """A pass forgets what its last piece gave, and a loop comes back to it: a value made once would not be there."""
+    lowered, _ = made(signs, 2, "masked", 7, sweep=True)
+    party = engine._Party(lowered, 0, {}, deterministic_entropy(2)[1][0], {})
+    one, other = (Var(10**6 + i, Type(Kind.CONST, ())) for i in range(2))
+    assert party.bound(Equation("const", (), (one,), {"value": 3, "shape": []})) is None
+    made_of_it = Equation("neg", (one,), (other,), {})
+    act = party.bound(made_of_it, again=True)
+    assert act is not None
+    assert other.number not in party.values
+    act(0)
+    assert int(party.values[other.number]) == 2**64 - 3
+    assert party.bound(made_of_it) is None, "and once, where nobody forgets it"

@@ -458,8 +458,8 @@ def public_values(program: Lowered, monkeypatch: pytest.MonkeyPatch) -> list[lis
             if v.number in self.values:
                 seen[self.me].append(np.asarray(self.values[v.number]).tobytes())
 
-    def noted_bound(self: Any, e: Equation) -> Any:
-        act = bound(self, e)
+    def noted_bound(self: Any, e: Equation, **more: Any) -> Any:
+        act = bound(self, e, **more)
 
         def noted(step: int) -> None:
             if act is not None:
