@@ -226,6 +226,7 @@ class PartyBrain:
             terms, program, lowered, bound = read_terms(
                 m, around.cluster, around.machinery, around.insecure, self._version
             )
+            self._keeps_alone(program, terms.run)
             inputs, fingerprints = ({}, {}) if terms.mode == "deal" else self._inputs(program, bound)
         except Refused as refusal:
             yield from self._refuse(m, refusal)
@@ -245,6 +246,13 @@ class PartyBrain:
 
         handles = {spec.name: (bound.get(spec.name, spec.name), spec) for spec in program.handles}
         yield Write(self._token(recalled), records.Recall(terms, handles, fingerprints))
+
+    def _keeps_alone(self, program: Any, run: str) -> None:
+        """Refuse to keep what another run is about to keep: its end might come first here and second elsewhere."""
+        others = [p.attempt for p in self.sessions.values() if p.attempt.terms.run != run]
+        both = {s.name for s in program.keeps} & {s.name for a in others for s in a.program.keeps}
+        if both:
+            raise Refused("peer", f"takes part in another run that keeps {min(both)!r}; begin when that has ended")
 
     def _recalled(self, w: Written, terms: Terms, program: Any) -> records.Recalled:
         """What this party has for this attempt, if it is what the program may have."""

@@ -80,7 +80,7 @@ class _Program:
         self.text, self.digest, self.name = program.text, program.digest, program.name
         self.inputs, self.outputs, self.parties = program.inputs, program.outputs, program.parties
         self.facts = program.facts
-        self.handles: list[Any] = list(getattr(program, "handles", ()))
+        self.handles, self.keeps = list(program.handles), list(program.keeps)
 
     def check(self) -> None:
         """Done."""

@@ -16,7 +16,7 @@ from parties.attempt import Stage
 from parties.cluster import COORDINATOR, DEALER, SEATS
 from parties.coordinator import CoordinatorBrain
 from parties.events import Down, Up
-from parties.following import ENDING
+from parties.following import ENDING, RUNNING
 from parties.home import Home
 from parties.home.handles import Handle, Handles
 from parties.wire import Message, Type
@@ -350,3 +350,31 @@ def test_a_run_that_goes_on_has_the_secret_with_which_it_began(two_homes, replac
         keeps(two_homes, "3" * 32)
     changed = ("the kept secret 'model'",) if replaced else ()
     assert [f.changed for f in trains_on(two_homes, RUN, 2)] == [changed] * 2
+
+
+class Keeping(Script):
+    """A program that keeps a secret; nothing in its rounds does."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.keeps = [SPEC]
+
+
+@pytest.mark.parametrize("parse", [Keeping, Script])
+def test_two_runs_at_once_do_not_keep_the_same_name(parse):
+    """Ends could come in another order at each party, and none of the two secrets would be whole."""
+    net = Net(3, scripted(parse=parse))
+    net.begin()
+    while net.following.phase != RUNNING:
+        assert net.step()
+    first = net.following
+    net.begin(session=LATER, run=LATER.hex())
+    net.settle()
+    assert first.outcome.results["sum"] == SUM
+    if parse is Script:
+        assert net.outcome.results["sum"] == SUM
+    else:
+        assert "takes part in another run that keeps 'model'; begin when that has ended" in net.verdict.sentence
+    net.begin(session=b"u" * 16, run=(b"u" * 16).hex())
+    net.settle()
+    assert net.outcome.results["sum"] == SUM
