@@ -70,6 +70,7 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "columns": {"names": _some(_text)},
     "concatenate": {"axis": _natural},
     "const": {"value": _or(_any_whole, _some(_any_whole)), "shape": _shape},
+    "cross": {"divided": _truth},
     "dynamic_slice": {"axis": _natural, "size": _natural},
     "handle": {**_held, "bits": _natural},
     "implied": {"lo": _number, "hi": _number},

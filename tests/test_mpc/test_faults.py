@@ -66,7 +66,8 @@ def kit(**more: Any) -> Any:
 
 
 def test_an_engine_that_looks_at_nothing_is_seen(monkeypatch):
-    monkeypatch.setattr("mpc.engine._fits", lambda *_: None)
+    for module in ("engine", "rounds"):
+        monkeypatch.setattr(f"mpc.{module}.fits", lambda *_: None)
     with pytest.raises(VerificationError, match=r"is taken|no refusal|other names or shapes"):
         kit()
 
@@ -103,9 +104,7 @@ def test_a_continuation_that_counts_its_steps_from_zero_is_seen(monkeypatch):
 
 
 def test_parties_that_wait_for_ever_are_seen(monkeypatch):
-    def deaf(self: Any) -> list[int]:
-        return []
-
-    monkeypatch.setattr(_Party, "others", deaf)  # nobody sends an opening, but reveals are still awaited
+    nobody = property(lambda _: [], lambda _self, _peers: None)
+    monkeypatch.setattr(_Party, "rest", nobody, raising=False)  # no opening is sent, but reveals are still awaited
     with pytest.raises((VerificationError, mpc.MpcError)):
         kit()

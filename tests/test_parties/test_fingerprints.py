@@ -55,7 +55,7 @@ def test_the_same_data_is_known_again_and_other_data_is_not(home):
     same = records.Recall(terms(RUN, 2), {}, {"x": SICK}).apply(home)
     other = records.Recall(terms(RUN, 2), {}, {"x": fingerprint([1, 1, 0, 1])}).apply(home)
     another_name = records.Recall(terms(RUN, 2), {}, {"y": SICK}).apply(home)
-    assert (same.changed, other.changed, another_name.changed) == ((), ("x",), ())
+    assert (same.changed, other.changed, another_name.changed) == ((), ("input 'x'",), ())
 
 
 def test_it_is_known_again_by_the_next_process(home, tmp_path):
