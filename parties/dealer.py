@@ -43,7 +43,8 @@ class _Deal:
     batches[p]: corrections for p that wait for more to go with them, so many bytes of them in batched[p]. due: messages
     that are made. unacknowledged[p]: what was sent to p beyond its last credit, by message. blocked: since when a party
     that takes nothing keeps it from dealing. told: whether the coordinator knows whom it waits for. begins_by: until
-    when it waits for a party that was lost and may be back.
+    when it waits for a party that was lost and may be back. patience: until when it waits for the coordinator to say
+    that it begins, or how it ended.
     """
 
     def __init__(self, session: bytes, boss: int, terms: Terms, lowered: Any) -> None:
@@ -69,6 +70,7 @@ class _Deal:
         self.blocked: float | None = None
         self.told = False
         self.begins_by: float | None = None
+        self.patience: float | None = None
 
     @property
     def storing(self) -> bool:
@@ -145,10 +147,11 @@ class DealerBrain:
 
     @property
     def deadline(self) -> float | None:
-        """When the coordinator has to hear whom the dealer waits for."""
+        """When the coordinator has to hear whom the dealer waits for, or the dealer waits no longer."""
         deals = self.sessions.values()
         times = [d.blocked + self._limits.verdict for d in deals if d.blocked is not None and not d.told]
-        return min(times + [d.begins_by for d in deals if d.begins_by is not None], default=None)
+        ends = [end for d in deals for end in (d.begins_by, d.patience) if end is not None]
+        return min(times + ends, default=None)
 
     @property
     def sign(self) -> Sign:
@@ -239,7 +242,8 @@ class DealerBrain:
             meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
             yield Send(m.src, Type.REFUSED, m.session, meta=meta)
             return
-        self.sessions[m.session] = _Deal(m.session, m.src, terms, lowered)
+        deal = self.sessions[m.session] = _Deal(m.session, m.src, terms, lowered)
+        self._wait(deal)
         ready = {
             "version": terms.version,
             "source": terms.source,
@@ -262,6 +266,19 @@ class DealerBrain:
         yield from self._waits(deal)
         if deal.begins_by is not None and self._clock() >= deal.begins_by:
             yield from self._never_back(deal)
+        if deal.patience is not None and self._clock() >= deal.patience:
+            yield from self._unbidden(deal)
+
+    def _wait(self, deal: _Deal) -> None:
+        """As long as parties do."""
+        deal.patience = self._clock() + 2 * self._limits.startup + self._limits.stall
+
+    def _unbidden(self, deal: _Deal) -> Steps:
+        """The coordinator lives, and its word has not come."""
+        if deal.failed:
+            del self.sessions[deal.session]
+        else:
+            yield from self._misled(deal, "has neither begun nor ended what it prepared")
 
     def _back(self) -> Steps:
         """Somebody is there again: what waited for that begins."""
@@ -275,7 +292,7 @@ class DealerBrain:
         yield from self._fail(deal, "dead", f"{self._cluster.call(party)} {self._lost[party]}", party)
 
     def _begin(self, deal: _Deal) -> Steps:
-        deal.begins_by = None
+        deal.begins_by = deal.patience = None
         n = len(deal.terms.parties)
         entropy = DealerEntropy.fresh(n, randomness(self._insecure) if self._insecure else self._entropy)
         for party in range(n):
@@ -375,5 +392,6 @@ class DealerBrain:
             return
         deal.finished = deal.failed = True
         deal.blocked = deal.begins_by = None
+        self._wait(deal)
         meta = {"origin": origin, "kind": kind, "reason": line(reason), "round": 0, "where": "", "final": False}
         yield Send(deal.boss, Type.ABORT, deal.session, meta=meta)

@@ -18,7 +18,7 @@ from parties.network import dials
 from parties.wire import BadMessage, Buffer, Message
 
 if TYPE_CHECKING:
-    from parties.simulation.world import World
+    from parties.simulation.world import Life, World
 
 __all__ = ["Connection", "Pair", "Plane", "Vigil"]
 
@@ -130,14 +130,15 @@ class Plane:
         world = self._world
         when = max(world.now + world.delay(), connection.last[peer], world.pair(self._me, peer).held)
         connection.last[peer] = when
-        world.later(when - world.now, self._arrives, connection, peer, parts)
-        if world.plan.twice and world.dice.chance(world.plan.twice):
-            world.later(when - world.now + world.delay(), self._arrives, connection, peer, parts)
-
-    def _arrives(self, connection: Connection, peer: int, parts: Sequence[Buffer]) -> None:
-        world = self._world
         life = world.lives.get(peer)
-        if life is None or (connection.broken and connection.lost[peer]):
+        world.later(when - world.now, self._arrives, connection, peer, life, parts)
+        if world.plan.twice and world.dice.chance(world.plan.twice):
+            world.later(when - world.now + world.delay(), self._arrives, connection, peer, life, parts)
+
+    def _arrives(self, connection: Connection, peer: int, life: Life | None, parts: Sequence[Buffer]) -> None:
+        """What was under way to a process that is no more does not reach the next one."""
+        world = self._world
+        if life is None or world.lives.get(peer) is not life or (connection.broken and connection.lost[peer]):
             world.note("lost on the way from {} to {}", self._me, peer)
             return
         life.plane.take(connection, self._me, list(parts))

@@ -109,6 +109,7 @@ class Person:
             yield from self._begin(brain, 1, (0, -1, 0), material=self._material)
             return
         self.doing, self._asked = "asking", {}
+        self._deadline = world.now + world.limits.stall
         questions: list[Send] = []
         for party in range(world.plan.parties):
             number, question = brain.ask(party, Type.HELD, run=self._run, lowered="")
@@ -117,8 +118,13 @@ class Person:
         yield from questions
 
     def _asking(self, brain: CoordinatorBrain) -> Iterator[Instruction]:
-        if not all(number in brain.answers for number in self._asked.values()):
+        silent = [party for party, number in self._asked.items() if number not in brain.answers]
+        if silent and self._world.now >= self._deadline - 1e-9:
+            self._world.rules.unreachable(silent)
+            self._stop_or_go_on("unreachable")
+        if silent:
             return
+        self._deadline = FOR_EVER
         held: list[Any] = []
         for number in self._asked.values():
             answer = brain.answers.pop(number)

@@ -1,11 +1,13 @@
 """Brains on a simulated network: an actor that was lost, or is another process now, and is there again."""
 
+from collections import deque
+
 import pytest
 from actors import Net
 
 from parties import dealer
 from parties.attempt import Attempt, Stage
-from parties.cluster import DEALER
+from parties.cluster import COORDINATOR, DEALER
 from parties.dealer import DealerBrain
 from parties.events import RESTARTED, Down, Up
 from parties.stocking import Stocking
@@ -121,3 +123,48 @@ def test_the_twin_that_takes_every_restart_for_one_in_the_run(monkeypatch):
     net = Net(3)
     restarted_late(net, DEALER, prepared)
     assert net.outcome is None
+
+
+class Lost(deque):
+    """A link on which nothing arrives any more, while signs of life go on."""
+
+    def append(self, _parts):
+        pass
+
+
+def cut_off(until):
+    """A run in which the dealer hears nothing from the coordinator any more, for longer than anybody waits."""
+    net = Net(3)
+    net.begin()
+    while until not in net.types():
+        assert net.step()
+    net.links[COORDINATOR, DEALER] = Lost()
+    if until == "SEEDS":
+        net.event(DEALER, Down(1, "died"))
+    for _ in range(13):
+        net.pass_time(30.0)
+    assert net.verdict is not None or until == "SEEDS"
+    return net
+
+
+@pytest.mark.parametrize("until", ["START", "SEEDS"])
+def test_a_dealer_that_hears_nothing_of_a_run_gives_it_up(until):
+    net = cut_off(until)
+    assert not net.brains[DEALER].sessions
+    assert net.brains[DEALER].deadline is None
+    said = " ".join(net.said.get(DEALER, []))
+    assert ("the coordinator has neither begun nor ended what it prepared" in said) is (until == "START")
+
+
+@pytest.mark.parametrize("until", ["START", "SEEDS"])
+def test_the_twin_that_waits_for_ever(monkeypatch, until):
+    monkeypatch.setattr(DealerBrain, "_wait", lambda *_: None)
+    assert cut_off(until).brains[DEALER].sessions
+
+
+def test_a_run_that_goes_on_for_longer_than_that_is_not_given_up():
+    net = Net(3)
+    net.begin()
+    while "SEEDS" not in net.types():
+        assert net.step()
+    assert net.brains[DEALER].deadline is None
