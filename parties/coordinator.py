@@ -219,6 +219,7 @@ class CoordinatorBrain:
         s.dealing = m.meta["seconds"]
         s.material = bytes(m.frames[0]).hex() if m.frames else ""
         yield from self._go(s)
+        yield from self._done_by_all(s)
 
     def _stocked(self, s: Following, m: Message) -> Steps:
         once(m.src not in s.stocked)
@@ -281,7 +282,11 @@ class CoordinatorBrain:
             raise BadMessage("results of another form")
         s.rounds[m.src] = (m.step, "")
         s.done[m.src] = {"results": results, "measures": measures}
-        if len(s.done) == len(s.parties):
+        yield from self._done_by_all(s)
+
+    def _done_by_all(self, s: Following) -> Steps:
+        """Material for later has its name from the dealer, whose word may come after those of the parties."""
+        if len(s.done) == len(s.parties) and (s.material or s.terms.mode != "deal"):
             yield from self._conclude(s)
 
     def _conclude(self, s: Following) -> Steps:

@@ -101,11 +101,12 @@ class Following:
 
     def missing(self) -> list[int]:
         """Who has not said what it waits for."""
-        if self.wanted == "stocked":
-            missing = [p for p in self.parties if p not in self.stocked]
-            return missing or [a for a in self.actors if a == DEALER and self.dealing is None]
-        there = self.ready if self.wanted == "ready" else self.done
-        return [a for a in (self.actors if self.wanted == "ready" else self.parties) if a not in there]
+        if self.wanted == "ready":
+            return [a for a in self.actors if a not in self.ready]
+        there = self.stocked if self.wanted == "stocked" else self.done
+        deals = self.wanted == "stocked" or self.terms.mode == "deal"
+        missing = [p for p in self.parties if p not in there]
+        return missing or [a for a in self.actors if a == DEALER and deals and self.dealing is None]
 
     @property
     def parties(self) -> list[int]:

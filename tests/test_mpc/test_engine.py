@@ -242,8 +242,8 @@ def public_values(program: Any, inputs: Any, n: int, monkeypatch: pytest.MonkeyP
     seen: list[list[bytes]] = [[] for _ in range(n)]
     true = engine._Party.bound
 
-    def bound(self: Any, e: Any) -> Any:
-        act = true(self, e)
+    def bound(self: Any, e: Any, **more: Any) -> Any:
+        act = true(self, e, **more)
 
         def noted(step: int) -> None:
             if act is not None:

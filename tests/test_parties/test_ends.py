@@ -1,5 +1,6 @@
 """How a run that is done ends: every party writes it, says so, and only then the checkpoints go."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -229,6 +230,44 @@ def test_material_for_later_ends_the_same_way(begin):
     assert not net.following.troubles
     assert net.types(COORDINATOR).count("ENDED") == 3
     assert not any(net.brains[i]._finished for i in range(3))
+
+
+def named_late():
+    """Material for later that all parties have stored before the coordinator hears of it from the dealer."""
+    net = Net(3, scripted())
+    net.begin(mode="deal")
+    while "START" not in net.types(DEALER):
+        assert net.step()
+    held = []
+    net.links[DEALER, COORDINATOR] = Held(held)
+    net.settle()
+    return net, held
+
+
+class Held(deque):
+    """A link on which everything is under way for a while."""
+
+    def __init__(self, kept):
+        super().__init__()
+        self.append = kept.append
+
+
+def test_material_has_its_name_before_it_is_done():
+    net, held = named_late()
+    assert net.types(COORDINATOR).count("DONE") == 3
+    assert net.outcome is None
+    assert net.following.missing() == [DEALER]
+    net.links[DEALER, COORDINATOR] = deque(held)
+    net.settle()
+    assert len(bytes.fromhex(net.outcome.material)) == 16
+    assert [list(home.materials.known) for home in net.homes.values()] == [[net.outcome.material]] * 3
+
+
+def test_a_dealer_that_never_names_it_is_named():
+    net, _ = named_late()
+    for _ in range(4):
+        net.pass_time(320.5)
+    assert net.verdict.sentence.startswith("run stopped: the dealer has not said that it is done")
 
 
 def test_only_its_own_coordinator_ends_an_attempt():
