@@ -25,7 +25,7 @@ __all__ = ["SMALL", "Act", "Alone"]
 
 Act = Callable[[int], None]
 SMALL = 32  # words: to forget a value of so few is only in the way of speed
-_EARLY = 1 << 23
+_BETWEEN = 1 << 23  # words of streams between parties that may be drawn before the run
 _ADDED = frozenset({"add", "sub", "concatenate"})
 
 
@@ -45,7 +45,7 @@ class Alone:
         self.fixed: set[Var] = set()  # the same at every step, and there already
         self.early = False  # what is being bound runs once and first, so that what follows from streams is made now
         self.before: dict[Equation, Any] = {}  # what is known for an equation before its operands are
-        self.room = _EARLY  # words of streams between parties that may still be among them
+        self.room = _BETWEEN  # what is left of that
         self.start = 0  # of the lanes that are being done
         self.all_known = not any(self.hidden(e) for e in walk(lowered.block))
 
@@ -215,8 +215,7 @@ class Alone:
     def crossed(self, e: Equation) -> Act:
         """The product of two wires; what their masks alone say of it is computed now, if they are there already."""
         values, out, masks = self.values, e.output.number, e.inputs[1::2]
-        rows = (e.output.type.shape or (1,))[0]
-        crossing = Crossing(self.ring, self.me, self.n, rows, e.params["divided"])
+        crossing = Crossing(self.ring, self.me, self.n, e.output.type.shape, e.params["divided"])
         dx, lx, dy, ly = (v.number for v in e.inputs)
         if self.fixed.issuperset(masks):
             self.before[e] = crossing.before(values[lx], values[ly])

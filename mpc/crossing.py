@@ -28,10 +28,11 @@ def divided(x: Shape, y: Shape) -> bool:
 
 
 class Crossing:
-    """A product of wires at party `me` of n. divided: each party has rows of its own; else the first has all."""
+    """A product of this shape, at party `me` of n. divided: each party has rows of its own; else the first has all."""
 
-    def __init__(self, domain: Shared, me: int, n: int, rows: int, divided: bool) -> None:
+    def __init__(self, domain: Shared, me: int, n: int, shape: Shape, divided: bool) -> None:
         self._domain, self._first, self._divided = domain, me == 0, divided
+        rows = shape[0] if divided else 0
         start, end = (rows * i // n for i in (me, me + 1))
         self._own, self._others = slice(start, end), (slice(0, start), slice(end, rows))
 

@@ -18,10 +18,9 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +29,8 @@ import zmq
 from mpc.errors import PeerError, UsageError
 from parties.cluster import is_coordinator
 from parties.envelope import enveloped, unfolded
-from parties.keys import KeyPair, z85
+from parties.gatekeeper import DOMAIN, Gatekeeper
+from parties.keys import KeyPair
 from parties.wire import CHUNK, FRAMES_LIMIT, Buffer, source
 
 __all__ = ["Gone", "Happening", "Mesh", "Packet", "Reached"]
@@ -50,8 +50,6 @@ _COMMON = {
 }
 _LISTENER = {zmq.ROUTER_MANDATORY: 1, zmq.ROUTER_HANDOVER: 0, zmq.BACKLOG: 128, zmq.CURVE_SERVER: 1}
 _DIALLER = {zmq.IMMEDIATE: 1, zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 2000, zmq.CONNECT_TIMEOUT: 2000}
-_DOMAIN = b"privity"
-_ZAP = "inproc://zeromq.zap.01"
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -119,7 +117,7 @@ class Mesh:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._listener: zmq.Socket[bytes] | None = None
-        self._zap: _Gatekeeper | None = None
+        self._zap: Gatekeeper | None = None
         self._dialled: dict[int, _Dialled] = {}
         self._monitors: dict[zmq.Socket[bytes], int] = {}
         self._sockets: dict[zmq.Socket[bytes], int] = {}
@@ -137,12 +135,12 @@ class Mesh:
     def listen(self, endpoint: str, allowed: dict[str, int]) -> int:
         """Bind `tcp://...` for these keys (public key -> actor) and nobody else; returns the port."""
         self._callers = allowed
-        self._zap = _Gatekeeper(self._context, allowed)
+        self._zap = Gatekeeper(self._context, allowed)
         socket = self._context.socket(zmq.ROUTER)
         self._listener = socket
         _set(socket, _COMMON | _LISTENER)
         socket.curve_secretkey = self._keys.secret.encode()
-        socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN)
+        socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
         socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         if socket.getsockopt(zmq.MECHANISM) != zmq.CURVE or socket.getsockopt(zmq.CURVE_SERVER) != 1:
             raise PeerError("the listener is not protected by CURVE")
@@ -267,7 +265,7 @@ class Mesh:
                 found += self._receive(self._sockets[socket], socket)
             else:
                 found += self._receive_calls(socket)
-        self._part(found)
+        self._say_gone(found)
         return before + found + after
 
     def _next_of(self, peer: int) -> Packet | None:
@@ -337,7 +335,7 @@ class Mesh:
         self._routes[peer] = route
         return True
 
-    def _part(self, found: list[Happening]) -> None:
+    def _say_gone(self, found: list[Happening]) -> None:
         """Say who is gone: after what the broken connection still brought, before the first word of a new one."""
         for peer, route in self._vanished.items():
             if self._routes.get(peer) == route:
@@ -405,40 +403,6 @@ class Mesh:
         self._context.term()
         os.close(self._wake_in)
         os.close(self._wake_out)
-
-
-class _Gatekeeper:
-    """ZAP (RFC 27) in a thread of its own, so that a busy actor still lets its peers in: known keys, nobody else."""
-
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allowed: Collection[str]) -> None:
-        self.allowed = frozenset(allowed)
-        self._socket = context.socket(zmq.REP)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.bind(_ZAP)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="zap", daemon=True)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        while not self._stop.is_set():
-            if self._socket.poll(100):
-                request = self._socket.recv_multipart()
-                self._socket.send_multipart(self.answer(request))
-        self._socket.close(0)
-
-    def answer(self, request: list[bytes]) -> list[bytes]:
-        """200 with the key as user id, or 400."""
-        head = [b"1.0", request[1] if len(request) > 1 else b""]
-        refused = [*head, b"400", b"unknown key", b"", b""]
-        if len(request) != 7 or request[0] != b"1.0" or request[2] != _DOMAIN or request[5] != b"CURVE":
-            return refused
-        public = z85(request[6]) if len(request[6]) == 32 else ""
-        return [*head, b"200", b"", public.encode(), b""] if public in self.allowed else refused
-
-    def close(self) -> None:
-        """Stop answering."""
-        self._stop.set()
-        self._thread.join()
 
 
 def _frames(socket: zmq.Socket[bytes], flags: int) -> list[zmq.Frame]:

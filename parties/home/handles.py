@@ -113,12 +113,6 @@ class Handles:
         """What a run has staged and nobody has committed."""
         return self._select(None, "run = ? AND state = 'staged'", (run,))
 
-    def abandon(self, run: str) -> None:
-        """Remove what a run has staged: it will not be done."""
-        with self._database.change() as connection:
-            self._remove(connection, "run = ? AND state = 'staged'", (run,))
-        self._shelf.sweep()
-
     def all(self) -> list[Handle]:
         """Those that can be used, by name."""
         return self._select(None, "state = 'kept'", ())

@@ -215,7 +215,7 @@ def _kernel_seconds(workload: Workload, data: Any, n: int) -> float:
 
 def _crossed(domain: Shared, n: int, e: Equation, values: Sequence[Any], once: bool) -> Any:
     """The first party's part of a product of wires. once: not in a loop, so that it is prepared."""
-    crossing = Crossing(domain, 0, n, (e.output.type.shape or (1,))[0], e.params["divided"])
+    crossing = Crossing(domain, 0, n, e.output.type.shape, e.params["divided"])
     before = crossing.before(*values[1::2]) if once else None
     return lambda *wires: crossing.share(*wires, before)
 

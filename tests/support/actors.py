@@ -136,6 +136,15 @@ def scripted(party=scripted_party, dealer=scripted_dealer, parse=Script):
 # -------------------------------------------------------------------------------------------- brains without sockets
 
 
+class Held(deque):
+    """A link of a `Net` on which everything stays under way: what is sent is kept elsewhere, and does not arrive."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = []
+        self.append = self.kept.append
+
+
 class Net:
     """All brains of a cluster on one virtual clock; messages pass through the wire format; `pick` orders links."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,13 @@ from disks import FailingDisk, bury
 from parties.home import Handle, Home, Material, Stream, database
 
 RUN, SESSION, MATERIAL = "a" * 32, "b" * 32, "c" * 32
+DIGEST = "ab" * 32
+ARRAYS = {"w": np.arange(4, dtype=np.uint64), "none": None}
 Action = Callable[[Home], Any]
+
+
+def fresh() -> str:
+    return uuid.uuid4().hex
 
 
 def without_fsync(monkeypatch: Any) -> None:

@@ -67,7 +67,7 @@ def test_masks_that_would_fill_memory_wait(monkeypatch):
     drawn = []
     engine(drawn)
     monkeypatch.setattr("mpc.schedule._EARLY", 0)
-    monkeypatch.setattr("mpc.alone._EARLY", 0)
+    monkeypatch.setattr("mpc.alone._BETWEEN", 0)
     few = []
     lowered, _ = engine(few)
     assert {number for number, _ in few} == sources(lowered.slots(lowered.block)[0].local, 0)
@@ -84,7 +84,7 @@ def test_what_parties_draw_with_each_other_is_there_too_as_far_as_it_has_room(mo
     drawn = []
     engine(drawn, program=added)
     assert len(drawn) == 3
-    monkeypatch.setattr("mpc.alone._EARLY", 50)
+    monkeypatch.setattr("mpc.alone._BETWEEN", 50)
     few = []
     engine(few, program=added)
     assert few == drawn[:1]
@@ -96,7 +96,7 @@ def test_the_same_words_travel(monkeypatch, program):
     lowered, owned = prepared(program, DATA, NAMES, {})
     early = run_in_memory(lowered, owned, entropy=deterministic_entropy(2))
     monkeypatch.setattr("mpc.alone.Alone.early", property(lambda _: False, lambda _, value: None), raising=False)
-    monkeypatch.setattr("mpc.alone._EARLY", 0)
+    monkeypatch.setattr("mpc.alone._BETWEEN", 0)
     late = run_in_memory(lowered, owned, entropy=deterministic_entropy(2))
     assert early.transcripts == late.transcripts
     assert same(early.results_of, late.results_of)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from actors import NAMES, Net, Script, drop_with_the_end, script_text, scripted, scripted_party
+from actors import NAMES, Held, Net, Script, drop_with_the_end, script_text, scripted, scripted_party
 
 from mpc.exchange import Save
 from mpc.handles import HandleSpec
@@ -238,18 +238,9 @@ def named_late():
     net.begin(mode="deal")
     while "START" not in net.types(DEALER):
         assert net.step()
-    held = []
-    net.links[DEALER, COORDINATOR] = Held(held)
+    held = net.links[DEALER, COORDINATOR] = Held()
     net.settle()
-    return net, held
-
-
-class Held(deque):
-    """A link on which everything is under way for a while."""
-
-    def __init__(self, kept):
-        super().__init__()
-        self.append = kept.append
+    return net, held.kept
 
 
 def test_material_has_its_name_before_it_is_done():

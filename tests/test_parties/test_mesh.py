@@ -48,6 +48,19 @@ def listening(make, allowed, **more):
     return listener, pair.public, listener.listen("tcp://127.0.0.1:*", allowed)
 
 
+def called(make, other=None):
+    """A listener, a caller that has reached it, and how one more calls with its key. other: makes the caller."""
+    pair = keys.fresh()
+    listener, public, port = listening(make, {pair.public: 1})
+
+    def call(mesh):
+        mesh.dial(0, f"127.0.0.1:{port}", public)
+        until(lambda h: Reached(0) in h[mesh], mesh)
+        return mesh
+
+    return listener, call((other or make)(pair)), lambda: call(make(pair))
+
+
 def test_both_ways_and_identity_is_the_key(make):
     alice, bob = keys.fresh(), keys.fresh()
     tapped = []
@@ -98,7 +111,7 @@ def test_the_broken_twin_without_zap_lets_the_stranger_in(make, monkeypatch):
         def close(self):
             """Nothing to close."""
 
-    monkeypatch.setattr(mesh, "_Gatekeeper", NoGate)
+    monkeypatch.setattr(mesh, "Gatekeeper", NoGate)
     original = zmq.Socket.setsockopt
 
     def forgetful(self, option, value):
@@ -144,7 +157,7 @@ def test_a_plain_client_is_never_heard(make):
 def test_the_gatekeeper_wants_curve_our_domain_and_a_known_key(request_):
     pair = keys.fresh()
     context = zmq.Context()
-    gate = mesh._Gatekeeper(context, {pair.public})
+    gate = mesh.Gatekeeper(context, {pair.public})
     try:
         known = keys.unz85(pair.public)
         good = [b"1.0", b"1", b"privity", b"127.0.0.1", b"", b"CURVE", known]
@@ -195,11 +208,7 @@ def test_an_address_of_another_host(make):
 
 
 def test_both_ends_notice_that_the_other_is_gone(make):
-    pair = keys.fresh()
-    listener, public, port = listening(make, {pair.public: 1})
-    caller = Mesh(pair)
-    caller.dial(0, f"127.0.0.1:{port}", public)
-    until(lambda h: Reached(0) in h[caller], caller)
+    listener, caller, once_more = called(make, Mesh)
     caller.send(0, PARTS)
     until(lambda h: h[listener], listener)
     assert listener.send(1, [b"there"])
@@ -210,9 +219,7 @@ def test_both_ends_notice_that_the_other_is_gone(make):
         return Gone(1) in happened[listener]
 
     until(probed, listener)
-    again = make(pair)
-    again.dial(0, f"127.0.0.1:{port}", public)
-    until(lambda h: Reached(0) in h[again], again)
+    again = once_more()
     again.send(0, PARTS)
     (packet,) = until(lambda h: h[listener], listener)[listener]
     assert isinstance(packet, Packet)
@@ -222,11 +229,7 @@ def test_both_ends_notice_that_the_other_is_gone(make):
 
 
 def test_a_full_queue_is_not_yet_and_never_an_error(make):
-    pair = keys.fresh()
-    listener, public, port = listening(make, {pair.public: 1})
-    caller = make(pair)
-    caller.dial(0, f"127.0.0.1:{port}", public)
-    until(lambda h: Reached(0) in h[caller], caller)
+    listener, caller, _ = called(make)
     caller.send(0, PARTS)
     until(lambda h: h[listener], listener)
     big, sent, refused = bytes(1 << 20), 0, 0
@@ -291,22 +294,14 @@ def test_garbage_on_the_port_costs_nothing_and_locks_nobody_out(make):
 
 
 def test_a_message_above_the_limit_drops_the_connection_not_the_memory(make):
-    pair = keys.fresh()
-    listener, public, port = listening(make, {pair.public: 1})
-    caller = make(pair)
-    caller.dial(0, f"127.0.0.1:{port}", public)
-    until(lambda h: Reached(0) in h[caller], caller)
+    listener, caller, _ = called(make)
     caller.send(0, [b"n", bytes(33 << 20)])
     until(lambda h: Gone(0) in h[caller], caller, listener)
 
 
 def test_a_message_of_endless_parts_is_not_kept(make):
     """libzmq gives a message when all its parts are there; of what no message may have, only so much is looked at."""
-    pair = keys.fresh()
-    listener, public, port = listening(make, {pair.public: 1})
-    caller = make(pair)
-    caller.dial(0, f"127.0.0.1:{port}", public)
-    until(lambda h: Reached(0) in h[caller], caller)
+    listener, caller, _ = called(make)
     assert caller.send(0, [b"x"] * 100_000)
     assert caller.send(0, [b"the next"])
     heard = until(lambda h: len([x for x in h[listener] if isinstance(x, Packet)]) == 2, listener)
@@ -318,11 +313,7 @@ def test_a_message_of_endless_parts_is_not_kept(make):
 
 
 def test_last_words_are_heard_before_the_end(make):
-    pair = keys.fresh()
-    listener, public, port = listening(make, {pair.public: 1})
-    caller = Mesh(pair)
-    caller.dial(0, f"127.0.0.1:{port}", public)
-    until(lambda h: Reached(0) in h[caller], caller)
+    listener, caller, _ = called(make, Mesh)
     assert caller.send(0, [b"first"])
     heard = until(lambda h: h[listener], listener)[listener]
     for number in range(40):
@@ -338,20 +329,14 @@ def test_last_words_are_heard_before_the_end(make):
 
 
 def test_the_end_of_a_connection_is_told_before_the_first_word_of_the_next(make):
-    pair = keys.fresh()
-    listener, public, port = listening(make, {pair.public: 1})
-    first = Mesh(pair)
-    first.dial(0, f"127.0.0.1:{port}", public)
-    until(lambda h: Reached(0) in h[first], first)
+    listener, first, once_more = called(make, Mesh)
     assert first.send(0, [b"old"])
     until(lambda h: h[listener], listener)
     assert first.send(0, [b"last"])
     first.close(1.0)
     while listener.send(1, [b"probe"]):
         time.sleep(0.01)
-    second = make(pair)
-    second.dial(0, f"127.0.0.1:{port}", public)
-    until(lambda h: Reached(0) in h[second], second)
+    second = once_more()
     assert second.send(0, [b"new"])
     heard = until(lambda h: any(isinstance(x, Packet) and bytes(x.parts[0]) == b"new" for x in h[listener]), listener)
     said = [bytes(h.parts[0]) if isinstance(h, Packet) else h for h in heard[listener]]

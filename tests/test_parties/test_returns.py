@@ -1,9 +1,7 @@
 """Brains on a simulated network: an actor that was lost, or is another process now, and is there again."""
 
-from collections import deque
-
 import pytest
-from actors import Net
+from actors import Held, Net
 
 from parties import dealer
 from parties.attempt import Attempt, Stage
@@ -125,20 +123,13 @@ def test_the_twin_that_takes_every_restart_for_one_in_the_run(monkeypatch):
     assert net.outcome is None
 
 
-class Lost(deque):
-    """A link on which nothing arrives any more, while signs of life go on."""
-
-    def append(self, _parts):
-        pass
-
-
 def cut_off(until):
-    """A run in which the dealer hears nothing from the coordinator any more, for longer than anybody waits."""
+    """A run in which nothing of the coordinator, which lives, reaches the dealer, for longer than anybody waits."""
     net = Net(3)
     net.begin()
     while until not in net.types():
         assert net.step()
-    net.links[COORDINATOR, DEALER] = Lost()
+    net.links[COORDINATOR, DEALER] = Held()
     if until == "SEEDS":
         net.event(DEALER, Down(1, "died"))
     for _ in range(13):
