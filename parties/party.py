@@ -226,8 +226,8 @@ class PartyBrain:
             terms, program, lowered, bound = read_terms(
                 m, around.cluster, around.machinery, around.insecure, self._version
             )
-            self._keeps_alone(program, terms.run)
             inputs, fingerprints = ({}, {}) if terms.mode == "deal" else self._inputs(program, bound)
+            self._keeps_alone(terms, program)
         except Refused as refusal:
             yield from self._refuse(m, refusal)
             return
@@ -247,10 +247,11 @@ class PartyBrain:
         handles = {spec.name: (bound.get(spec.name, spec.name), spec) for spec in program.handles}
         yield Write(self._token(recalled), records.Recall(terms, handles, fingerprints))
 
-    def _keeps_alone(self, program: Any, run: str) -> None:
+    def _keeps_alone(self, terms: Terms, program: Any) -> None:
         """Refuse to keep what another run is about to keep: its end might come first here and second elsewhere."""
-        others = [p.attempt for p in self.sessions.values() if p.attempt.terms.run != run]
-        both = {s.name for s in program.keeps} & {s.name for a in others for s in a.program.keeps}
+        attempts = [p.attempt for p in self.sessions.values() if p.attempt.terms.run != terms.run]
+        others = {s.name for a in attempts if a.terms.mode == "run" for s in a.program.keeps}
+        both = others & {s.name for s in program.keeps} if terms.mode == "run" else set()
         if both:
             raise Refused("peer", f"takes part in another run that keeps {min(both)!r}; begin when that has ended")
 
