@@ -11,7 +11,7 @@ from parties.keys import KeyPair
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.mesh import Mesh
-from parties.network import allowed, control_endpoint, dial, endpoint
+from parties.network import allowed, control_endpoint, dial, endpoint, meet
 from parties.watch import Watch
 
 __all__ = ["Body"]
@@ -43,6 +43,7 @@ class Body:
         watch = Watch(control, port, self._me, self._cluster, self._incarnation, self.mesh.wake, self._limits)
         self._watch = watch
         self._actor = Actor(self.mesh, brain, self._cluster, self._incarnation, watch, **more)
+        meet(self.mesh, self._cluster, self._me)
         dial(self.mesh, self._cluster, self._me)
         watch.start()
         return self._actor

@@ -17,20 +17,23 @@ from __future__ import annotations
 
 import errno
 import os
+import selectors
 import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
 
 from mpc.errors import PeerError, UsageError
 from parties.cluster import is_coordinator
+from parties.direct import Direct
 from parties.envelope import enveloped, unfolded
 from parties.gatekeeper import DOMAIN, Gatekeeper
+from parties.happenings import Gone, Happening, Packet, Reached
 from parties.keys import KeyPair
+from parties.meetings import MARK, Meetings
 from parties.wire import CHUNK, FRAMES_LIMIT, Buffer, source
 
 __all__ = ["Gone", "Happening", "Mesh", "Packet", "Reached"]
@@ -66,44 +69,23 @@ _AROUND_SECONDS = 0.02
 _SPIN_SECONDS = 0.0005  # asking again before sleeping: a sleeping core wakes up later than a message takes
 _MOST_PARTS = FRAMES_LIMIT + 4  # a route, a header, a meta, and one frame too many
 _MORE = zmq.NOBLOCK | zmq.SNDMORE
+_LONGEST_WORD = 64  # longer than any
 _RETIRED = 16  # routes of broken connections that are remembered
 
 Tap = Callable[[int, Sequence[Buffer]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """A dialled actor's socket is connected: greet it."""
-
-    peer: int
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """The connection to an actor broke; libzmq makes a new one by itself."""
-
-    peer: int
-
-
-@dataclass(slots=True)  # not frozen: one is made for each message, and that takes much longer
-class Packet:
-    """What an authenticated actor sent; `fresh` if it came over a new connection to the listener."""
-
-    peer: int
-    parts: list[Buffer] = field(repr=False)
-    fresh: bool = False
-
-
-Happening = Reached | Gone | Packet
-
-
 class _Dialled:
     """A socket that this actor called, and what is known of its connection."""
 
-    def __init__(self, socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], endpoint: str) -> None:
+    def __init__(
+        self, socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes], endpoint: str, public: str, direct: bool
+    ) -> None:
         self.socket = socket
         self.monitor = monitor
         self.endpoint = endpoint
+        self.public = public
+        self.direct = direct
         self.trouble = _UNANSWERED
         self.redial_at: float | None = None
 
@@ -127,6 +109,8 @@ class Mesh:
         self._calls = 0
         self._vanished: dict[int, bytes] = {}  # callers whose route broke, until what they left is read
         self._around = 0.0  # when all sockets are to be looked at again
+        self._meetings: Meetings | None = None
+        self._anew: set[int] = set()  # callers whose next message comes over a new connection
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poller.register(self._wake_in, zmq.POLLIN)
 
@@ -157,8 +141,20 @@ class Mesh:
         if self._zap is not None:
             self._zap.allowed = frozenset(allowed)
 
-    def dial(self, peer: int, address: str, public: str) -> None:
-        """Call an actor at `host:port`, which must own this public key, in the background; an earlier call ends."""
+    def meet(self, host: str, cluster: str) -> None:
+        """Have a direct connection with whoever `dial` asks for one, and with callers who ask.
+
+        host: the interface that this mesh listens on, or "*". cluster: the digest of the cluster file.
+        """
+        if hasattr(selectors.DefaultSelector, "fileno"):
+            self._meetings = Meetings(self._keys.public, host, cluster, self._word)
+            self._poller.register(self._meetings.fileno(), zmq.POLLIN)
+
+    def dial(self, peer: int, address: str, public: str, *, direct: bool = False) -> None:
+        """Call an actor at `host:port`, which must own this public key, in the background; an earlier call ends.
+
+        direct: a connection of their own as well, if `meet` was asked for and the network lets it come about.
+        """
         self._hang_up(peer)
         socket = self._context.socket(zmq.DEALER)
         _set(socket, _COMMON | _DIALLER)
@@ -169,7 +165,7 @@ class Mesh:
             raise PeerError("the connection is not protected by CURVE")
         self._calls += 1
         monitor = self._monitor(socket, f"inproc://monitor-{self._calls}")
-        self._dialled[peer] = _Dialled(socket, monitor, f"tcp://{address}")
+        self._dialled[peer] = _Dialled(socket, monitor, f"tcp://{address}", public, direct)
         self._sockets[socket] = peer
         self._monitors[monitor] = peer
         self._poller.register(socket, zmq.POLLIN)
@@ -179,6 +175,8 @@ class Mesh:
         dialled = self._dialled.pop(peer, None)
         if dialled is None:
             return
+        if self._meetings is not None:
+            self._meetings.drop(peer)
         for socket, known in ((dialled.socket, self._sockets), (dialled.monitor, self._monitors)):
             self._poller.unregister(socket)
             known.pop(socket)
@@ -199,17 +197,30 @@ class Mesh:
     # ------------------------------------------------------------------------------------------------ sending
 
     def send(self, peer: int, parts: Sequence[Buffer]) -> bool:
-        """Hand a message to ZeroMQ; False means not yet: no connection, or its queue is full."""
-        dialled = self._dialled.get(peer)
-        if dialled is not None:
-            sent = self._try(peer, dialled.socket, enveloped(parts))
-        elif peer in self._routes and peer not in self._vanished and self._listener is not None:
-            sent = self._try(peer, self._listener, [self._routes[peer], *enveloped(parts)])
+        """Hand a message over; False means not yet: no connection, or its queue is full."""
+        direct = self._direct(peer)
+        if direct is not None and self._meetings is not None:
+            sent = self._meetings.send(direct, parts)
         else:
-            return False
+            sent = self._over_zeromq(peer, enveloped(parts))
         if sent and self._tap is not None:
             self._tap(peer, parts)
         return sent
+
+    def _direct(self, peer: int) -> Direct | None:
+        return None if self._meetings is None else self._meetings.standing.get(peer)
+
+    def _word(self, peer: int, word: bytes) -> bool:
+        """Send a word about meeting."""
+        return self._over_zeromq(peer, [word])
+
+    def _over_zeromq(self, peer: int, parts: Sequence[Buffer]) -> bool:
+        dialled = self._dialled.get(peer)
+        if dialled is not None:
+            return self._try(peer, dialled.socket, parts)
+        if peer in self._routes and peer not in self._vanished and self._listener is not None:
+            return self._try(peer, self._listener, [self._routes[peer], *parts])
+        return False
 
     def _try(self, peer: int, socket: zmq.Socket[bytes], parts: Sequence[Buffer]) -> bool:
         try:
@@ -245,14 +256,19 @@ class Mesh:
         awaited: the actor whose message the caller cannot do without. Its socket is then read at once, without asking
         all others first, which takes as long as the message itself; they are looked at every 20 ms all the same.
         """
-        if awaited >= 0 and seconds and not self._vanished and time.monotonic() < self._around:
+        if awaited >= 0 and seconds and self._undisturbed and time.monotonic() < self._around:
             packet = self._next_of(awaited)
             if packet is not None:
                 return [packet]
             seconds = 0.0
-        self._around = time.monotonic() + seconds + _AROUND_SECONDS
+        now = time.monotonic()
+        self._around = now + seconds + _AROUND_SECONDS
         self._redial()
-        ready = self._poller.poll(0 if self._vanished else max(0, int(seconds * 1000)))
+        told = True
+        if self._meetings is not None:
+            self._meetings.turn(now)
+            told = self._meetings.told
+        ready = self._poller.poll(max(0, int(seconds * 1000)) if told and not self._vanished else 0)
         before: list[Happening] = []
         found: list[Happening] = []
         after: list[Happening] = []
@@ -263,18 +279,29 @@ class Mesh:
                 os.read(self._wake_in, 4096)
             elif socket in self._sockets:
                 found += self._receive(self._sockets[socket], socket)
-            else:
+            elif socket is self._listener:
                 found += self._receive_calls(socket)
+        if self._meetings is not None:
+            found += self._meetings.happened()
         self._say_gone(found)
         return before + found + after
 
+    @property
+    def _undisturbed(self) -> bool:
+        """Whether there is nothing to tell, and nothing that waits to be written."""
+        return not self._vanished and (self._meetings is None or (self._meetings.told and not self._meetings.pending))
+
     def _next_of(self, peer: int) -> Packet | None:
-        """Wait for a message on the socket that an actor's messages come by; None after 20 ms.
+        """Wait for a message on the connection that an actor's messages come by; None after 20 ms.
 
         For as long as a round may take it is asked for again and again, and the core given to whoever else wants it.
         """
-        dialled = self._dialled.get(peer)
+        direct, dialled = self._direct(peer), self._dialled.get(peer)
         end = time.monotonic() + _SPIN_SECONDS
+        if direct is not None and self._meetings is not None:
+            while (packet := self._meetings.read(direct)) is None and time.monotonic() < end:
+                os.sched_yield()
+            return packet or self._meetings.later(direct, _AROUND_SECONDS)
         while True:
             flags = zmq.NOBLOCK if time.monotonic() < end else 0
             if dialled is not None:
@@ -298,8 +325,21 @@ class Mesh:
                 break
         return out
 
-    def _read(self, peer: int, socket: zmq.Socket[bytes], flags: int) -> Packet:
-        return Packet(peer, _parts(_frames(socket, flags)))
+    def _read(self, peer: int, socket: zmq.Socket[bytes], flags: int) -> Packet | None:
+        frames = _frames(socket, flags)
+        parts = _parts(frames)
+        if len(parts) == 1 and self._is_word(peer, self._dialled[peer].public, parts[0], frames[0]):
+            return None
+        return Packet(peer, parts)
+
+    def _is_word(self, peer: int, public: str, part: Buffer, frame: zmq.Frame) -> bool:
+        """Whether the only part of a message is a word about meeting; then it has been heard."""
+        word = bytes(part[:_LONGEST_WORD])
+        if not word.startswith(MARK):
+            return False
+        if self._meetings is not None and self._meetings.heard(peer, public, word, str(frame.get("Peer-Address"))):
+            self._anew.add(peer)
+        return True
 
     def _receive_calls(self, socket: zmq.Socket[bytes]) -> list[Happening]:
         out: list[Happening] = []
@@ -317,13 +357,22 @@ class Mesh:
     def _read_call(self, socket: zmq.Socket[bytes], flags: int) -> Packet | None:
         """What came to the listener; None from whoever is not an actor of the cluster any more."""
         route, *rest = _frames(socket, flags)
-        peer = self._callers.get(_user(route))
+        public = _user(route)
+        peer = self._callers.get(public)
         if peer is None:
             return None
         parts = _parts(rest)
         if is_coordinator(peer) and is_coordinator(source(parts)):
             peer = source(parts)  # one key, several processes: each says which seat it has
-        return Packet(peer, parts, self._route(peer, route.bytes))
+        if self._route(peer, route.bytes):
+            self._anew.add(peer)
+            if self._meetings is not None:
+                self._meetings.drop(peer)
+        if len(parts) == 1 and self._is_word(peer, public, parts[0], rest[0]):
+            return None
+        fresh = peer in self._anew
+        self._anew.discard(peer)
+        return Packet(peer, parts, fresh)
 
     def _route(self, peer: int, route: bytes) -> bool:
         """Whether this is a new connection of a caller, the one to answer from now on."""
@@ -365,6 +414,10 @@ class Mesh:
                 dialled.trouble = "it has another key than the cluster file says, or is no privity process"
         if state is not None:
             (before if state else after).append(Reached(peer) if state else Gone(peer))
+            if self._meetings is not None:
+                self._meetings.drop(peer)
+                if state and dialled.direct:
+                    self._meetings.reached(peer, dialled.public)
 
     def _redial(self) -> None:
         for dialled in self._dialled.values():
@@ -398,6 +451,8 @@ class Mesh:
             self._listener.close(int(linger * 1000))
         if self._zap is not None:
             self._zap.close()
+        if self._meetings is not None:
+            self._meetings.close()
         self._dialled.clear()
         self._listener = None
         self._context.term()

@@ -7,7 +7,7 @@ import ipaddress
 from parties.cluster import DEALER, Cluster, Member, is_coordinator
 from parties.mesh import Mesh
 
-__all__ = ["allowed", "control_address", "control_endpoint", "dial", "dials", "endpoint"]
+__all__ = ["allowed", "control_address", "control_endpoint", "dial", "dials", "endpoint", "meet"]
 
 
 def called(cluster: Cluster, me: int) -> list[int]:
@@ -32,7 +32,14 @@ def dial(mesh: Mesh, cluster: Cluster, me: int) -> None:
     """Call everybody that this actor calls."""
     for actor in called(cluster, me):
         member = cluster.member(actor)
-        mesh.dial(actor, member.address, member.public)
+        mesh.dial(actor, member.address, member.public, direct=DEALER not in (me, actor) and not is_coordinator(me))
+
+
+def meet(mesh: Mesh, cluster: Cluster, me: int) -> None:
+    """Two parties have a direct connection besides."""
+    if me != DEALER:
+        host = endpoint(cluster.member(me)).removeprefix("tcp://").rpartition(":")[0].strip("[]")
+        mesh.meet(host, cluster.digest())
 
 
 def endpoint(member: Member) -> str:

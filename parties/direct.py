@@ -1,0 +1,144 @@
+"""One end of a direct connection: a TCP socket that the computing thread drives itself, and sealed records on it.
+
+A message that goes over ZeroMQ is handed to a thread of libzmq's at one end and by another at the other end, and with
+two parties on two cores those four threads wait for each other. Here sending is one system call, and so is receiving.
+What breaks is said, and nothing is sent again: the channel above does that, over whatever connection there is then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import select
+import socket
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from parties.sealing import Opener, Sealer, Unsealed
+from parties.wire import Buffer
+
+__all__ = ["Direct", "Ended", "beside", "call"]
+
+_UNHEARD_MS = 20_000  # a middlebox may drop a connection without a word; longer than a party computes without reading
+_PROBE_SECONDS = 5
+
+
+class Ended(Exception):
+    """The connection is no more; the text says why."""
+
+
+class Direct:
+    """An established connection. peer: the actor at the other end. socket: not blocking."""
+
+    def __init__(self, peer: int, connection: socket.socket, sealer: Sealer, opener: Opener) -> None:
+        self.peer = peer
+        self.socket = connection
+        self._sealer = sealer
+        self._opener = opener
+        self._out: deque[Sequence[Buffer]] = deque()  # messages whose turn has not come
+        self._records: Iterator[Buffer] = iter(())  # of the one whose turn it is
+        self._rest: Buffer = b""  # of its record that is on its way
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
+        _settle(connection)
+
+    def __repr__(self) -> str:
+        return f"<Direct to {self.peer}>"
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits until the socket takes more."""
+        return bool(self._rest)
+
+    def send(self, parts: Sequence[Buffer]) -> None:
+        """Send a message, or what the socket takes of it; `push` goes on. Frames are kept by reference until then.
+
+        Raises Ended.
+        """
+        self._out.append(parts)
+        if not self._rest:
+            self.push()
+
+    def push(self) -> None:
+        """Go on with what waits. Raises Ended."""
+        try:
+            while True:
+                if not self._rest:
+                    self._rest = self._next()
+                    if not self._rest:
+                        return
+                count = self.socket.send(self._rest)
+                self._rest = self._rest[count:] if count < len(self._rest) else b""
+        except BlockingIOError:
+            return
+        except (OSError, Unsealed) as error:
+            raise Ended(str(error)) from None
+
+    def _next(self) -> Buffer:
+        """The next record; nothing if there is none."""
+        while True:
+            record = next(self._records, None)
+            if record is not None:
+                return record
+            if not self._out:
+                return b""
+            self._records = self._sealer.records(self._out.popleft())
+
+    def receive(self) -> list[Buffer] | None:
+        """The next message, or None if it is not all there yet. Raises Ended."""
+        try:
+            message = self._opener.message()
+            while message is None:
+                count = self.socket.recv_into(self._opener.space())
+                if not count:
+                    raise Ended("the other end has closed it")
+                self._opener.taken(count)
+                message = self._opener.message()
+        except BlockingIOError:
+            return None
+        except (OSError, Unsealed) as error:
+            raise Ended(str(error)) from None
+        return message
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until something comes, at most so long."""
+        self._poll.poll(seconds * 1000)
+
+    def close(self) -> None:
+        """Close it; what the socket has taken still arrives."""
+        self.socket.close()
+
+
+def _settle(connection: socket.socket) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNHEARD_MS)
+
+
+def beside(host: str) -> socket.socket:
+    """A listening socket at a free port of the interface of `host`: an address, or "*" for all. Raises OSError."""
+    if host != "*":
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+        listener = socket.create_server((host, 0), family=family, backlog=16)
+    elif socket.has_dualstack_ipv6():
+        listener = socket.create_server(("", 0), family=socket.AF_INET6, backlog=16, dualstack_ipv6=True)
+    else:
+        listener = socket.create_server(("", 0), backlog=16)
+    listener.setblocking(False)
+    return listener
+
+
+def call(host: str, port: int) -> socket.socket:
+    """A socket that is being connected to a port of an address, given as a number. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    )[0]
+    connection = socket.socket(family, kind, protocol)
+    connection.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        connection.connect(address)
+    return connection

@@ -1,0 +1,348 @@
+"""How two parties come to have a direct connection, and who has one now.
+
+Whoever calls over ZeroMQ calls here too, and both say what is needed inside CURVE, which has proved who they are:
+
+    caller → listener     CALL number, secret          once the ZeroMQ connection stands, or some time after a failure
+    listener → caller     HERE number, port, secret    a port for this one connection, open for three seconds
+    caller → listener     over TCP to that port: an empty sealed message; whoever can seal it is the caller
+    listener → caller     over it: an empty sealed message; from now on the caller uses it, and greets over it
+    caller → listener     LEFT, over ZeroMQ            the direct connection is no more
+
+For the channel above, a direct connection is a new connection like any other: it greets, and what was not acknowledged
+is sent again over it. Where a firewall or a proxy is between the two, none comes about and ZeroMQ carries everything;
+it is asked for again at growing intervals. It never outlives the ZeroMQ connection, whose heartbeats watch the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from parties.direct import Direct, Ended, beside, call
+from parties.happenings import Gone, Happening, Packet, Reached
+from parties.sealing import SECRET_BYTES, Opener, Sealer, keys_of
+from parties.wire import Buffer
+
+__all__ = ["MARK", "Meetings"]
+
+MARK = b"PRVM"
+_WORD = struct.Struct(f"<4scIH{SECRET_BYTES}s")
+_CALL, _HERE, _LEFT = b"C", b"H", b"L"
+_NOTHING = bytes(SECRET_BYTES)
+_PATIENCE = 3.0
+_FIRST_AGAIN, _LAST_AGAIN = 1.0, 60.0
+_COMERS = 8
+_BATCH = 64
+
+Post = Callable[[int, bytes], bool]
+
+
+@dataclass(slots=True)
+class _Wish:
+    """A caller's: the peer's key, when to call next, and how long to wait after that."""
+
+    public: str
+    at: float
+    pause: float = _FIRST_AGAIN
+
+
+@dataclass(slots=True)
+class _Calling:
+    """A call that has no connection yet."""
+
+    number: int
+    secret: bytes = field(repr=False)
+    until: float
+    direct: Direct | None = None
+
+
+@dataclass(slots=True)
+class _Invited:
+    """A port that is open for one caller. keys: what this end seals and opens with."""
+
+    listener: socket.socket
+    keys: tuple[bytes, bytes] = field(repr=False)
+    until: float
+    comers: list[Direct] = field(default_factory=list)
+
+
+class Meetings:
+    """The direct connections of one mesh. me: its public key. host: the interface of its listener. cluster: the digest.
+
+    post: sends a word over ZeroMQ. standing: whom messages go to directly; all of them are to be read.
+    """
+
+    def __init__(self, me: str, host: str, cluster: str, post: Post) -> None:
+        self.standing: dict[int, Direct] = {}
+        self._me, self._host, self._cluster, self._post = me, host, cluster, post
+        self._selector = selectors.DefaultSelector()
+        self._wishes: dict[int, _Wish] = {}
+        self._calls: dict[int, _Calling] = {}
+        self._invited: dict[int, _Invited] = {}
+        self._met: dict[int, Direct] = {}  # by a caller that has not greeted over it yet
+        self._number = 0
+        self._found: list[Happening] = []
+
+    def fileno(self) -> int:
+        """Readable when something has come, or may go."""
+        return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def told(self) -> bool:
+        """Whether everything that is known has been told by `happened`."""
+        return not self._found
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits until a socket takes more."""
+        return any(direct.pending for direct in self.standing.values())
+
+    # ------------------------------------------------------------------------------------- the ZeroMQ connection
+
+    def reached(self, peer: int, public: str) -> None:
+        """The ZeroMQ connection to a party that this one calls stands: call it directly too, after the greeting."""
+        self._wishes[peer] = _Wish(public, 0.0)
+
+    def drop(self, peer: int) -> None:
+        """The ZeroMQ connection is no more, or is used again: nothing of the direct one is left."""
+        self._wishes.pop(peer, None)
+        self._uncall(peer)
+        self._uninvite(peer)
+        for direct in (self.standing.pop(peer, None), self._met.pop(peer, None)):
+            if direct is not None:
+                self._close(direct)
+
+    def heard(self, peer: int, public: str, word: bytes, address: str) -> bool:
+        """A word about meeting, from this actor, who has this key and address; whether it is back on ZeroMQ."""
+        if len(word) != _WORD.size:
+            return False
+        _, kind, number, port, secret = _WORD.unpack(word)
+        if kind == _CALL:
+            self._invite(peer, public, number, secret)
+        elif kind == _HERE:
+            self._go(peer, number, port, secret, address)
+        elif kind == _LEFT:
+            self.drop(peer)
+        return bool(kind == _LEFT)
+
+    # -------------------------------------------------------------------------------------------------- the caller
+
+    def turn(self, now: float) -> None:
+        """Call who is due, and give up what takes too long."""
+        for peer, wish in self._wishes.items():
+            if now >= wish.at and peer not in self._calls and peer not in self.standing:
+                self._number = (self._number + 1) % (1 << 32)
+                self._calls[peer] = _Calling(self._number, secrets.token_bytes(SECRET_BYTES), now + _PATIENCE)
+                self._post(peer, _WORD.pack(MARK, _CALL, self._number, 0, self._calls[peer].secret))
+        for peer in [peer for peer, c in self._calls.items() if now >= c.until]:
+            self._failed(peer)
+        for peer in [peer for peer, i in self._invited.items() if now >= i.until]:
+            self._uninvite(peer)
+
+    def _go(self, peer: int, number: int, port: int, secret: bytes, address: str) -> None:
+        calling, wish = self._calls.get(peer), self._wishes.get(peer)
+        if calling is None or wish is None or calling.number != number or calling.direct is not None:
+            return
+        try:
+            connection = call(address, port) if port else None
+        except OSError:
+            connection = None
+        if connection is None:
+            self._failed(peer)
+            return
+        mine, theirs = keys_of(self._me, wish.public, self._cluster, calling.secret + secret)
+        calling.direct = direct = Direct(peer, connection, Sealer(mine), Opener(theirs))
+        self._selector.register(connection, selectors.EVENT_WRITE, lambda _: self._connected(direct))
+
+    def _connected(self, direct: Direct) -> None:
+        """The TCP connection stands, or does not: show who this is."""
+        self._selector.modify(direct.socket, selectors.EVENT_READ, lambda _: self._answered(direct))
+        try:
+            if direct.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise Ended("nobody listens there")
+            direct.send([])
+        except Ended:
+            self._failed(direct.peer)
+
+    def _answered(self, direct: Direct) -> None:
+        peer = direct.peer
+        try:
+            answer = direct.receive()
+        except Ended:
+            self._failed(peer)
+            return
+        if answer == []:
+            del self._calls[peer]
+            self._stand(direct)
+            self._found.append(Reached(peer))
+        elif answer is not None:
+            self._failed(peer)
+
+    def _failed(self, peer: int) -> None:
+        """Try again some time."""
+        self._uncall(peer)
+        if (wish := self._wishes.get(peer)) is not None:
+            wish.at = time.monotonic() + wish.pause
+            wish.pause = min(2 * wish.pause, _LAST_AGAIN)
+
+    def _uncall(self, peer: int) -> None:
+        calling = self._calls.pop(peer, None)
+        if calling is not None and calling.direct is not None:
+            self._close(calling.direct)
+
+    # ------------------------------------------------------------------------------------------------ the listener
+
+    def _invite(self, peer: int, public: str, number: int, secret: bytes) -> None:
+        self._uninvite(peer)
+        try:
+            listener = beside(self._host)
+        except (OSError, ValueError):
+            self._post(peer, _WORD.pack(MARK, _HERE, number, 0, _NOTHING))
+            return
+        own = secrets.token_bytes(SECRET_BYTES)
+        theirs, mine = keys_of(public, self._me, self._cluster, secret + own)
+        invited = _Invited(listener, (mine, theirs), time.monotonic() + _PATIENCE)
+        self._invited[peer] = invited
+        self._selector.register(listener, selectors.EVENT_READ, lambda _: self._comes(peer, invited))
+        self._post(peer, _WORD.pack(MARK, _HERE, number, listener.getsockname()[1], own))
+
+    def _comes(self, peer: int, invited: _Invited) -> None:
+        """Somebody connects to an open port; strangers too, of whom the longest silent make room."""
+        try:
+            connection, _ = invited.listener.accept()
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                self._uninvite(peer)
+            return
+        connection.setblocking(False)
+        mine, theirs = invited.keys
+        comer = Direct(peer, connection, Sealer(mine), Opener(theirs))
+        if len(invited.comers) == _COMERS:
+            self._close(invited.comers.pop(0))
+        invited.comers.append(comer)
+        self._selector.register(connection, selectors.EVENT_READ, lambda _: self._shown(invited, comer))
+
+    def _shown(self, invited: _Invited, comer: Direct) -> None:
+        """What somebody sends who has connected: the caller can seal, and nobody else."""
+        try:
+            word = comer.receive()
+            if word == []:
+                comer.send([])
+        except Ended:
+            word = [b""]
+        if word is None:
+            return
+        invited.comers.remove(comer)
+        if word:
+            self._close(comer)
+            return
+        self._uninvite(comer.peer)
+        self._met[comer.peer] = comer
+        self._watch(comer)
+
+    def _uninvite(self, peer: int) -> None:
+        invited = self._invited.pop(peer, None)
+        if invited is not None:
+            self._selector.unregister(invited.listener)
+            invited.listener.close()
+            for comer in invited.comers:
+                self._close(comer)
+
+    # --------------------------------------------------------------------------------------------- what is standing
+
+    def _stand(self, direct: Direct) -> None:
+        earlier = self.standing.get(direct.peer)
+        if earlier is not None:
+            self._close(earlier)
+        self.standing[direct.peer] = direct
+        self._watch(direct)
+
+    def send(self, direct: Direct, parts: Sequence[Buffer]) -> bool:
+        """Send over a standing connection; False if it turns out broken, which `happened` will say."""
+        try:
+            direct.send(parts)
+        except Ended:
+            self._ended(direct)
+            return False
+        if direct.pending:
+            self._watch(direct)
+        return True
+
+    def read(self, direct: Direct) -> Packet | None:
+        """The next message of a connection, if it is there and whole; `happened` will say if it turns out broken."""
+        try:
+            parts = direct.receive()
+        except Ended:
+            self._ended(direct)
+            return None
+        if parts is None:
+            return None
+        fresh = self._met.get(direct.peer) is direct
+        if fresh:
+            del self._met[direct.peer]
+            self._stand(direct)
+        return Packet(direct.peer, parts, fresh)
+
+    def later(self, direct: Direct, seconds: float) -> Packet | None:
+        """The next message of a connection, if it comes in time; the thread sleeps."""
+        direct.wait(seconds)
+        return self.read(direct)
+
+    def happened(self) -> list[Happening]:
+        """Deal with whatever is ready."""
+        for key, mask in self._selector.select(0):
+            now = self._selector.get_map().get(key.fd)
+            if now is not None and now.fileobj is key.fileobj:  # else: one before it has closed it
+                key.data(mask)
+        found, self._found = self._found, []
+        return found
+
+    def _watch(self, direct: Direct) -> None:
+        """Be told when it can be read, and written too while something waits."""
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if direct.pending else 0)
+        self._selector.modify(direct.socket, wanted, lambda mask: self._ready(direct, mask))
+
+    def _ready(self, direct: Direct, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            try:
+                direct.push()
+            except Ended:
+                self._ended(direct)
+                return
+            self._watch(direct)
+        for _ in range(_BATCH):
+            packet = self.read(direct)
+            if packet is None:
+                return
+            self._found.append(packet)
+
+    def _ended(self, direct: Direct) -> None:
+        peer = direct.peer
+        self._close(direct)
+        if self._met.get(peer) is direct:
+            del self._met[peer]  # nobody has used it
+            return
+        del self.standing[peer]
+        self._found.append(Gone(peer))
+        if peer in self._wishes:
+            self._post(peer, _WORD.pack(MARK, _LEFT, 0, 0, _NOTHING))
+            self._failed(peer)
+            self._found.append(Reached(peer))
+
+    def _close(self, direct: Direct) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(direct.socket)
+        direct.close()
+
+    def close(self) -> None:
+        """Close everything."""
+        for peer in {*self._calls, *self._invited, *self._met, *self.standing}:
+            self.drop(peer)
+        self._selector.close()

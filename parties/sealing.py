@@ -1,0 +1,223 @@
+"""Messages as sealed records, for a direct connection of two parties. Keys and bytes; no socket, no clock.
+
+Each direction of each connection has a key of its own, made of secrets that both ends drew for this connection alone
+and told each other inside CURVE. A record is sealed with AES-256-GCM under a counter that both ends keep and nobody
+sends, so one nonce never seals two texts, and a record that is changed, repeated, left out or moved does not open:
+
+    length 4 · sealed text and tag                                                                   little-endian
+    a short message: one record, of  how many parts 4 · their lengths 4 each · the parts
+    a long message: a record of how many and their lengths, then each part in records of at most 128 KiB
+
+What has to be sent again goes over another connection, under other keys. Source: the record layer of TLS 1.3 (RFC 8446,
+section 5), whose nonces count in the same way.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from parties.wire import CHUNK, FRAMES_LIMIT, Buffer
+
+__all__ = ["MALFORMED", "SECRET_BYTES", "Opener", "Sealer", "Unsealed", "keys_of"]
+
+SECRET_BYTES = 32
+MALFORMED: list[Buffer] = [b""]  # what no channel takes: whoever sealed it has to answer for it
+_RECORD = 128 << 10  # the text of one stays in a core's cache while it is sealed and sent
+_SHORT = 16 << 10
+_TAG = 16
+_MOST_BYTES = CHUNK + (64 << 10)
+_MOST_PARTS = FRAMES_LIMIT + 3
+_MOST_RECORDS = 1 << 32
+_COUNT = struct.Struct("<I")
+_HEADS = [struct.Struct(f"<I{count}I") for count in range(64)]
+
+
+class Unsealed(Exception):
+    """Bytes that the other end did not send like this, or not here: the connection is not to be trusted any more."""
+
+
+def keys_of(caller: str, listener: str, cluster: str, secrets: bytes) -> tuple[bytes, bytes]:
+    """The keys of a connection: what its caller seals with, and what its listener does; 32 bytes each.
+
+    caller, listener: their public CURVE keys. cluster: the digest of the cluster file. secrets: what the caller and
+    then the listener drew.
+    """
+    about = "\0".join(("privity direct 1", caller, listener, cluster)).encode()
+    both = HKDF(SHA256(), 64, None, about).derive(secrets)
+    return both[:32], both[32:]
+
+
+class _Counted:
+    """A cipher and how many records it has sealed or opened: the number is the nonce, and none comes twice."""
+
+    def __init__(self, key: bytes) -> None:
+        self.cipher = AESGCM(key)
+        self._count = 0
+
+    def nonce(self) -> bytes:
+        self._count += 1
+        if self._count > _MOST_RECORDS:
+            raise Unsealed("so many records that a new connection is due")
+        return self._count.to_bytes(12, "little")
+
+
+class Sealer(_Counted):
+    """What one end sends."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(key)
+        self._room = memoryview(bytearray(_COUNT.size + _RECORD + _TAG))
+
+    def records(self, parts: Sequence[Buffer]) -> Iterator[Buffer]:
+        """A message in records, sealed as they are asked for; each is to be sent before the next is asked for."""
+        lengths = [len(part) for part in parts]
+        head = _head(lengths)
+        if sum(lengths) <= _SHORT:
+            yield self.sealed(b"".join((head, *parts)))
+            return
+        yield self.sealed(head)
+        for part in parts:
+            view = memoryview(part)
+            for start in range(0, len(view), _RECORD):
+                yield self._into_room(view[start : start + _RECORD])
+
+    def sealed(self, text: bytes) -> bytes:
+        """One record."""
+        return _COUNT.pack(len(text) + _TAG) + self.cipher.encrypt(self.nonce(), text, None)
+
+    def _into_room(self, text: memoryview) -> memoryview:
+        end = _COUNT.size + len(text) + _TAG
+        _COUNT.pack_into(self._room, 0, len(text) + _TAG)
+        self.cipher.encrypt_into(self.nonce(), text, None, self._room[_COUNT.size : end])
+        return self._room[:end]
+
+
+class Opener(_Counted):
+    """What the other end sent: bytes go into `space`, as many as came are `taken`, and `message` gives whole messages."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(key)
+        self._bytes = memoryview(bytearray(2 * (_COUNT.size + _RECORD + _TAG)))
+        self._from = self._to = 0
+        self._parts: list[memoryview] = []  # of a long message that is under way
+        self._filled = 0  # of the part that comes
+        self._at = 0  # which part that is
+        self._shut = ""
+
+    def space(self) -> memoryview:
+        """Where the next bytes go; never empty."""
+        if self._from == self._to:
+            self._from = self._to = 0
+        elif len(self._bytes) - self._to < len(self._bytes) // 2:
+            rest = self._to - self._from
+            self._bytes[:rest] = bytes(self._bytes[self._from : self._to])
+            self._from, self._to = 0, rest
+        return self._bytes[self._to :]
+
+    def taken(self, count: int) -> None:
+        """So many bytes have come."""
+        self._to += count
+
+    def message(self) -> list[Buffer] | None:
+        """The parts of the next whole message, MALFORMED if it is none; None if more bytes are needed. Raises Unsealed.
+
+        Arrays of long messages are filled in place, as their records come.
+        """
+        while (sealed := self._record()) is not None:
+            message = self._into_part(sealed) if self._parts else self._first(sealed)
+            if message is not None:
+                return message
+        return None
+
+    def _record(self) -> memoryview | None:
+        """The next whole record as it came."""
+        if self._shut:
+            raise Unsealed(self._shut)
+        start = self._from + _COUNT.size
+        if self._to < start:
+            return None
+        (length,) = _COUNT.unpack_from(self._bytes, self._from)
+        if not _TAG <= length <= _RECORD + _TAG:
+            raise self._shutting("a record of a length that none has")
+        if self._to < start + length:
+            return None
+        self._from = start + length
+        return self._bytes[start : start + length]
+
+    def _first(self, sealed: memoryview) -> list[Buffer] | None:
+        try:
+            text = self.cipher.decrypt(self.nonce(), sealed, None)
+        except InvalidTag:
+            raise self._shutting("a record that was not sealed for this place") from None
+        lengths = _lengths(text)
+        if lengths is None:
+            return MALFORMED
+        at = _COUNT.size * (1 + len(lengths))
+        if sum(lengths) > _SHORT:
+            self._parts = [_room(length) for length in lengths]
+            self._at = self._filled = 0
+            self._skip_empty()
+            return None
+        parts: list[Buffer] = []
+        for length in lengths:
+            parts.append(text[at : at + length])
+            at += length
+        return parts
+
+    def _into_part(self, sealed: memoryview) -> list[Buffer] | None:
+        part, size = self._parts[self._at], len(sealed) - _TAG
+        if not 0 < size <= len(part) - self._filled:
+            self._shut = "a record that is longer than what it belongs to"
+            return MALFORMED
+        try:
+            self.cipher.decrypt_into(self.nonce(), sealed, None, part[self._filled : self._filled + size])
+        except InvalidTag:
+            raise self._shutting("a record that was not sealed for this place") from None
+        self._filled += size
+        self._skip_empty()
+        if self._at < len(self._parts):
+            return None
+        whole: list[Buffer] = [part.toreadonly() for part in self._parts]
+        self._parts = []
+        return whole
+
+    def _skip_empty(self) -> None:
+        """On to the next part that is not full."""
+        while self._at < len(self._parts) and self._filled == len(self._parts[self._at]):
+            self._at, self._filled = self._at + 1, 0
+
+    def _shutting(self, why: str) -> Unsealed:
+        self._shut = why
+        return Unsealed(why)
+
+
+def _head(lengths: Sequence[int]) -> bytes:
+    count = len(lengths)
+    if count < len(_HEADS):
+        return _HEADS[count].pack(count, *lengths)
+    return struct.pack(f"<I{count}I", count, *lengths)
+
+
+def _lengths(text: bytes) -> list[int] | None:
+    """How long the parts of a message are; None for a head that no end of this kind writes."""
+    if len(text) < _COUNT.size:
+        return None
+    (count,) = _COUNT.unpack_from(text)
+    end = _COUNT.size * (1 + count)
+    if count > _MOST_PARTS or len(text) < end:
+        return None
+    lengths = list(struct.unpack_from(f"<{count}I", text, _COUNT.size))
+    total = sum(lengths)
+    inside = total if total <= _SHORT else 0
+    return lengths if total <= _MOST_BYTES and len(text) == end + inside else None
+
+
+def _room(length: int) -> memoryview:
+    return memoryview(np.empty(length, np.uint8))  # not filled with zeros first: that takes as long as opening it
