@@ -50,7 +50,7 @@ class _Wish:
 
     public: str
     at: float
-    pause: float = _FIRST_AGAIN
+    pause: float
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ class Meetings:
 
     def reached(self, peer: int, public: str) -> None:
         """The ZeroMQ connection to a party that this one calls stands: call it directly too, after the greeting."""
-        self._wishes[peer] = _Wish(public, 0.0)
+        self._wishes[peer] = _Wish(public, 0.0, _FIRST_AGAIN)
 
     def drop(self, peer: int) -> None:
         """The ZeroMQ connection is no more, or is used again: nothing of the direct one is left."""

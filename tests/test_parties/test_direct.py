@@ -1,0 +1,388 @@
+"""Two parties meet over ZeroMQ and have a direct connection then, or, where that cannot be, go on as they were."""
+
+import contextlib
+import os
+import random
+import socket
+import time
+
+import pytest
+
+from parties import direct as directs
+from parties import keys, meetings
+from parties.channel import Channel, Delivered
+from parties.happenings import Gone, Packet, Reached
+from parties.mesh import Mesh
+from parties.sealing import MALFORMED, Opener, Sealer
+from parties.wire import Message, Type
+
+
+class Pair:
+    """Bob (1) calls alice (0), and what has happened at either. answers: whether alice can meet at all."""
+
+    def __init__(self, answers=True, taps=(None, None)):
+        pairs = [keys.fresh(), keys.fresh()]
+        self.meshes = [Mesh(pair, tap) for pair, tap in zip(pairs, taps, strict=True)]
+        self.happened = [[], []]
+        alice, bob = self.meshes
+        self.port = alice.listen("tcp://127.0.0.1:*", {pairs[1].public: 1})
+        if answers:
+            alice.meet("127.0.0.1", "digest")
+        bob.meet("*", "digest")
+        bob.dial(0, f"127.0.0.1:{self.port}", pairs[0].public, direct=True)
+
+    def turn(self):
+        for mesh, happened in zip(self.meshes, self.happened, strict=True):
+            happened += mesh.poll(0.002)
+
+    def until(self, condition, seconds=10.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, self.happened
+            self.turn()
+
+    def turns(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.turn()
+
+    def direct(self, at):
+        return self.meshes[at]._meetings.standing.get(1 - at)
+
+    def meet(self):
+        """Until both send directly: the caller, once it knows; the listener, once the caller has used it."""
+        self.until(lambda: self.direct(1))
+        assert self.meshes[1].send(0, [b"hello"])
+        self.until(lambda: self.direct(0))
+        self.until(lambda: Packet(1, [b"hello"], True) in self.happened[0])
+        return self
+
+    def packets(self, at):
+        return [[bytes(part) for part in h.parts] for h in self.happened[at] if isinstance(h, Packet)]
+
+    def close(self):
+        for mesh in self.meshes:
+            mesh.close(0.0)
+
+
+@pytest.fixture
+def pair():
+    made = []
+
+    def make(**more):
+        made.append(Pair(**more))
+        return made[-1]
+
+    yield make
+    for p in made:
+        p.close()
+
+
+@pytest.fixture
+def silent_zeromq(monkeypatch):
+    """Make ZeroMQ refuse: what is sent then goes directly or not at all."""
+
+    def silence():
+        monkeypatch.setattr(Mesh, "_over_zeromq", lambda *_: False)
+
+    return silence
+
+
+def test_they_meet_and_what_they_say_goes_directly(pair, silent_zeromq):
+    p = pair().meet()
+    assert p.happened[1].count(Reached(0)) == 2  # over ZeroMQ, then directly
+    silent_zeromq()
+    for at, parts in ((0, [b"to", b"bob"]), (1, [b"to", b"alice", bytes(300_000)])):
+        assert p.meshes[at].send(1 - at, parts)
+        p.until(lambda at=at, parts=parts: parts in p.packets(1 - at))
+    assert [h for h in p.happened[0] if isinstance(h, Packet) and h.fresh] == [Packet(1, [b"hello"], True)]
+
+
+def test_what_is_awaited_is_read_directly(pair):
+    p = pair().meet()
+    assert p.meshes[1].send(0, [b"x"])
+    found = []
+    while not found:
+        found = p.meshes[0].poll(0.25, awaited=1)
+    assert found == [Packet(1, [b"x"])]
+    began = time.monotonic()
+    while time.monotonic() < began + 0.1:
+        assert p.meshes[0].poll(0.25, awaited=1) == []
+
+
+def test_both_send_more_than_sockets_hold(pair):
+    p = pair().meet()
+    big = [os.urandom(20_000_000) for _ in range(2)]
+    for at in (0, 1):
+        for number in (b"1", b"2"):
+            assert p.meshes[at].send(1 - at, [number, big[at]])
+    assert any(p.direct(at).pending for at in (0, 1))
+    p.until(lambda: len(p.packets(0)) == 3 and len(p.packets(1)) == 2)
+    assert p.packets(0)[1:] == [[b"1", big[1]], [b"2", big[1]]]
+    assert p.packets(1) == [[b"1", big[0]], [b"2", big[0]]]
+    assert not any(p.direct(at).pending for at in (0, 1))
+
+
+def test_every_message_is_shown_to_the_tap_before_it_is_sealed(pair):
+    told = []
+    p = pair(taps=(None, lambda to, parts: told.append((to, [bytes(x) for x in parts])))).meet()
+    p.meshes[1].send(0, [b"canary"])
+    assert told == [(0, [b"hello"]), (0, [b"canary"])]
+
+
+def carried(p, monkeypatch):
+    """The bytes of two messages on their way."""
+    sent = []
+
+    class Listening:
+        def send(self, data):
+            sent.append(bytes(data))
+            return len(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(p.direct(1), "socket", Listening())
+        p.direct(1).send([b"head", b"canary bird"])
+        p.direct(1).send([b"head", b"canary bird" * 5000])
+    return b"".join(sent)
+
+
+def test_nothing_is_readable_on_the_way(pair, monkeypatch):
+    assert b"canary" not in carried(pair().meet(), monkeypatch)
+
+
+def test_the_broken_twin_that_does_not_seal_would_be_found(pair, monkeypatch):
+    p = pair().meet()
+    monkeypatch.setattr(p.direct(1)._sealer, "records", iter)
+    assert b"canary" in carried(p, monkeypatch)
+
+
+# -------------------------------------------------------------------------------------------------- who gets in
+
+
+class Gullible:
+    """A broken twin of Opener: whatever comes is a message."""
+
+    def __init__(self, _key=b""):
+        self._room, self._count = memoryview(bytearray(1000)), 0
+
+    def space(self):
+        return self._room
+
+    def taken(self, count):
+        self._count = count
+
+    def message(self):
+        count, self._count = self._count, 0
+        return ([] if count < 100 else [b"x"]) if count else None
+
+
+def stranger_first(p, monkeypatch):
+    """Somebody reaches alice's open port before bob does; the port of whom she takes for bob, and the stranger."""
+    strangers, original = [], meetings.call
+
+    def late(host, port):
+        strangers.append(socket.create_connection((host, port)))
+        strangers[0].sendall(Sealer(bytes(32)).sealed(bytes(4)))
+        p.turns(0.05)
+        return original(host, port)
+
+    monkeypatch.setattr(meetings, "call", late)
+    p.until(lambda: strangers)
+    end = time.monotonic() + 2.0
+    while time.monotonic() < end and not p.meshes[0]._meetings._met:
+        p.turn()
+    met = p.meshes[0]._meetings._met
+    return met[1].socket.getpeername()[1] if met else None, strangers[0]
+
+
+def test_a_stranger_at_the_port_is_not_taken_for_the_caller(pair, monkeypatch):
+    p = pair()
+    whom, stranger = stranger_first(p, monkeypatch)
+    assert whom is not None
+    assert whom != stranger.getsockname()[1]
+    stranger.settimeout(5.0)
+    with contextlib.suppress(ConnectionResetError):  # closed, with what it had sent unread or read
+        assert stranger.recv(1) == b""
+    stranger.close()
+
+
+def test_the_broken_twin_that_opens_anything_takes_the_stranger(pair, monkeypatch):
+    monkeypatch.setattr(meetings, "Opener", Gullible)
+    p = pair()
+    whom, stranger = stranger_first(p, monkeypatch)
+    assert whom == stranger.getsockname()[1]
+    stranger.close()
+
+
+def test_many_strangers_do_not_keep_the_caller_out_nor_files_open(pair, monkeypatch):
+    strangers, original = [], meetings.call
+
+    def late(host, port):
+        strangers.extend(socket.create_connection((host, port)) for _ in range(12))
+        p.turns(0.05)
+        invited = p.meshes[0]._meetings._invited[1]
+        assert 0 < len(invited.comers) <= 8
+        return original(host, port)
+
+    monkeypatch.setattr(meetings, "call", late)
+    p = pair()
+    p.meet()
+    assert p.meshes[0]._meetings._invited == {}
+    for stranger in strangers:
+        stranger.close()
+
+
+# ------------------------------------------------------------------------------------- when it cannot be, or ends
+
+
+def test_where_the_port_cannot_be_reached_zeromq_carries_on(pair, monkeypatch):
+    asked = []
+
+    def walled(host, port):
+        asked.append((host, port))
+        return directs.call(host, 1)
+
+    monkeypatch.setattr(meetings, "call", walled)
+    monkeypatch.setattr(meetings, "_FIRST_AGAIN", 0.05)
+    p = pair()
+    p.until(lambda: len(asked) >= 3)  # at growing intervals
+    assert not p.direct(1)
+    assert p.meshes[1].send(0, [b"x"])
+    p.until(lambda: p.packets(0) == [[b"x"]])
+    assert {host.removeprefix("::ffff:") for host, _ in asked} == {"127.0.0.1"}
+
+
+def test_where_the_other_end_does_not_answer_zeromq_carries_on(pair, monkeypatch):
+    monkeypatch.setattr(meetings, "_PATIENCE", 0.1)
+    p = pair(answers=False)
+    p.until(lambda: p.meshes[1]._meetings._wishes and p.meshes[1]._meetings._wishes[0].pause > meetings._FIRST_AGAIN)
+    assert p.meshes[1].send(0, [b"x"])
+    p.until(lambda: p.packets(0) == [[b"x"]])
+
+
+def test_where_no_port_can_be_opened_zeromq_carries_on(pair, monkeypatch):
+    def full(_host):
+        raise OSError("no more files")
+
+    monkeypatch.setattr(meetings, "beside", full)
+    p = pair()
+    p.until(lambda: p.meshes[1]._meetings._wishes and p.meshes[1]._meetings._wishes[0].pause > meetings._FIRST_AGAIN)
+    assert p.meshes[1].send(0, [b"x"])
+    p.until(lambda: p.packets(0) == [[b"x"]])
+
+
+@pytest.mark.parametrize("who", [0, 1], ids=["listener", "caller"])
+def test_one_that_breaks_is_told_at_both_ends_and_made_again(pair, monkeypatch, who):
+    monkeypatch.setattr(meetings, "_FIRST_AGAIN", 0.2)
+    p = pair().meet()
+    p.happened[:] = [], []
+    broken = p.direct(who)
+    broken.socket.shutdown(socket.SHUT_RDWR)
+    p.until(lambda: Gone(1) in p.happened[0] or any(isinstance(h, Packet) for h in p.happened[0]))
+    p.until(lambda: p.happened[1][:2] == [Gone(0), Reached(0)])
+    assert p.meshes[1].send(0, [b"over zeromq"])
+    p.until(lambda: Packet(1, [b"over zeromq"], True) in p.happened[0])
+    assert p.meshes[0].send(1, [b"too"])
+    p.until(lambda: [b"too"] in p.packets(1))
+    p.until(lambda: p.direct(1))
+    assert p.direct(1) is not broken
+
+
+def test_what_was_not_sealed_for_this_place_ends_it_and_nobody_is_blamed(pair):
+    p = pair().meet()
+    p.happened[:] = [], []
+    p.direct(1).socket.send(Sealer(bytes(32)).sealed(b"\1\0\0\0\0\0\0\0"))
+    p.until(lambda: p.happened[0] == [Gone(1)])
+    p.until(lambda: p.happened[1][:2] == [Gone(0), Reached(0)])
+
+
+def test_a_false_message_of_the_peers_is_handed_up_to_be_judged(pair):
+    p = pair().meet()
+    p.direct(1).socket.send(p.direct(1)._sealer.sealed(b"no head"))
+    p.until(lambda: [bytes(x) for x in MALFORMED] in p.packets(0))
+
+
+def test_it_ends_with_the_zeromq_connection(pair):
+    p = pair().meet()
+    p.meshes[1].dial(0, f"127.0.0.1:{p.port}", p.meshes[1]._dialled[0].public)
+    assert not p.direct(1)
+    p.until(lambda: Reached(0) in p.happened[1][2:])
+    assert p.meshes[1].send(0, [b"again"])
+    p.until(lambda: Packet(1, [b"again"], True) in p.happened[0])
+    assert not p.direct(0)
+
+
+def test_words_that_nobody_asked_for_change_nothing(pair):
+    p = pair().meet()
+    standing = [p.direct(0), p.direct(1)]
+    word = meetings._WORD
+    for mark in (
+        word.pack(meetings.MARK, b"H", 77, 1, bytes(32)),
+        word.pack(meetings.MARK, b"?", 0, 0, bytes(32)),
+        meetings.MARK + b"short",
+    ):
+        for at in (0, 1):
+            assert p.meshes[at]._word(1 - at, mark)
+    p.turns(0.1)
+    assert [p.direct(0), p.direct(1)] == standing
+    assert len(p.packets(0)) == 1
+
+
+def test_no_secret_of_it_is_in_a_repr(pair):
+    p = pair()
+    p.until(lambda: p.meshes[0]._meetings._invited or p.direct(1))
+    calling = meetings._Calling(1, b"s" * 32, 0.0)
+    invited = meetings._Invited(None, (b"s" * 32, b"t" * 32), 0.0)
+    assert "ss" not in repr((calling, invited, Opener(b"s" * 32)))
+
+
+# ------------------------------------------------------------------------------- under a channel, whatever breaks
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_channel_above_it_loses_and_repeats_nothing(pair, monkeypatch, seed):
+    monkeypatch.setattr(meetings, "_FIRST_AGAIN", 0.01)
+    monkeypatch.setattr(meetings, "_LAST_AGAIN", 0.02)
+    rng, p = random.Random(seed), pair()
+    hello = {"name": "x", "version": "1", "cluster": "c", "control": 0}
+    channels = [Channel(at, 1 - at, 10 + at, hello, dials=at == 1) for at in (0, 1)]
+    got, sent, broken = [[], []], [0, 0], 0
+    total = 400
+
+    def step():
+        for at, channel in enumerate(channels):
+            now = time.monotonic()
+            for h in p.meshes[at].poll(0.001):
+                match h:
+                    case Reached():
+                        channel.connected(now)
+                    case Gone():
+                        channel.disconnected()
+                    case Packet(_, parts, fresh):
+                        if fresh:
+                            channel.connected(now)
+                        channel.receive(parts, now)
+            channel.tick(now)
+            while channel.events:
+                event = channel.events.popleft()
+                if isinstance(event, Delivered):
+                    got[at].append((event.message.step, bytes(event.message.frames[0])))
+            channel.flush(lambda parts, at=at: p.meshes[at].send(1 - at, parts))
+
+    end = time.monotonic() + 60
+    while any(len(g) < total for g in got):
+        assert time.monotonic() < end, (list(map(len, got)), channels, broken)
+        for at, channel in enumerate(channels):
+            if channel.up and sent[at] < total:
+                sent[at] += 1
+                frame = bytes([sent[at] % 256]) * rng.choice([1, 100, 5000, 200_000])
+                channel.send(Message(Type.DATA, at, 1 - at, bytes(16), sent[at], frames=(frame,)))
+        standing = [d for d in (p.direct(0), p.direct(1)) if d is not None]
+        if standing and rng.random() < 0.03:
+            broken += 1
+            rng.choice(standing).socket.shutdown(rng.choice([socket.SHUT_RDWR, socket.SHUT_RD, socket.SHUT_WR]))
+        step()
+    assert broken >= 3
+    for at in (0, 1):
+        assert [number for number, _ in got[at]] == list(range(1, total + 1))
+        assert all(set(frame) == {number % 256} for number, frame in got[at])

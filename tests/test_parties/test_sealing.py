@@ -1,0 +1,181 @@
+"""Sealed records: whole messages come out, and what was changed, repeated, left out or moved does not."""
+
+import itertools
+import os
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parties import sealing
+from parties.sealing import MALFORMED, SECRET_BYTES, Opener, Sealer, Unsealed, keys_of
+
+KEY = bytes(range(32))
+
+
+def stream(sealer, *messages):
+    return [bytes(record) for parts in messages for record in sealer.records(parts)]
+
+
+def opened(opener, data, cuts=(1 << 20,)):
+    """All messages in these bytes, which come in pieces of these lengths."""
+    found, view, sizes = [], memoryview(data), itertools.cycle(cuts)
+    while len(view):
+        space = opener.space()
+        count = min(len(space), next(sizes), len(view))
+        space[:count] = view[:count]
+        opener.taken(count)
+        view = view[count:]
+        while (message := opener.message()) is not None:
+            found.append([bytes(part) for part in message])
+    return found
+
+
+sizes = st.sampled_from([0, 1, 7, 100, 5000, 16 << 10, (16 << 10) + 1, 128 << 10, 300_000])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(sizes, max_size=5), max_size=4), st.lists(st.integers(1, 200_000), min_size=1, max_size=5))
+def test_messages_come_out_however_the_bytes_are_cut(shapes, cuts):
+    messages = [[os.urandom(size) for size in shape] for shape in shapes]
+    data = b"".join(stream(Sealer(KEY), *messages))
+    cuts = cuts if len(data) < 3000 else [max(cut, 10_000) for cut in cuts]
+    assert opened(Opener(KEY), data, cuts) == messages
+
+
+def test_arrays_of_long_messages_are_aligned_and_nobody_writes_to_them():
+    opener, data = Opener(KEY), b"".join(stream(Sealer(KEY), [b"x", bytes(400_000)]))
+    for start in range(0, len(data), 50_000):
+        piece = data[start : start + 50_000]
+        opener.space()[: len(piece)] = piece
+        opener.taken(len(piece))
+        message = opener.message()
+    assert message is not None
+    assert all(part.readonly for part in message)
+
+
+@pytest.mark.parametrize("bit", range(0, 8 * 40, 3))
+def test_a_changed_bit_opens_nothing(bit):
+    (record,) = stream(Sealer(KEY), [b"head", b"eight bytes"])
+    assert bit // 8 < len(record)
+    changed = bytearray(record)
+    changed[bit // 8] ^= 1 << bit % 8
+    opener = Opener(KEY)
+    try:
+        assert opened(opener, changed) == []  # a length that is longer now waits for more
+    except Unsealed:
+        with pytest.raises(Unsealed):  # and nothing is heard of it again
+            opener.message()
+
+
+@pytest.mark.parametrize(
+    "order", [[0, 0], [1], [1, 0], [0, 2], [0, 1, 1], [0, 1, 2, 0]], ids=lambda o: "-".join(map(str, o))
+)
+def test_repeated_left_out_or_moved_opens_nothing_more(order):
+    records = stream(Sealer(KEY), *[[bytes([i])] for i in range(3)])
+    opener, right = Opener(KEY), next((i for i, at in enumerate(order) if at != i), len(order))
+    with pytest.raises(Unsealed):
+        opened(opener, b"".join(records[i] for i in order))
+    opener = Opener(KEY)
+    assert opened(opener, b"".join(records[i] for i in order[:right])) == [[bytes([i])] for i in range(right)]
+
+
+def test_pieces_of_a_long_message_cannot_change_places():
+    records = stream(Sealer(KEY), [os.urandom(300_000)])
+    records[1], records[2] = records[2], records[1]
+    with pytest.raises(Unsealed):
+        opened(Opener(KEY), b"".join(records))
+
+
+def nonces_of(sealer, monkeypatch):
+    """What (key, nonce) pairs a sealer used for some messages, long and short."""
+    seen = []
+
+    class Recorder:
+        def encrypt(self, nonce, text, _about):
+            seen.append(nonce)
+            return bytes(len(text) + 16)
+
+        def encrypt_into(self, nonce, _text, _about, _out):
+            seen.append(nonce)
+
+    monkeypatch.setattr(sealer, "cipher", Recorder())
+    stream(sealer, *[[b"x"], [], [bytes(300_000), b"", bytes(20_000)]] * 3)
+    return seen
+
+
+def test_no_nonce_seals_two_records(monkeypatch):
+    seen = nonces_of(Sealer(KEY), monkeypatch)
+    assert len(seen) == len(set(seen)) == 3 * (1 + 1 + 1 + 3 + 1)
+
+
+def test_the_broken_twin_that_does_not_count_would_be_found(monkeypatch):
+    monkeypatch.setattr(sealing._Counted, "nonce", lambda _: bytes(12))
+    seen = nonces_of(Sealer(KEY), monkeypatch)
+    assert len(seen) != len(set(seen))
+
+
+def test_records_are_not_counted_past_what_a_key_is_good_for(monkeypatch):
+    monkeypatch.setattr(sealing, "_MOST_RECORDS", 2)
+    sealer = Sealer(KEY)
+    stream(sealer, [b"1"], [b"2"])
+    with pytest.raises(Unsealed, match="new connection"):
+        stream(sealer, [b"3"])
+
+
+def test_keys_depend_on_everything():
+    args = ["caller", "listener", "digest", bytes(SECRET_BYTES) + bytes([1]) * SECRET_BYTES]
+    variants = [args, ["caller2", *args[1:]], [args[0], "x", *args[2:]], [*args[:2], "other", args[3]]]
+    for at in (0, SECRET_BYTES):
+        secret = bytearray(args[3])
+        secret[at] ^= 1
+        variants.append([*args[:3], bytes(secret)])
+    variants.append(["listener", "caller", *args[2:]])
+    keys = [key for v in variants for key in keys_of(*v)]
+    assert len(set(keys)) == 2 * len(variants)
+    assert all(len(key) == 32 for key in keys)
+
+
+def test_what_one_direction_seals_the_other_does_not_open():
+    calls, listens = keys_of("a", "b", "c", bytes(64))
+    with pytest.raises(Unsealed):
+        opened(Opener(listens), b"".join(stream(Sealer(calls), [b"x"])))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\0\0\0",
+        struct.pack("<I", 5),
+        struct.pack("<2I", 1, 4) + b"abc",
+        struct.pack("<2I", 1, 2) + b"abc",
+        struct.pack("<2I", 1, 33 << 20),
+        struct.pack("<2I", 1, 20 << 10) + b"inside",
+        struct.pack("<I5000I", 5000, *[1] * 5000) + bytes(5000),
+    ],
+    ids=["nothing", "short", "no lengths", "missing", "too much", "too long", "long inside", "too many parts"],
+)
+def test_a_head_that_nobody_writes_is_the_peers_fault(text):
+    assert opened(Opener(KEY), Sealer(KEY).sealed(text)) == [[bytes(part) for part in MALFORMED]]
+
+
+def test_a_record_beyond_its_part_is_the_peers_fault():
+    sealer = Sealer(KEY)
+    head = sealer.sealed(struct.pack("<2I", 1, 20_000))
+    opener = Opener(KEY)
+    assert opened(opener, head) == []
+    (longer,) = [sealer.sealed(bytes(20_001))]
+    space = opener.space()
+    space[: len(longer)] = longer
+    opener.taken(len(longer))
+    assert opener.message() == MALFORMED
+    with pytest.raises(Unsealed):
+        opener.message()
+
+
+@pytest.mark.parametrize("length", [0, 15, (128 << 10) + 17, 0xFFFFFFFF])
+def test_a_length_that_no_record_has_is_not_waited_for(length):
+    with pytest.raises(Unsealed, match="length"):
+        opened(Opener(KEY), struct.pack("<I", length))
