@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import secrets
 import selectors
 import socket
@@ -74,14 +75,15 @@ class _Invited:
 
 
 class Meetings:
-    """The direct connections of one mesh. me: its public key. host: the interface of its listener. cluster: the digest.
+    """The direct connections of one mesh: none before `open`. me: its public key. post: sends a word over ZeroMQ.
 
-    post: sends a word over ZeroMQ. standing: whom messages go to directly; all of them are to be read.
+    standing: whom messages go to directly; all of them are to be read.
     """
 
-    def __init__(self, me: str, host: str, cluster: str, post: Post) -> None:
+    def __init__(self, me: str, post: Post) -> None:
         self.standing: dict[int, Direct] = {}
-        self._me, self._host, self._cluster, self._post = me, host, cluster, post
+        self._me, self._post = me, post
+        self._host = self._cluster = ""
         self._selector = selectors.DefaultSelector()
         self._wishes: dict[int, _Wish] = {}
         self._calls: dict[int, _Calling] = {}
@@ -90,9 +92,19 @@ class Meetings:
         self._number = 0
         self._found: list[Happening] = []
 
+    def open(self, host: str, cluster: str) -> bool:
+        """Call and be called from now on; False where the system does not have what it takes.
+
+        host: the interface of the listener, or "*". cluster: the digest of the cluster file.
+        """
+        if not hasattr(self._selector, "fileno"):
+            return False
+        self._host, self._cluster = host, cluster
+        return True
+
     def fileno(self) -> int:
         """Readable when something has come, or may go."""
-        return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
+        return self._selector.fileno()
 
     @property
     def told(self) -> bool:
@@ -108,7 +120,8 @@ class Meetings:
 
     def reached(self, peer: int, public: str) -> None:
         """The ZeroMQ connection to a party that this one calls stands: call it directly too, after the greeting."""
-        self._wishes[peer] = _Wish(public, 0.0, _FIRST_AGAIN)
+        if self._host:
+            self._wishes[peer] = _Wish(public, 0.0, _FIRST_AGAIN)
 
     def drop(self, peer: int) -> None:
         """The ZeroMQ connection is no more, or is used again: nothing of the direct one is left."""
@@ -124,7 +137,7 @@ class Meetings:
         if len(word) != _WORD.size:
             return False
         _, kind, number, port, secret = _WORD.unpack(word)
-        if kind == _CALL:
+        if kind == _CALL and self._host:
             self._invite(peer, public, number, secret)
         elif kind == _HERE:
             self._go(peer, number, port, secret, address)
@@ -290,10 +303,15 @@ class Meetings:
             self._stand(direct)
         return Packet(direct.peer, parts, fresh)
 
-    def later(self, direct: Direct, seconds: float) -> Packet | None:
-        """The next message of a connection, if it comes in time; the thread sleeps."""
-        direct.wait(seconds)
-        return self.read(direct)
+    def awaited(self, direct: Direct, spin: float, sleep: float) -> Packet | None:
+        """The next message of a standing connection: asked for again and again for `spin` seconds, then waited for."""
+        end = time.monotonic() + spin
+        while (packet := self.read(direct)) is None and self.told and time.monotonic() < end:
+            os.sched_yield()  # whoever else wants this core shall have it
+        if packet is None and self.told:
+            direct.wait(sleep)
+            packet = self.read(direct)
+        return packet
 
     def happened(self) -> list[Happening]:
         """Deal with whatever is ready."""
@@ -328,6 +346,7 @@ class Meetings:
         self._close(direct)
         if self._met.get(peer) is direct:
             del self._met[peer]  # nobody has used it
+        if self.standing.get(peer) is not direct:
             return
         del self.standing[peer]
         self._found.append(Gone(peer))

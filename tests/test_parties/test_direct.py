@@ -271,6 +271,22 @@ def test_where_no_port_can_be_opened_zeromq_carries_on(pair, monkeypatch):
     p.until(lambda: p.packets(0) == [[b"x"]])
 
 
+@pytest.mark.parametrize("at", [0, 1], ids=["listener", "caller"])
+@pytest.mark.parametrize("how", ["read", "written"])
+def test_one_that_breaks_while_it_is_awaited_is_told_once(pair, at, how):
+    p = pair().meet()
+    p.turns(0.02)
+    p.direct(1 - at).socket.shutdown(socket.SHUT_RDWR)
+    p.direct(at).wait(5.0)
+    if how == "written":
+        p.direct(at).socket.shutdown(socket.SHUT_WR)
+        assert not p.meshes[at].send(1 - at, [b"x"])
+    found = []
+    for _ in range(3):
+        found += p.meshes[at].poll(0.05, awaited=1 - at)
+    assert [h for h in found if isinstance(h, Gone)] == [Gone(1 - at)]
+
+
 @pytest.mark.parametrize("who", [0, 1], ids=["listener", "caller"])
 def test_one_that_breaks_is_told_at_both_ends_and_made_again(pair, monkeypatch, who):
     monkeypatch.setattr(meetings, "_FIRST_AGAIN", 0.2)

@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from mpc.errors import PeerError, UsageError
-from parties import keys, mesh
+from parties import keys, mesh, sockets
 from parties.envelope import enveloped, unfolded
 from parties.mesh import Gone, Mesh, Packet, Reached
 from parties.wire import FRAMES_LIMIT, BadMessage, decode
@@ -124,7 +124,7 @@ def test_the_broken_twin_without_zap_lets_the_stranger_in(make, monkeypatch):
 
 
 def test_without_curve_the_mesh_does_not_open(make, monkeypatch):
-    monkeypatch.setitem(mesh._LISTENER, zmq.CURVE_SERVER, 0)
+    monkeypatch.setitem(sockets._LISTENER, zmq.CURVE_SERVER, 0)
     with pytest.raises(PeerError, match="not protected"):
         listening(make, {})
 
@@ -370,7 +370,7 @@ def test_a_small_message_travels_as_one_part(parts):
 @pytest.mark.parametrize("parts", [[b"x"], [b"x" * 4096, b"y"], [b"a"] * 65], ids=len)
 def test_other_messages_travel_as_they_are(parts):
     assert enveloped(parts) is parts
-    assert [bytes(p) for p in mesh._parts([zmq.Frame(p) for p in parts])] == parts
+    assert [bytes(p) for p in sockets.parts_of([zmq.Frame(p) for p in parts])] == parts
 
 
 @pytest.mark.parametrize("length", range(30))
