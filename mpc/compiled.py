@@ -1,6 +1,6 @@
 """The kernels that take most of a run's time, compiled by numba: the same integers as numpy's, to the last bit.
 
-Imported by `mpc.native` alone, and only where numba is installed. Every function writes into arrays that it is given,
+Imported by `mpc.native` alone, and only where numba is installed. Every kernel writes into arrays that it is given,
 uses 64-bit words modulo 2^64, and allocates nothing.
 """
 
@@ -9,14 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from mpc.trig import D_BITS, D_CENTRE, D_SHIFT, DROP, REST, S_BITS, TABLE_BITS, TWO_PI
 
-__all__ = ["look", "matmul", "matvec", "onehot", "series", "sincos", "sine_sum", "vecmat"]
+__all__ = [
+    "look", "matmul", "matmul_split", "matmul_whole", "matvec", "onehot", "series", "sincos", "sine_sum", "vecmat",
+]  # fmt: skip
 
 _DEEP = 64  # rows of the right factor that stay in the cache while four rows of the left one pass over them
+_ROWS, _LANES = 6, 4  # of a tile: what sixteen registers of four words hold
+_PANEL_DEEP, _PANEL_TILES = 250, 64  # a tile's part of a panel fits L1, all of it L2; no power of two: sets of a cache
+_FEW = 16  # rows or columns of the left factor below which packing the right one costs more than it saves
 
 Kernel = Callable[..., None]
 _U, _I = numba.uint64, numba.int64
@@ -63,8 +72,8 @@ def _four_rows(x: Any, y: Any, z: Any, i: Any, first: Any, last: Any) -> None:
 
 
 @jit(_READ[2], _READ[2], _OUT[2])
-def matmul(x: Any, y: Any, z: Any) -> None:
-    """z = x @ y, for x (n, m), y (m, p) in C order."""
+def matmul_whole(x: Any, y: Any, z: Any) -> None:
+    """z = x @ y, for x (n, m), y (m, p) in C order: by products of 64-bit words."""
     n, m = x.shape
     z[:, :] = 0
     for first in range(0, m, _DEEP):
@@ -76,6 +85,151 @@ def matmul(x: Any, y: Any, z: Any) -> None:
         while i < n:
             _row(x, y, z, i, first, last)
             i += 1
+
+
+def _shuffled(b: Any, v: Any, lanes: list[int]) -> Any:
+    return b.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), ir.Constant(_lanes(32, len(lanes)), lanes))
+
+
+def _lanes(bits: int, n: int) -> Any:
+    return ir.VectorType(ir.IntType(bits), n)
+
+
+def _words(value: int) -> Any:
+    return ir.Constant(_lanes(64, _LANES), [value] * _LANES)
+
+
+def _everywhere(b: Any, word: Any) -> Any:
+    """One word in all lanes."""
+    return _shuffled(b, b.insert_element(_words(0), word, ir.IntType(32)(0)), [0] * _LANES)
+
+
+def _row_starts(b: Any, x: Any) -> list[Any]:
+    """Where the rows of a tile's left factor start; the last row stands for those that are not there."""
+    rows, step = cgutils.unpack_tuple(b, x.shape, 2)[0], cgutils.unpack_tuple(b, x.strides, 2)[0]
+    last, words = b.sub(rows, rows.type(1)), b.sdiv(step, step.type(8))
+    there = [b.select(b.icmp_signed("<", rows.type(r), rows), rows.type(r), last) for r in range(_ROWS)]
+    return [b.gep(x.data, [b.mul(r, words)]) for r in there]
+
+
+def _increase(b: Any, place: Any, by: Any) -> None:
+    b.store(b.add(b.load(place), by), place)
+
+
+def _joined(b: Any, low: Any, cross: Any) -> Any:
+    """low + 2^32·(the sum of both halves of each word of cross)."""
+    both = b.bitcast(cross, low.type)
+    return b.add(b.add(low, b.shl(both, _words(32))), b.and_(both, _words(0xFFFFFFFF << 32)))
+
+
+def _multiply_tile(typing: Any, left: Any, right: Any, out: Any) -> Any:
+    """out = left @ right: left (1 … _ROWS, depth) with rows of unit stride, right (depth, _LANES), out (_ROWS, _LANES).
+
+    Modulo 2^64 a product is low·low + 2^32·(low·high + high·low). Of four words, one instruction multiplies the lower
+    halves to 64 bits, and one all eight halves with the other's halves swapped, to 32 bits, which is enough. numba's
+    own loops would not keep the sums in registers.
+    """
+
+    def code(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        x, y, z = (context.make_array(t)(context, b, v) for t, v in zip(signature.args, arguments, strict=True))
+        words, halves, mask = _lanes(64, _LANES), _lanes(32, 2 * _LANES), _words(0xFFFFFFFF)
+        low = [cgutils.alloca_once_value(b, _words(0)) for _ in range(_ROWS)]
+        cross = [cgutils.alloca_once_value(b, ir.Constant(halves, [0] * 2 * _LANES)) for _ in range(_ROWS)]
+        starts = _row_starts(b, x)
+        with cgutils.for_range(b, cgutils.unpack_tuple(b, x.shape, 2)[1]) as loop:
+            k = loop.index
+            four = b.load(b.bitcast(b.gep(y.data, [b.mul(k, k.type(_LANES))]), words.as_pointer()), align=8)
+            four_low = b.and_(four, mask)
+            swapped = _shuffled(b, b.bitcast(four, halves), [j ^ 1 for j in range(2 * _LANES)])
+            for r in range(_ROWS):
+                a = _everywhere(b, b.load(b.gep(starts[r], [k])))
+                _increase(b, low[r], b.mul(b.and_(a, mask), four_low))
+                _increase(b, cross[r], b.mul(b.bitcast(a, halves), swapped))
+        for r in range(_ROWS):
+            place = b.bitcast(b.gep(z.data, [ir.IntType(64)(r * _LANES)]), words.as_pointer())
+            b.store(_joined(b, b.load(low[r]), b.load(cross[r])), place, align=8)
+        return context.get_dummy_value()
+
+    return numba.void(left, right, out), code
+
+
+_tile: Any = intrinsic(_multiply_tile)
+
+
+@inner
+def _pack(y: Any, first: Any, last: Any, at: Any, panel: Any) -> None:
+    """Rows first … last of y, its columns from `at` on, four beside each other; zeros after the last column."""
+    p = y.shape[1]
+    whole = min(panel.shape[0], (p - at) // _LANES)
+    for k in range(first, last):
+        for t in range(whole):
+            for j in range(_LANES):
+                panel[t, k - first, j] = y[k, at + t * _LANES + j]
+    for t in range(whole, panel.shape[0]):
+        for k in range(first, last):
+            for j in range(_LANES):
+                column = at + t * _LANES + j
+                panel[t, k - first, j] = y[k, column] if column < p else np.uint64(0)
+
+
+@inner
+def _add_tile(tile: Any, z: Any, i: Any, column: Any) -> None:
+    """Add a tile to z at row i and a column, without what lies outside of z."""
+    n, p = z.shape
+    if i + _ROWS <= n and column + _LANES <= p:  # numbers that the compiler knows, for nearly all tiles
+        for r in range(_ROWS):
+            for j in range(_LANES):
+                z[i + r, column + j] += tile[r, j]
+    else:
+        for r in range(min(_ROWS, n - i)):
+            for j in range(min(_LANES, p - column)):
+                z[i + r, column + j] += tile[r, j]
+
+
+@jit(_READ[2], _READ[2], _OUT[3], _OUT[2], _OUT[2])
+def matmul_split(x: Any, y: Any, panel: Any, tile: Any, z: Any) -> None:
+    """z = x @ y, for x (n, m), y (m, p) in C order: by products of 32-bit halves.
+
+    panel (tiles, depth, _LANES) and tile (_ROWS, _LANES) are scratch: how much of y is used before the next is.
+    """
+    n, m = x.shape
+    tiles, depth = panel.shape[0], panel.shape[1]
+    z[:, :] = 0
+    for first in range(0, m, depth):
+        last = min(first + depth, m)
+        for at in range(0, y.shape[1], tiles * _LANES):
+            used = min(tiles, (y.shape[1] - at + _LANES - 1) // _LANES)
+            _pack(y, first, last, at, panel[:used])
+            for i in range(0, n, _ROWS):
+                for t in range(used):
+                    _tile(x[i : i + _ROWS, first:last], panel[t, : last - first], tile)
+                    _add_tile(tile, z, i, at + t * _LANES)
+
+
+def scratch(m: int, p: int) -> tuple[Any, Any]:
+    """The panel and the tile that `matmul_split` works with, for y (m, p)."""
+    panel = (min(_PANEL_TILES, max(1, -(-p // _LANES))), min(_PANEL_DEEP, max(1, m)), _LANES)
+    return np.empty(panel, np.uint64), np.empty((_ROWS, _LANES), np.uint64)
+
+
+def _multiplies_halves_faster() -> bool:
+    """Whether this CPU multiplies vectors of 32-bit words, and of 64-bit words only in several steps."""
+    try:
+        able = llvmlite.binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM does not know what this CPU can do
+        return False
+    return bool(able.get("avx2")) and not able.get("avx512dq")
+
+
+_HALVES = _multiplies_halves_faster()
+
+
+def matmul(x: Any, y: Any, z: Any) -> None:
+    """z = x @ y, for x (n, m), y (m, p) in C order: by the kernel that is faster on this CPU."""
+    if _HALVES and min(x.shape) >= _FEW:
+        matmul_split(x, y, *scratch(*y.shape), z)
+    else:
+        matmul_whole(x, y, z)
 
 
 @jit(_READ[2], _READ[1], _OUT[1])

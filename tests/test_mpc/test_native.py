@@ -69,6 +69,79 @@ def test_products_are_numpys(n: int, m: int, p: int, form: str) -> None:
     assert np.array_equal(RING64.matmul(x, y), np.matmul(x, y))
 
 
+def by_halves(x: Any, y: Any, *scratch: Any) -> Any:
+    from mpc import compiled
+
+    out = words(x.shape[0], y.shape[1])
+    compiled.matmul_split(x, y, *(scratch or compiled.scratch(*y.shape)), out)
+    return out
+
+
+def by_words(x: Any, y: Any) -> Any:
+    from mpc import compiled
+
+    out = words(x.shape[0], y.shape[1])
+    compiled.matmul_whole(x, y, out)
+    return out
+
+
+@settings(max_examples=150, deadline=None)
+@given(sizes, sizes, sizes, st.integers(1, 4), st.integers(1, 20))
+def test_both_kernels_of_a_product_are_numpys(n: int, m: int, p: int, tiles: int, depth: int) -> None:
+    """Whichever of them this CPU would get; the one by halves with panels of any size too."""
+    x, y = words(n, m), words(m, p)
+    right = np.matmul(x, y)
+    assert np.array_equal(by_words(x, y), right)
+    assert np.array_equal(by_halves(x, y), right)
+    assert np.array_equal(by_halves(x, y, words(tiles, depth, 4), words(6, 4)), right)
+
+
+@pytest.mark.parametrize("shape", [(0, 0, 0), (1, 300, 1), (1, 1, 300), (300, 1, 1), (7, 251, 257), (20, 503, 515)])
+def test_products_of_more_than_a_panel_are_numpys(shape: tuple[int, int, int]) -> None:
+    n, m, p = shape
+    x, y = words(n, m), words(m, p)
+    assert np.array_equal(by_halves(x, y), np.matmul(x, y))
+    assert np.array_equal(by_words(x, y), np.matmul(x, y))
+
+
+def test_the_largest_words_multiply_by_halves() -> None:
+    x = np.full((7, 600), 2**64 - 1, np.uint64)
+    assert np.array_equal(by_halves(x, np.ascontiguousarray(x.T)), np.full((7, 7), 600, np.uint64))
+
+
+@pytest.mark.parametrize(
+    ("able", "halves"),
+    [({"avx2": True, "avx512dq": False}, True), ({"avx2": True, "avx512dq": True}, False), ({}, False), (None, False)],
+)
+def test_the_cpu_decides_how_words_are_multiplied(
+    able: dict[str, bool] | None, halves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mpc import compiled
+
+    def features() -> dict[str, bool]:
+        if able is None:
+            raise RuntimeError("failed to get host cpu features.")
+        return able
+
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", features)
+    assert compiled._multiplies_halves_faster() == halves
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_a_product_goes_to_the_kernel_that_was_chosen(halves: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mpc import compiled
+
+    used = []
+    for name in ("matmul_split", "matmul_whole"):
+        kernel = getattr(compiled, name)
+        monkeypatch.setattr(compiled, name, lambda *a, name=name, kernel=kernel: (used.append(name), kernel(*a)))
+    monkeypatch.setattr(compiled, "_HALVES", halves)
+    for rows in (20, 3):
+        x, y = words(rows, 40), words(40, 50)
+        assert np.array_equal(native.matmul(x, y), np.matmul(x, y))
+    assert used == ["matmul_split" if halves else "matmul_whole", "matmul_whole"]
+
+
 @pytest.mark.parametrize(
     ("left", "right"), [((3, 40, 50), (50, 60)), ((40, 50), (3, 50, 6)), ((2, 1, 40, 50), (3, 50, 9))]
 )
