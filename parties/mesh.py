@@ -131,10 +131,7 @@ class Mesh:
     def send(self, peer: int, parts: Sequence[Buffer]) -> bool:
         """Hand a message over; False means not yet: no connection, or its queue is full."""
         direct = self._meetings.standing.get(peer)
-        if direct is not None:
-            sent = self._meetings.send(direct, parts)
-        else:
-            sent = self._over_zeromq(peer, enveloped(parts))
+        sent = self._over_zeromq(peer, enveloped(parts)) if direct is None else self._meetings.send(direct, parts)
         if sent and self._tap is not None:
             self._tap(peer, parts)
         return sent
@@ -206,7 +203,7 @@ class Mesh:
                 os.read(self._wake_in, 4096)
             elif socket in self._sockets:
                 found += self._receive(self._sockets[socket], socket)
-            elif socket is self._listener:
+            elif isinstance(socket, zmq.Socket):  # else: the meetings, which are asked below
                 found += self._receive_calls(socket)
         found += self._meetings.happened()
         self._say_gone(found)

@@ -49,7 +49,7 @@ def keys_of(caller: str, listener: str, cluster: str, secrets: bytes) -> tuple[b
     caller, listener: their public CURVE keys. cluster: the digest of the cluster file. secrets: what the caller and
     then the listener drew.
     """
-    about = "\0".join(("privity direct 1", caller, listener, cluster)).encode()
+    about = f"privity direct 1\0{caller}\0{listener}\0{cluster}".encode()
     both = HKDF(SHA256(), 64, None, about).derive(secrets)
     return both[:32], both[32:]
 
@@ -100,7 +100,7 @@ class Sealer(_Counted):
 
 
 class Opener(_Counted):
-    """What the other end sent: bytes go into `space`, as many as came are `taken`, and `message` gives whole messages."""
+    """What the other end sent: bytes go into `space`, so many are `taken`, and `message` gives whole messages."""
 
     def __init__(self, key: bytes) -> None:
         super().__init__(key)
@@ -220,4 +220,4 @@ def _lengths(text: bytes) -> list[int] | None:
 
 
 def _room(length: int) -> memoryview:
-    return memoryview(np.empty(length, np.uint8))  # not filled with zeros first: that takes as long as opening it
+    return np.empty(length, np.uint8).data  # not filled with zeros first: that takes as long as opening it

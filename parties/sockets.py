@@ -60,16 +60,14 @@ def bound(context: zmq.Context[Socket], keys: KeyPair, endpoint: str) -> tuple[S
     socket.curve_secretkey = keys.secret.encode()
     socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
     socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+    if socket.getsockopt(zmq.MECHANISM) != zmq.CURVE or socket.getsockopt(zmq.CURVE_SERVER) != 1:
+        socket.close(0)
+        raise PeerError("the listener is not protected by CURVE")
     try:
-        if socket.getsockopt(zmq.MECHANISM) != zmq.CURVE or socket.getsockopt(zmq.CURVE_SERVER) != 1:
-            raise PeerError("the listener is not protected by CURVE")
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         socket.close(0)
         raise _not_bound(endpoint, error) from None
-    except PeerError:
-        socket.close(0)
-        raise
     return socket, int(bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).decode().rstrip("\0").rpartition(":")[2])
 
 

@@ -33,7 +33,7 @@ class Pair:
 
     def turn(self):
         for mesh, happened in zip(self.meshes, self.happened, strict=True):
-            happened += mesh.poll(0.002)
+            happened.extend(mesh.poll(0.002))
 
     def until(self, condition, seconds=10.0):
         end = time.monotonic() + seconds
@@ -355,50 +355,60 @@ def test_no_secret_of_it_is_in_a_repr(pair):
 # ------------------------------------------------------------------------------- under a channel, whatever breaks
 
 
+class Channels:
+    """A channel at either end of a pair, and what has come out of it."""
+
+    def __init__(self, pair):
+        hello = {"name": "x", "version": "1", "cluster": "c", "control": 0}
+        self.pair = pair
+        self.channels = [Channel(at, 1 - at, 10 + at, hello, dials=at == 1) for at in (0, 1)]
+        self.got, self.sent = [[], []], [0, 0]
+
+    def send(self, size):
+        for at, channel in enumerate(self.channels):
+            if channel.up and self.sent[at] < TOTAL:
+                self.sent[at] += 1
+                frame = bytes([self.sent[at] % 256]) * size
+                channel.send(Message(Type.DATA, at, 1 - at, bytes(16), self.sent[at], frames=(frame,)))
+
+    def turn(self):
+        for at, channel in enumerate(self.channels):
+            for happening in self.pair.meshes[at].poll(0.001):
+                self.transport(channel, happening, time.monotonic())
+            channel.tick(time.monotonic())
+            self.got[at] += [e.message for e in channel.events if isinstance(e, Delivered)]
+            channel.events.clear()
+            channel.flush(lambda parts, at=at: self.pair.meshes[at].send(1 - at, parts))
+
+    @staticmethod
+    def transport(channel, happening, now):
+        if isinstance(happening, Gone):
+            channel.disconnected()
+            return
+        if isinstance(happening, Reached) or happening.fresh:
+            channel.connected(now)
+        if isinstance(happening, Packet):
+            channel.receive(happening.parts, now)
+
+
+TOTAL = 400
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_channel_above_it_loses_and_repeats_nothing(pair, monkeypatch, seed):
     monkeypatch.setattr(meetings, "_FIRST_AGAIN", 0.01)
     monkeypatch.setattr(meetings, "_LAST_AGAIN", 0.02)
     rng, p = random.Random(seed), pair()
-    hello = {"name": "x", "version": "1", "cluster": "c", "control": 0}
-    channels = [Channel(at, 1 - at, 10 + at, hello, dials=at == 1) for at in (0, 1)]
-    got, sent, broken = [[], []], [0, 0], 0
-    total = 400
-
-    def step():
-        for at, channel in enumerate(channels):
-            now = time.monotonic()
-            for h in p.meshes[at].poll(0.001):
-                match h:
-                    case Reached():
-                        channel.connected(now)
-                    case Gone():
-                        channel.disconnected()
-                    case Packet(_, parts, fresh):
-                        if fresh:
-                            channel.connected(now)
-                        channel.receive(parts, now)
-            channel.tick(now)
-            while channel.events:
-                event = channel.events.popleft()
-                if isinstance(event, Delivered):
-                    got[at].append((event.message.step, bytes(event.message.frames[0])))
-            channel.flush(lambda parts, at=at: p.meshes[at].send(1 - at, parts))
-
-    end = time.monotonic() + 60
-    while any(len(g) < total for g in got):
-        assert time.monotonic() < end, (list(map(len, got)), channels, broken)
-        for at, channel in enumerate(channels):
-            if channel.up and sent[at] < total:
-                sent[at] += 1
-                frame = bytes([sent[at] % 256]) * rng.choice([1, 100, 5000, 200_000])
-                channel.send(Message(Type.DATA, at, 1 - at, bytes(16), sent[at], frames=(frame,)))
+    c, broken, end = Channels(p), 0, time.monotonic() + 60
+    while any(len(got) < TOTAL for got in c.got):
+        assert time.monotonic() < end, (c.channels, broken)
+        c.send(rng.choice([1, 100, 5000, 200_000]))
         standing = [d for d in (p.direct(0), p.direct(1)) if d is not None]
         if standing and rng.random() < 0.03:
             broken += 1
             rng.choice(standing).socket.shutdown(rng.choice([socket.SHUT_RDWR, socket.SHUT_RD, socket.SHUT_WR]))
-        step()
+        c.turn()
     assert broken >= 3
-    for at in (0, 1):
-        assert [number for number, _ in got[at]] == list(range(1, total + 1))
-        assert all(set(frame) == {number % 256} for number, frame in got[at])
+    for got in c.got:
+        assert [m.step for m in got] == list(range(1, TOTAL + 1))
+        assert all(set(m.frames[0]) == {m.step % 256} for m in got)

@@ -21,7 +21,7 @@ def stream(sealer, *messages):
 def opened(opener, data, cuts=(1 << 20,)):
     """All messages in these bytes, which come in pieces of these lengths."""
     found, view, sizes = [], memoryview(data), itertools.cycle(cuts)
-    while len(view):
+    while view.nbytes:
         space = opener.space()
         count = min(len(space), next(sizes), len(view))
         space[:count] = view[:count]
