@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +30,11 @@ class Frame:
     dtype: str
     shape: tuple[int, ...]
     nbytes: int = field(init=False, repr=False, compare=False)  # payload bytes
+    kind: np.dtype[Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nbytes", (8 if self.dtype == type_words else 1) * prod(self.shape))
+        object.__setattr__(self, "kind", np.dtype(self.dtype))
 
 
 @dataclass(slots=True)  # not frozen: one is made for each message, and that takes much longer

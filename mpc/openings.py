@@ -13,6 +13,7 @@ from mpc.ir import Equation
 
 __all__ = ["frame_of", "packing", "recipients", "unpacking"]
 
+_WORDS = np.dtype(type_words)
 _WHOLE = 56  # above so many bits whole words travel
 
 
@@ -31,7 +32,7 @@ def packing(width: int) -> Callable[[Any], Array]:
     """Makes words into what is sent; a narrow opening into its low bytes only (rule 9)."""
 
     def whole(words: Any) -> Array:
-        return np.asarray(words, dtype=type_words, order="C")
+        return np.asarray(words, _WORDS, "C")
 
     def narrow(words: Any) -> Array:
         return np.ascontiguousarray(whole(words)[..., None].view(np.uint8)[..., : (width + 7) // 8])

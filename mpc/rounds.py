@@ -175,6 +175,6 @@ def fits(arrays: list[Array], expect: tuple[Frame, ...], who: str, where: str) -
     """Raise PeerError, with who sent them, for arrays of another number, type or shape."""
     right = len(arrays) == len(expect)
     for a, f in zip(arrays, expect, strict=False):
-        right = right and a.shape == f.shape and a.dtype.str == f.dtype
+        right = right and a.shape == f.shape and a.dtype == f.kind
     if not right:
         raise PeerError(f"{who} sent arrays of the wrong number, type or shape ({where})")

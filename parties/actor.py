@@ -45,7 +45,7 @@ from parties.wire import Buffer, Message, Type
 __all__ = ["Actor", "Brain", "Signs", "Transport"]
 
 _RETRY_SECONDS = 0.002
-_ROUND_SECONDS = 0.002  # between two looks at everything that is no message
+_ROUND_SECONDS = 0.005  # between two looks at everything that is no message
 _EMPTY_SEATS = 64  # coordinators that are silent and may yet wake up
 _QUEUE_BYTES = 8 << 20  # above this, a brain that could go on dealing has to wait
 

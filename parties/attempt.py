@@ -218,16 +218,17 @@ class Attempt:
         request = self.request
         if isinstance(request, Exchange):
             return self._exchanged(request)
-        if isinstance(request, Draw):
-            sizes = [frame.nbytes for frame in request.expect]
-            if self._in_stock >= sum(sizes):
-                self.request = None
-                return _arrays([self._cut(size) for size in sizes], request.expect, DEALER)
+        if isinstance(request, Draw) and self._in_stock >= sum([frame.nbytes for frame in request.expect]):
+            self.request = None
+            return _arrays([self._cut(frame.nbytes) for frame in request.expect], request.expect, DEALER)
         return None
 
     def _cut(self, size: int) -> Buffer:
         """The next bytes of what was dealt. Without a copy where they lie in one piece."""
         self._in_stock -= size
+        if self._views and len(self._views[0]) > size:
+            piece, self._views[0] = self._views[0][:size], self._views[0][size:]
+            return piece
         pieces: list[memoryview] = []
         while size:
             if not self._views:
@@ -257,7 +258,8 @@ class Attempt:
             for step in parked:
                 if step < number or (step == number and peer not in owed):
                     raise BadMessage("data where the program expects none", peer)
-            complete = complete and (peer not in owed or number in parked)
+            if number not in parked and peer in owed:
+                complete = False
         if not complete:
             return None
         self.request = None
@@ -276,15 +278,16 @@ class Attempt:
     def waits_for(self) -> int:
         """An actor whose message the engine needs now."""
         if isinstance(self.request, Exchange):
-            number = self.request.number
-            return next((p for p in self.request.expect if number not in self._parked[p]), DEALER)
+            for peer in self.request.expect:
+                if self.request.number not in self._parked[peer]:
+                    return peer
         return DEALER
 
     # ------------------------------------------------------------------------------------------------ measures
 
     def count(self, frames: Sequence[Buffer]) -> None:
         """Payload that goes to a peer, in the order of their numbers; under test entropy also its hash."""
-        self.bytes_sent += sum(len(f) for f in frames)
+        self.bytes_sent += sum(map(len, frames))
         if self._transcript is not None:
             for frame in frames:
                 self._transcript.update(frame)

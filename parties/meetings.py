@@ -89,6 +89,7 @@ class Meetings:
         self._calls: dict[int, _Calling] = {}
         self._invited: dict[int, _Invited] = {}
         self._met: dict[int, Direct] = {}  # by a caller that has not greeted over it yet
+        self._writing: set[Direct] = set()
         self._number = 0
         self._found: list[Happening] = []
 
@@ -114,7 +115,7 @@ class Meetings:
     @property
     def pending(self) -> bool:
         """Whether something waits until a socket takes more."""
-        return any(direct.pending for direct in self.standing.values())
+        return bool(self._writing)
 
     # ------------------------------------------------------------------------------------- the ZeroMQ connection
 
@@ -322,7 +323,11 @@ class Meetings:
 
     def _watch(self, direct: Direct) -> None:
         """Be told when it can be read, and written too while something waits."""
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if direct.pending else 0)
+        wanted = selectors.EVENT_READ
+        self._writing.discard(direct)
+        if direct.pending:
+            wanted |= selectors.EVENT_WRITE
+            self._writing.add(direct)
         self._selector.modify(direct.socket, wanted, lambda mask: self._ready(direct, mask))
 
     def _ready(self, direct: Direct, mask: int) -> None:
@@ -354,6 +359,7 @@ class Meetings:
             self._found.append(Reached(peer))
 
     def _close(self, direct: Direct) -> None:
+        self._writing.discard(direct)
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(direct.socket)
         direct.close()

@@ -80,8 +80,10 @@ class Sealer(_Counted):
         lengths = [len(part) for part in parts]
         head = _head(lengths)
         if sum(lengths) <= _SHORT:
-            yield self.sealed(b"".join((head, *parts)))
-            return
+            return iter((self.sealed(b"".join((head, *parts))),))
+        return self._long(head, parts)
+
+    def _long(self, head: bytes, parts: Sequence[Buffer]) -> Iterator[Buffer]:
         yield self.sealed(head)
         for part in parts:
             view = memoryview(part)

@@ -229,7 +229,7 @@ def decode(parts: Sequence[Buffer]) -> Message:
     frames = tuple(parts[2:])
     if nframes != len(frames) or nframes > FRAMES_LIMIT:
         raise BadMessage("wrong number of frames")
-    if length != sum(map(len, frames)):
+    if length != (len(frames[0]) if nframes == 1 else sum(map(len, frames))):
         raise BadMessage("wrong payload length")
     meta = _meta(message_type, parts[1])
     return Message(message_type, src, dst, session, step, meta, frames, flags, incarnation, seq, ack)
@@ -290,7 +290,7 @@ def pack_arrays(arrays: Iterable[Array]) -> tuple[Buffer, ...]:
 
 
 def _bytes(array: Array) -> Buffer:
-    if array.dtype.str not in _DTYPES:
+    if array.dtype not in (_WORDS, _OCTETS):
         raise BadMessage("an array of another type than words or bytes")
     if array.nbytes <= _SMALL:
         return array.tobytes()
@@ -299,12 +299,16 @@ def _bytes(array: Array) -> Buffer:
 
 
 _SMALL = 4096  # bytes that are sooner copied than looked at through a view
-_DTYPES: dict[str, np.dtype[Any]] = {"<u8": np.dtype("<u8"), "|u1": np.dtype("|u1")}
+_WORDS, _OCTETS = np.dtype("<u8"), np.dtype("|u1")
+_DTYPES = frozenset({"<u8", "|u1"})
 
 
 def unpack_arrays(frames: Sequence[Buffer], expect: Sequence[Frame]) -> list[Array]:
     """The arrays that the program expects, read-only and without a copy where memory allows."""
-    if len(frames) != len(expect) or any(len(raw) != f.nbytes for raw, f in zip(frames, expect, strict=True)):
+    right = len(frames) == len(expect)
+    for raw, frame in zip(frames, expect, strict=False):
+        right = right and len(raw) == frame.nbytes
+    if not right:
         if any(f.dtype not in _DTYPES for f in expect):
             raise BadMessage("an array of another type than words or bytes")
         frames = list(_recut(frames, expect))
@@ -323,10 +327,11 @@ def _recut(frames: Sequence[Buffer], expect: Sequence[Frame]) -> Iterator[Buffer
 
 
 def _array(raw: Buffer, frame: Frame) -> Array:
-    kind = _DTYPES.get(frame.dtype)
-    if kind is None:
+    if frame.dtype not in _DTYPES:
         raise BadMessage("an array of another type than words or bytes")
-    array: Array = np.frombuffer(raw, dtype=kind).reshape(frame.shape)
+    array: Array = np.frombuffer(raw, frame.kind).reshape(frame.shape)
+    if type(raw) is bytes:  # always in its place, and never written to
+        return array
     flags = array.flags
     if not flags.aligned:
         array = array.copy()
