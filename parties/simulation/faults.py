@@ -6,7 +6,7 @@ stop, all for less time than death takes. Hard faults end an attempt, which may 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from parties.cluster import COORDINATOR, DEALER
@@ -25,7 +25,8 @@ class Fault:
 
     kind: `crash` (at is the number of the instruction at which the process dies), or at a time: `stall` (the process
     stands still), `reset` (the data connection of a pair breaks), `severed` (the same, for long, while signs of life go
-    on), `cut` (nothing gets through between two actors), `full` (its disk). seconds: how long it lasts.
+    on), `moved` (another connection takes over, and what is under way on the first one still comes), `cut` (nothing
+    gets through between two actors), `full` (its disk). seconds: how long it lasts.
     """
 
     kind: str
@@ -46,7 +47,7 @@ class Fault:
     @property
     def mild(self) -> bool:
         """Whether every run has to survive it without a word."""
-        return self.kind in {"stall", "reset", "severed", "cut"} and self.seconds <= TOLERATED
+        return self.kind in {"stall", "reset", "severed", "moved", "cut"} and self.seconds <= TOLERATED
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,9 @@ def make_plan(seed: int, programs: list[str], parties: int | None = None) -> Pla
     rare = Dice(seed, "severed")  # of its own, so that seeds keep the faults that they had before there was this one
     if severity not in {"none", "mild"} and rare.chance(0.1):
         faults.append(_severed(rare, actors, span))
+    moved = Dice(seed, "moved")  # as two parties do that come to have a direct connection
+    if moved.chance(0.3):
+        faults += [_moved(moved, range(n), span) for _ in range(1 + moved.below(3))]
     return Plan(
         seed, program, n, tuple(faults), tuple(range(len(faults))),
         delay, dice.one_of([0.0, 0.02, 0.1]), dice.one_of([0.0, 0.05, 0.2]),
@@ -118,6 +122,12 @@ def _severed(dice: Dice, actors: list[int], span: float) -> Fault:
     second = dice.one_of([a for a in actors if a != first])
     seconds = FOR_EVER if dice.chance(0.2) else dice.between(1.0, 60.0)
     return Fault("severed", (first, second), dice.between(0, span), seconds)
+
+
+def _moved(dice: Dice, parties: Sequence[int], span: float) -> Fault:
+    first = dice.one_of(list(parties))
+    second = dice.one_of([a for a in parties if a != first])
+    return Fault("moved", (first, second), dice.between(0, span), 0.001)
 
 
 def _fault(dice: Dice, actors: list[int], span: float, severity: str) -> Fault:

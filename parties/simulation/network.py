@@ -87,6 +87,12 @@ class Pair:
         if life is not None:
             world.later(world.dice.between(0, _NOTICED), life.plane.gone, connection, self.listener)
 
+    def move(self) -> None:
+        """Another connection takes over; what is under way on the first one still comes."""
+        if self.now is not None:
+            self.now = Connection((self.caller, self.listener))
+            self._world.later(self._world.delay(), self._stands, self.now)
+
     def hold(self, seconds: float) -> None:
         """Nothing gets through for a while; a connection survives a short one."""
         self.held = max(self.held, self._world.now + seconds)

@@ -337,6 +337,8 @@ class World:
             self.later(fault.seconds, setattr, home, "full", False)
         elif fault.kind in {"reset", "severed"}:
             self.pair(*fault.who).snap(fault.seconds)
+        elif fault.kind == "moved":
+            self.pair(*fault.who).move()
         else:
             self.pair(*fault.who).hold(fault.seconds)
 
