@@ -40,6 +40,7 @@ _NOTHING = bytes(SECRET_BYTES)
 _PATIENCE = 3.0
 _FIRST_AGAIN, _LAST_AGAIN = 1.0, 60.0
 _COMERS = 8
+_STILL = 0.02  # seconds in which no byte moves: the other end computes
 _BATCH = 64
 
 Post = Callable[[int, bytes], bool]
@@ -285,7 +286,16 @@ class Meetings:
             return False
         if direct.pending:
             self._watch(direct)
+            self._go_on_writing()
         return True
+
+    def _go_on_writing(self) -> None:
+        """For as long as bytes move: this thread may be about to compute for long, and others wait for the rest.
+
+        What comes meanwhile is kept for `happened`.
+        """
+        while self._writing and self._turn(_STILL):
+            pass
 
     def read(self, direct: Direct) -> Packet | None:
         """The next message of a connection, if it is there and whole; `happened` will say if it turns out broken."""
@@ -314,12 +324,20 @@ class Meetings:
 
     def happened(self) -> list[Happening]:
         """Deal with whatever is ready."""
-        for key, mask in self._selector.select(0):
+        self._turn(0.0)
+        if self._found:
+            self._go_on_writing()
+        found, self._found = self._found, []
+        return found
+
+    def _turn(self, seconds: float) -> bool:
+        """Deal with what is ready, or becomes ready in time; whether something was."""
+        ready = self._selector.select(seconds)
+        for key, mask in ready:
             now = self._selector.get_map().get(key.fd)
             if now is not None and now.fileobj is key.fileobj:  # else: one before it has closed it
                 key.data(mask)
-        found, self._found = self._found, []
-        return found
+        return bool(ready)
 
     def _watch(self, direct: Direct) -> None:
         """Be told when it can be read, and written too while something waits."""

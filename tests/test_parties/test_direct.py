@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import socket
+import threading
 import time
 
 import pytest
@@ -121,6 +122,32 @@ def test_both_send_more_than_sockets_hold(pair):
     assert p.packets(0)[1:] == [[b"1", big[1]], [b"2", big[1]]]
     assert p.packets(1) == [[b"1", big[0]], [b"2", big[0]]]
     assert not any(p.direct(at).pending for at in (0, 1))
+
+
+@pytest.mark.parametrize("when", ["sent", "received"])
+def test_what_a_socket_did_not_take_is_written_before_this_thread_computes(pair, when):
+    """Whoever reads gets all of a long message, though its sender is not asked again."""
+    p, big = pair().meet(), [bytes(20_000_000)]
+    alice, bob = p.meshes
+    if when == "received":
+        assert bob.send(0, [b"x"])
+        assert alice.send(1, big)  # bob does not read
+        assert p.direct(0).pending
+        p.direct(0).wait(5.0)
+    got, reading = [], threading.Event()
+
+    def read():
+        while not got and not reading.is_set():
+            got.extend(h for h in bob.poll(0.01) if isinstance(h, Packet))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    found = alice.poll(1.0) if when == "received" else alice.send(1, big)
+    assert found
+    assert not p.direct(0).pending
+    reader.join(5.0)
+    reading.set()
+    assert [len(h.parts[0]) for h in got] == [20_000_000]
 
 
 def test_every_message_is_shown_to_the_tap_before_it_is_sealed(pair):
