@@ -303,14 +303,15 @@ class Actor:
     def _transport(self, happening: Happening, *, heed: bool = True) -> None:
         channel = self._seated(happening.peer)
         match happening:
+            case Packet():
+                now = self._clock()
+                if happening.fresh:
+                    channel.connected(now)
+                channel.receive(happening.parts, now)
             case Reached():
                 channel.connected(self._clock())
             case Gone():
                 channel.disconnected()
-            case Packet(_, parts, fresh):
-                if fresh:
-                    channel.connected(self._clock())
-                channel.receive(parts, self._clock())
         if heed:
             self._digest(happening.peer)
         if channel.ready:

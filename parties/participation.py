@@ -13,7 +13,7 @@ routes messages to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mpc.errors import InputError, MpcError, PeerError
@@ -48,11 +48,11 @@ class Participation(Stocking):
         """A message of this session from a party, the dealer or the coordinator."""
         a = self.attempt
         stages, handler = _CONVERSATION.get((self._role(m.src), m.type), ((), None))
-        if handler is None or a.stage not in stages:
-            if a.stage is not Stage.STOPPED:
-                yield from self._broken(m.src, f"sent {m.type.name} where it does not belong")
-            return
-        yield from self._unless_bad(handler(self, m), m.src)
+        if handler is not None and a.stage in stages:
+            return self._unless_bad(handler(self, m), m.src)
+        if a.stage is Stage.STOPPED:
+            return iter(())
+        return self._broken(m.src, f"sent {m.type.name} where it does not belong")
 
     def _role(self, actor: int) -> str:
         if is_coordinator(actor):
@@ -90,11 +90,12 @@ class Participation(Stocking):
             yield from self._credit()
             yield from self._advance(answer)
 
-    def _credit(self) -> Steps:
+    def _credit(self) -> Sequence[Send]:
         """Let the dealer go further ahead, at points that the program fixes (page 7, rule 5)."""
         a, limits = self.attempt, self.around.limits
-        if not a.terms.material and a.credit(limits.window_messages // 3, limits.window // 4):
-            yield Send(DEALER, Type.CREDIT, a.session, a.drawn & 0xFFFFFFFF)
+        if a.terms.material or not a.credit(limits.window_messages // 3, limits.window // 4):
+            return ()
+        return (Send(DEALER, Type.CREDIT, a.session, a.drawn & 0xFFFFFFFF),)
 
     def _advance(self, answer: dict[int, list[Array]] | list[Array] | None) -> Steps:
         """Drive the engine until it has to wait."""
@@ -110,17 +111,19 @@ class Participation(Stocking):
                 return
             a.request = request
             a.answered += 1
-            self._breathe(self.around.limits.stall)
             if isinstance(request, Save):
+                self._breathe(self.around.limits.stall)
                 yield self._write(self._shares(request), self._saved)
                 return
-            if isinstance(request, Exchange) and request.reveals:
-                yield self._write(records.Disclose(a.terms, a.lowered, request.reveals), self._disclosed)
-                return
             if isinstance(request, Exchange):
+                if request.reveals:
+                    self._breathe(self.around.limits.stall)
+                    yield self._write(records.Disclose(a.terms, a.lowered, request.reveals), self._disclosed)
+                    return
                 yield from self._share(request)
             answer = a.answer()
             if answer is None:
+                self._breathe(self.around.limits.stall)
                 return
             yield from self._credit()
 
@@ -166,18 +169,20 @@ class Participation(Stocking):
         yield from self._share(request)
         yield from self._go_on()
 
-    def _share(self, request: Exchange) -> Steps:
+    def _share(self, request: Exchange) -> Sequence[Send]:
         a, now = self.attempt, self.around.clock()
         if a.began is None:
             a.began = now
         a.rounds, a.where = request.number, request.where
+        said = []
         for peer, arrays in sorted(request.send.items()):
             frames = pack_arrays(arrays)
             a.count(frames)
-            yield Send(peer, Type.DATA, a.session, request.number, frames=frames)
+            said.append(Send(peer, Type.DATA, a.session, request.number, frames=frames))
         if now - a.told >= self.around.limits.progress:
             a.told = now
-            yield Send(self.attempt.boss, Type.PROGRESS, a.session, request.number, meta={"where": line(a.where, 200)})
+            said.append(Send(a.boss, Type.PROGRESS, a.session, request.number, meta={"where": line(a.where, 200)}))
+        return said
 
     def _finish(self, results: dict[str, Any]) -> Steps:
         a = self.attempt

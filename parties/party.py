@@ -161,13 +161,14 @@ class PartyBrain:
                         del self._finished[oldest]
 
     def _arrived(self, m: Message) -> Steps:
-        again = m.type is Type.PREPARE and m.session in self.sessions
-        if is_coordinator(m.src) and m.type in _QUESTIONS and not again:
-            yield from _QUESTIONS[m.type](self, m)
-        elif m.session in self.sessions:
-            yield from self.sessions[m.session].arrived(m)
-        elif m.session in self._finished:  # else: the last words of a session that is over
-            yield from self._afterwards(m, *self._finished[m.session])
+        running = self.sessions.get(m.session)
+        if m.type in _QUESTIONS and is_coordinator(m.src) and not (m.type is Type.PREPARE and running):
+            return _QUESTIONS[m.type](self, m)
+        if running is not None:
+            return running.arrived(m)
+        if m.session in self._finished:
+            return self._afterwards(m, *self._finished[m.session])
+        return iter(())  # the last words of a session that is over
 
     def _afterwards(self, m: Message, boss: int, terms: Terms) -> Steps:
         """Of a finished attempt: its end, if this party had given up a coordinator that was only stopped; or FORGET."""
