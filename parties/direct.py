@@ -51,6 +51,11 @@ class Direct:
         """Whether something waits until the socket takes more."""
         return bool(self._rest)
 
+    @property
+    def unread(self) -> bool:
+        """Whether the next message may be here already: then the socket does not say that it can be read."""
+        return self._opener.unread
+
     def send(self, parts: Sequence[Buffer]) -> None:
         """Send a message, or what the socket takes of it; `push` goes on. Frames are kept by reference until then.
 

@@ -90,6 +90,7 @@ class Meetings:
         self._invited: dict[int, _Invited] = {}
         self._met: dict[int, Direct] = {}  # by a caller that has not greeted over it yet
         self._writing: set[Direct] = set()
+        self._unread: set[Direct] = set()  # the socket may have nothing more to say, and another message is here
         self._number = 0
         self._found: list[Happening] = []
 
@@ -111,6 +112,11 @@ class Meetings:
     def told(self) -> bool:
         """Whether everything that is known has been told by `happened`."""
         return not self._found
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to do before `fileno` says so."""
+        return not self._found and not self._unread
 
     @property
     def pending(self) -> bool:
@@ -295,7 +301,10 @@ class Meetings:
             self._ended(direct)
             return None
         if parts is None:
+            self._unread.discard(direct)
             return None
+        if direct.unread:
+            self._unread.add(direct)
         fresh = self._met.get(direct.peer) is direct
         if fresh:
             del self._met[direct.peer]
@@ -318,6 +327,8 @@ class Meetings:
             now = self._selector.get_map().get(key.fd)
             if now is not None and now.fileobj is key.fileobj:  # else: one before it has closed it
                 key.data(mask)
+        for direct in list(self._unread):
+            self._take(direct)
         found, self._found = self._found, []
         return found
 
@@ -338,6 +349,9 @@ class Meetings:
                 self._ended(direct)
                 return
             self._watch(direct)
+        self._take(direct)
+
+    def _take(self, direct: Direct) -> None:
         for _ in range(_BATCH):
             packet = self.read(direct)
             if packet is None:
@@ -360,6 +374,7 @@ class Meetings:
 
     def _close(self, direct: Direct) -> None:
         self._writing.discard(direct)
+        self._unread.discard(direct)
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(direct.socket)
         direct.close()

@@ -127,6 +127,11 @@ class Opener(_Counted):
         """So many bytes have come."""
         self._to += count
 
+    @property
+    def unread(self) -> bool:
+        """Whether bytes lie here that no message has been made of: perhaps another one, whole."""
+        return self._from != self._to
+
     def message(self) -> list[Buffer] | None:
         """The parts of the next whole message, MALFORMED if it is none; None if more bytes are needed. Raises Unsealed.
 

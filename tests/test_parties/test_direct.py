@@ -110,6 +110,24 @@ def test_what_is_awaited_is_read_directly(pair):
         assert p.meshes[0].poll(0.25, awaited=1) == []
 
 
+def test_what_came_together_with_what_was_awaited_is_found_as_well(pair):
+    p, found = pair().meet(), []
+    for number in (b"1", b"2", b"3"):
+        assert p.meshes[1].send(0, [number])
+    while not found:
+        found = p.meshes[0].poll(0.25, awaited=1)
+    assert found == [Packet(1, [b"1"])]
+    assert p.meshes[0].poll(5.0) == [Packet(1, [b"2"]), Packet(1, [b"3"])]
+
+
+def test_more_small_messages_than_are_read_at_once_all_come(pair):
+    p = pair().meet()
+    for number in range(200):
+        assert p.meshes[1].send(0, [bytes([number])])
+    p.until(lambda: len(p.packets(0)) == 201)
+    assert p.packets(0)[1:] == [[bytes([number])] for number in range(200)]
+
+
 def test_both_send_more_than_sockets_hold(pair):
     p = pair().meet()
     big = [os.urandom(20_000_000) for _ in range(2)]
