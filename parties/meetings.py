@@ -287,7 +287,7 @@ class Meetings:
         try:
             direct.send(parts)
         except Ended:
-            self._ended(direct)
+            self._unwritable(direct)
             return False
         if direct.pending:
             self._watch(direct)
@@ -346,7 +346,7 @@ class Meetings:
             try:
                 direct.push()
             except Ended:
-                self._ended(direct)
+                self._unwritable(direct)
                 return
             self._watch(direct)
         self._take(direct)
@@ -357,6 +357,11 @@ class Meetings:
             if packet is None:
                 return
             self._found.append(packet)
+
+    def _unwritable(self, direct: Direct) -> None:
+        """It takes nothing more; what it had brought before is read still: the last words of whoever closed it."""
+        self._take(direct)
+        self._ended(direct)
 
     def _ended(self, direct: Direct) -> None:
         peer = direct.peer

@@ -305,6 +305,25 @@ def test_one_that_breaks_while_it_is_awaited_is_told_once(pair, at, how):
     assert [h for h in found if isinstance(h, Gone)] == [Gone(1 - at)]
 
 
+@pytest.mark.parametrize("at", [0, 1], ids=["listener", "caller"])
+@pytest.mark.parametrize("waiting", [False, True], ids=["nothing waits", "something waits"])
+def test_last_words_are_read_when_nothing_more_can_be_written(pair, at, waiting):
+    p = pair().meet()
+    p.turns(0.02)
+    p.happened[:] = [], []
+    while not p.direct(at).pending and p.meshes[at].send(1 - at, [bytes(1_000_000)]) and waiting:
+        pass
+    assert p.meshes[1 - at].send(at, [b"last words"])
+    p.direct(1 - at).wait(1.0)
+    p.direct(1 - at).close()  # with something unread: the other end cannot write any more
+    p.direct(at).wait(1.0)
+    if not waiting:
+        assert not p.meshes[at].send(1 - at, [b"x"])
+    for _ in range(5):
+        p.happened[at] += p.meshes[at].poll(0.01)
+    assert p.happened[at][:2] == [Packet(1 - at, [b"last words"]), Gone(1 - at)]
+
+
 @pytest.mark.parametrize("who", [0, 1], ids=["listener", "caller"])
 def test_one_that_breaks_is_told_at_both_ends_and_made_again(pair, monkeypatch, who):
     monkeypatch.setattr(meetings, "_FIRST_AGAIN", 0.2)
