@@ -22,6 +22,7 @@ __all__ = ["Direct", "Ended", "beside", "call"]
 
 _UNHEARD_MS = 20_000  # a middlebox may drop a connection without a word; longer than a party computes without reading
 _PROBE_SECONDS = 5
+_MOST_WAITING = 64  # messages, as many as a ZeroMQ socket keeps: whoever reads nothing lets no heap of them grow
 
 
 class Ended(Exception):
@@ -50,6 +51,11 @@ class Direct:
     def pending(self) -> bool:
         """Whether something waits until the socket takes more."""
         return bool(self._rest)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that no more is taken."""
+        return len(self._out) >= _MOST_WAITING
 
     @property
     def unread(self) -> bool:

@@ -283,7 +283,9 @@ class Meetings:
         self._watch(direct)
 
     def send(self, direct: Direct, parts: Sequence[Buffer]) -> bool:
-        """Send over a standing connection; False if it turns out broken, which `happened` will say."""
+        """Send over a standing connection; False if too much waits, or it turns out broken: `happened` will say so."""
+        if direct.full:
+            return False
         try:
             direct.send(parts)
         except Ended:

@@ -141,6 +141,16 @@ def test_both_send_more_than_sockets_hold(pair):
     assert not any(p.direct(at).pending for at in (0, 1))
 
 
+def test_what_waits_for_whoever_reads_nothing_does_not_grow_without_end(pair):
+    p, sent = pair().meet(), 0
+    while p.meshes[1].send(0, [bytes(100_000)]):
+        sent += 1
+        assert sent < 1000
+    p.until(lambda: len(p.packets(0)) == 1 + sent)
+    assert p.meshes[1].send(0, [b"again"])
+    p.until(lambda: p.packets(0)[-1] == [b"again"])
+
+
 def test_every_message_is_shown_to_the_tap_before_it_is_sealed(pair):
     told = []
     p = pair(taps=(None, lambda to, parts: told.append((to, [bytes(x) for x in parts])))).meet()
