@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from parties import channel as channels
 from parties import direct as directs
 from parties import keys, meetings
 from parties.channel import Channel, Delivered
@@ -459,3 +460,42 @@ def test_a_channel_above_it_loses_and_repeats_nothing(pair, monkeypatch, seed):
     for got in c.got:
         assert [m.step for m in got] == list(range(1, TOTAL + 1))
         assert all(set(m.frames[0]) == {m.step % 256} for m in got)
+
+
+def test_whoever_sends_on_between_the_last_word_and_the_greeting_and_computes_then_is_not_blamed(pair, monkeypatch):
+    monkeypatch.setattr(channels, "GAP_SECONDS", 0.2)
+    p = pair()
+    c = Channels(p)
+    while not (p.direct(0) and p.direct(1) and all(channel.up for channel in c.channels)):
+        c.turn()
+
+    def say(step):
+        c.channels[0].send(Message(Type.DATA, 0, 1, bytes(16), step, frames=(b"x",)))
+        c.channels[0].flush(lambda parts: p.meshes[0].send(1, parts))
+
+    def only(at):
+        for happening in p.meshes[at].poll(0.01):
+            c.transport(c.channels[at], happening, time.monotonic())
+        c.channels[at].tick(time.monotonic())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(p.direct(0), "send", lambda _: None)
+        say(1)  # goes down with the connection
+    broken = p.direct(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(broken, "close", lambda: None)  # as where the network does not say so either
+        p.meshes[1]._meetings._ended(broken)
+    while p.direct(0):
+        only(0)  # hears that bob has left
+    end = time.monotonic() + 0.5
+    only(1)
+    c.channels[1].flush(lambda parts: p.meshes[1].send(0, parts))  # greets
+    say(2)
+    while time.monotonic() < end:
+        only(1)
+    broken.close()
+    assert not any(isinstance(e, channels.Broken) for e in c.channels[1].events)
+    while len(c.got[1]) < 2:
+        assert time.monotonic() < end + 5
+        c.turn()
+    assert [m.step for m in c.got[1]] == [1, 2]
