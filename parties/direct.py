@@ -131,8 +131,11 @@ def _settle(connection: socket.socket) -> None:
 
 
 def beside(host: str) -> socket.socket:
-    """A listening socket at a free port of the interface of `host`: an address, or "*" for all. Raises OSError."""
-    if host != "*":
+    """A listening socket at a free port of the interface of `host`: an address, or "*" for all. Raises OSError.
+
+    "::" is all of them too, as it is for ZeroMQ.
+    """
+    if host not in {"*", "::"}:
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
         listener = socket.create_server((host, 0), family=family, backlog=16)
     elif socket.has_dualstack_ipv6():

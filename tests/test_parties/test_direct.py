@@ -300,6 +300,14 @@ def test_where_no_port_can_be_opened_zeromq_carries_on(pair, monkeypatch):
     p.until(lambda: p.packets(0) == [[b"x"]])
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "*"])
+def test_a_listener_on_all_interfaces_is_reached_where_zeromq_reaches_it(host):
+    with directs.beside(host) as listener:
+        directs.call("127.0.0.1", listener.getsockname()[1]).close()
+        listener.settimeout(1.0)
+        listener.accept()[0].close()
+
+
 @pytest.mark.parametrize("at", [0, 1], ids=["listener", "caller"])
 @pytest.mark.parametrize("how", ["read", "written"])
 def test_one_that_breaks_while_it_is_awaited_is_told_once(pair, at, how):
