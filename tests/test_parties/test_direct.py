@@ -121,6 +121,13 @@ def test_what_came_together_with_what_was_awaited_is_found_as_well(pair):
     assert p.meshes[0].poll(5.0) == [Packet(1, [b"2"]), Packet(1, [b"3"])]
 
 
+def test_all_others_are_looked_at_every_20_ms_however_long_was_waited_for(pair):
+    p = pair().meet()
+    assert p.meshes[1].send(0, [b"x"])
+    assert p.meshes[0].poll(5.0) == [Packet(1, [b"x"])]
+    assert p.meshes[0]._around <= time.monotonic() + 0.02
+
+
 def test_more_small_messages_than_are_read_at_once_all_come(pair):
     p = pair().meet()
     for number in range(200):
