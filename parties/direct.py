@@ -30,7 +30,10 @@ class Ended(Exception):
 
 
 class Direct:
-    """An established connection. peer: the actor at the other end. socket: not blocking."""
+    """An established connection. peer: the actor at the other end. socket: not blocking.
+
+    Raises OSError if the socket takes no options, and has closed it then.
+    """
 
     def __init__(self, peer: int, connection: socket.socket, sealer: Sealer, opener: Opener) -> None:
         self.peer = peer
@@ -42,7 +45,11 @@ class Direct:
         self._rest: Buffer = b""  # of its record that is on its way
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
-        _settle(connection)
+        try:
+            _settle(connection)
+        except OSError:
+            connection.close()
+            raise
 
     def __repr__(self) -> str:
         return f"<Direct to {self.peer}>"
@@ -153,6 +160,10 @@ def call(host: str, port: int) -> socket.socket:
     )[0]
     connection = socket.socket(family, kind, protocol)
     connection.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        connection.connect(address)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
     return connection

@@ -170,16 +170,17 @@ class Meetings:
         calling, wish = self._calls.get(peer), self._wishes.get(peer)
         if calling is None or wish is None or calling.number != number or calling.direct is not None:
             return
-        try:
-            connection = call(address, port) if port else None
-        except OSError:
-            connection = None
-        if connection is None:
+        if not port:
             self._failed(peer)
             return
         mine, theirs = keys_of(self._me, wish.public, self._cluster, calling.secret + secret)
-        calling.direct = direct = Direct(peer, connection, Sealer(mine), Opener(theirs))
-        self._selector.register(connection, selectors.EVENT_WRITE, lambda _: self._connected(direct))
+        try:
+            direct = Direct(peer, call(address, port), Sealer(mine), Opener(theirs))
+        except OSError:
+            self._failed(peer)
+            return
+        calling.direct = direct
+        self._selector.register(direct.socket, selectors.EVENT_WRITE, lambda _: self._connected(direct))
 
     def _connected(self, direct: Direct) -> None:
         """The TCP connection stands, or does not: show who this is."""
@@ -241,7 +242,10 @@ class Meetings:
             return
         connection.setblocking(False)
         mine, theirs = invited.keys
-        comer = Direct(peer, connection, Sealer(mine), Opener(theirs))
+        try:
+            comer = Direct(peer, connection, Sealer(mine), Opener(theirs))
+        except OSError:
+            return  # gone already
         if len(invited.comers) == _COMERS:
             self._close(invited.comers.pop(0))
         invited.comers.append(comer)

@@ -307,6 +307,25 @@ def test_where_no_port_can_be_opened_zeromq_carries_on(pair, monkeypatch):
     p.until(lambda: p.packets(0) == [[b"x"]])
 
 
+@pytest.mark.parametrize("first", [0, 1], ids=["at the caller", "at the listener"])
+def test_a_socket_that_does_not_settle_ends_nobody(pair, monkeypatch, first):
+    original, asked = directs._settle, []
+
+    def stubborn(connection):
+        asked.append(connection)
+        if len(asked) > first:
+            raise OSError("as when the other end is gone already, or the system does not know an option")
+        original(connection)
+
+    monkeypatch.setattr(directs, "_settle", stubborn)
+    p = pair()
+    p.until(lambda: len(asked) > first and p.meshes[1]._meetings._calls == {})
+    assert not p.direct(1)
+    assert asked[-1].fileno() == -1
+    assert p.meshes[1].send(0, [b"x"])
+    p.until(lambda: p.packets(0) == [[b"x"]])
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "*"])
 def test_a_listener_on_all_interfaces_is_reached_where_zeromq_reaches_it(host):
     with directs.beside(host) as listener:
