@@ -266,6 +266,9 @@ class Meetings:
             self._close(comer)
             return
         self._uninvite(comer.peer)
+        earlier = self._met.get(comer.peer)
+        if earlier is not None:
+            self._close(earlier)
         self._met[comer.peer] = comer
         self._watch(comer)
 

@@ -268,6 +268,19 @@ def test_many_strangers_do_not_keep_the_caller_out_nor_files_open(pair, monkeypa
         stranger.close()
 
 
+def test_a_caller_that_calls_again_and_again_and_uses_nothing_keeps_one_file_open(pair):
+    p, unused, files = pair(), [], set()
+    for _ in range(4):
+        p.until(lambda: p.direct(1))
+        p.turns(0.02)
+        files.add(len(p.meshes[0]._meetings._selector.get_map()))
+        unused.append(p.meshes[1]._meetings.standing.pop(0))
+        p.meshes[1]._meetings._wishes[0].at = 0.0
+    assert files == {1}
+    for direct in unused:
+        direct.close()
+
+
 # ------------------------------------------------------------------------------------- when it cannot be, or ends
 
 
