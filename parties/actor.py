@@ -3,9 +3,9 @@
     mesh (bytes) → channel (order, nothing lost) → brain (what to do) → channel → mesh
     watch (who lives) ↗                                ↘ home (what must be on disk first)
 
-One thread drives it, and it is the one that computes: a round's messages leave before the engine goes on, and no other
-thread is asked for anything in between. A brain is asked event by event, and every instruction is performed before the
-next one is asked for.
+One thread drives it, and it is the one that computes: a round's messages leave before the engine goes on (of a long one
+to a slow peer, what the connection takes), and no other thread is asked for anything in between. A brain is asked event
+by event, and every instruction is performed before the next one is asked for.
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ exactly once and in order, however often the connection breaks, or the channel s
 HELLO (from the end that dialled), WELCOME, ACK and PING carry no number. A greeting says which incarnation of the
 other end it knows and how much it has received of it; what is stored beyond that goes out again. A message that arrives
 twice is dropped, and so is one that leaves a gap: on a fresh connection it can overtake the greeting, and it will come
-again. A gap that lasts is a fault of the peer. The end that dialled greets again when it has heard nothing for a while:
-the other one may have answered on a connection that is no more (what that one left behind was read after the new one's
-greeting), and has no other way back.
+again after it, however long the other end computes before it reads a greeting. A gap that lasts when both have greeted
+is a fault of the peer. The end that dialled greets again when it has heard nothing for a while: the other one may have
+answered on a connection that is no more (what that one left behind was read after the new one's greeting), and has no
+other way back.
 
 Frames are kept by reference until they are acknowledged: whoever sends an array may not write to it afterwards.
 """
@@ -309,7 +310,7 @@ class Channel:
 
     def _numbered(self, m: Message, now: float) -> None:
         if m.seq > self._received + 1:
-            if self._gap_since is None:
+            if self._gap_since is None and self.up:
                 self._gap_since = now
             return
         new = m.seq > self._received

@@ -22,6 +22,7 @@ __all__ = ["Direct", "Ended", "beside", "call"]
 
 _UNHEARD_MS = 20_000  # a middlebox may drop a connection without a word; longer than a party computes without reading
 _PROBE_SECONDS = 5
+_MOST_WAITING = 64  # messages, as many as a ZeroMQ socket keeps: whoever reads nothing lets no heap of them grow
 
 
 class Ended(Exception):
@@ -29,7 +30,10 @@ class Ended(Exception):
 
 
 class Direct:
-    """An established connection. peer: the actor at the other end. socket: not blocking."""
+    """An established connection. peer: the actor at the other end. socket: not blocking.
+
+    Raises OSError if the socket takes no options, and has closed it then.
+    """
 
     def __init__(self, peer: int, connection: socket.socket, sealer: Sealer, opener: Opener) -> None:
         self.peer = peer
@@ -41,7 +45,11 @@ class Direct:
         self._rest: Buffer = b""  # of its record that is on its way
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
-        _settle(connection)
+        try:
+            _settle(connection)
+        except OSError:
+            connection.close()
+            raise
 
     def __repr__(self) -> str:
         return f"<Direct to {self.peer}>"
@@ -50,6 +58,16 @@ class Direct:
     def pending(self) -> bool:
         """Whether something waits until the socket takes more."""
         return bool(self._rest)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that no more is taken."""
+        return len(self._out) >= _MOST_WAITING
+
+    @property
+    def unread(self) -> bool:
+        """Whether the next message may be here already: then the socket does not say that it can be read."""
+        return self._opener.unread
 
     def send(self, parts: Sequence[Buffer]) -> None:
         """Send a message, or what the socket takes of it; `push` goes on. Frames are kept by reference until then.
@@ -120,8 +138,11 @@ def _settle(connection: socket.socket) -> None:
 
 
 def beside(host: str) -> socket.socket:
-    """A listening socket at a free port of the interface of `host`: an address, or "*" for all. Raises OSError."""
-    if host != "*":
+    """A listening socket at a free port of the interface of `host`: an address, or "*" for all. Raises OSError.
+
+    "::" is all of them too, as it is for ZeroMQ.
+    """
+    if host not in {"*", "::"}:
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
         listener = socket.create_server((host, 0), family=family, backlog=16)
     elif socket.has_dualstack_ipv6():
@@ -139,6 +160,10 @@ def call(host: str, port: int) -> socket.socket:
     )[0]
     connection = socket.socket(family, kind, protocol)
     connection.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        connection.connect(address)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
     return connection

@@ -41,6 +41,7 @@ _PATIENCE = 3.0
 _FIRST_AGAIN, _LAST_AGAIN = 1.0, 60.0
 _COMERS = 8
 _STILL = 0.02  # seconds in which no byte moves: the other end computes
+_MOST_WRITING = 0.25
 _BATCH = 64
 
 Post = Callable[[int, bytes], bool]
@@ -91,6 +92,7 @@ class Meetings:
         self._invited: dict[int, _Invited] = {}
         self._met: dict[int, Direct] = {}  # by a caller that has not greeted over it yet
         self._writing: set[Direct] = set()
+        self._unread: set[Direct] = set()  # the socket may have nothing more to say, and another message is here
         self._number = 0
         self._found: list[Happening] = []
 
@@ -112,6 +114,11 @@ class Meetings:
     def told(self) -> bool:
         """Whether everything that is known has been told by `happened`."""
         return not self._found
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to do before `fileno` says so."""
+        return not self._found and not self._unread
 
     @property
     def pending(self) -> bool:
@@ -165,16 +172,17 @@ class Meetings:
         calling, wish = self._calls.get(peer), self._wishes.get(peer)
         if calling is None or wish is None or calling.number != number or calling.direct is not None:
             return
-        try:
-            connection = call(address, port) if port else None
-        except OSError:
-            connection = None
-        if connection is None:
+        if not port:
             self._failed(peer)
             return
         mine, theirs = keys_of(self._me, wish.public, self._cluster, calling.secret + secret)
-        calling.direct = direct = Direct(peer, connection, Sealer(mine), Opener(theirs))
-        self._selector.register(connection, selectors.EVENT_WRITE, lambda _: self._connected(direct))
+        try:
+            direct = Direct(peer, call(address, port), Sealer(mine), Opener(theirs))
+        except OSError:
+            self._failed(peer)
+            return
+        calling.direct = direct
+        self._selector.register(direct.socket, selectors.EVENT_WRITE, lambda _: self._connected(direct))
 
     def _connected(self, direct: Direct) -> None:
         """The TCP connection stands, or does not: show who this is."""
@@ -236,7 +244,10 @@ class Meetings:
             return
         connection.setblocking(False)
         mine, theirs = invited.keys
-        comer = Direct(peer, connection, Sealer(mine), Opener(theirs))
+        try:
+            comer = Direct(peer, connection, Sealer(mine), Opener(theirs))
+        except OSError:
+            return  # gone already
         if len(invited.comers) == _COMERS:
             self._close(invited.comers.pop(0))
         invited.comers.append(comer)
@@ -257,6 +268,9 @@ class Meetings:
             self._close(comer)
             return
         self._uninvite(comer.peer)
+        earlier = self._met.get(comer.peer)
+        if earlier is not None:
+            self._close(earlier)
         self._met[comer.peer] = comer
         self._watch(comer)
 
@@ -278,11 +292,13 @@ class Meetings:
         self._watch(direct)
 
     def send(self, direct: Direct, parts: Sequence[Buffer]) -> bool:
-        """Send over a standing connection; False if it turns out broken, which `happened` will say."""
+        """Send over a standing connection; False if too much waits, or it turns out broken: `happened` will say so."""
+        if direct.full:
+            return False
         try:
             direct.send(parts)
         except Ended:
-            self._ended(direct)
+            self._unwritable(direct)
             return False
         if direct.pending:
             self._watch(direct)
@@ -292,9 +308,10 @@ class Meetings:
     def _go_on_writing(self) -> None:
         """For as long as bytes move: this thread may be about to compute for long, and others wait for the rest.
 
-        What comes meanwhile is kept for `happened`.
+        What comes meanwhile is kept for `happened`. Nobody holds this thread by taking a byte now and then.
         """
-        while self._writing and self._turn(_STILL):
+        end = time.monotonic() + _MOST_WRITING
+        while self._writing and time.monotonic() < end and self._turn(_STILL):
             pass
 
     def read(self, direct: Direct) -> Packet | None:
@@ -305,7 +322,10 @@ class Meetings:
             self._ended(direct)
             return None
         if parts is None:
+            self._unread.discard(direct)
             return None
+        if direct.unread:
+            self._unread.add(direct)
         fresh = self._met.get(direct.peer) is direct
         if fresh:
             del self._met[direct.peer]
@@ -337,6 +357,8 @@ class Meetings:
             now = self._selector.get_map().get(key.fd)
             if now is not None and now.fileobj is key.fileobj:  # else: one before it has closed it
                 key.data(mask)
+        for direct in list(self._unread):
+            self._take(direct)
         return bool(ready)
 
     def _watch(self, direct: Direct) -> None:
@@ -353,14 +375,22 @@ class Meetings:
             try:
                 direct.push()
             except Ended:
-                self._ended(direct)
+                self._unwritable(direct)
                 return
             self._watch(direct)
+        self._take(direct)
+
+    def _take(self, direct: Direct) -> None:
         for _ in range(_BATCH):
             packet = self.read(direct)
             if packet is None:
                 return
             self._found.append(packet)
+
+    def _unwritable(self, direct: Direct) -> None:
+        """It takes nothing more; what it had brought before is read still: the last words of whoever closed it."""
+        self._take(direct)
+        self._ended(direct)
 
     def _ended(self, direct: Direct) -> None:
         peer = direct.peer
@@ -378,6 +408,7 @@ class Meetings:
 
     def _close(self, direct: Direct) -> None:
         self._writing.discard(direct)
+        self._unread.discard(direct)
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(direct.socket)
         direct.close()

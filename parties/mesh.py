@@ -188,11 +188,11 @@ class Mesh:
                 return [packet]
             seconds = 0.0
         now = time.monotonic()
-        self._around = now + seconds + _AROUND_SECONDS
         self._redial()
         self._meetings.turn(now)
-        told = self._meetings.told
-        ready = self._poller.poll(max(0, int(seconds * 1000)) if told and not self._vanished else 0)
+        idle = self._meetings.idle and not self._vanished
+        ready = self._poller.poll(max(0, int(seconds * 1000)) if idle else 0)
+        self._around = time.monotonic() + _AROUND_SECONDS
         before: list[Happening] = []
         found: list[Happening] = []
         after: list[Happening] = []

@@ -6,7 +6,7 @@ sends, so one nonce never seals two texts, and a record that is changed, repeate
 
     length 4 · sealed text and tag                                                                   little-endian
     a short message: one record, of  how many parts 4 · their lengths 4 each · the parts
-    a long message: a record of how many and their lengths, then each part in records of at most 128 KiB
+    a long message: a record of how many and their lengths, then each part in records of 128 KiB and one of the rest
 
 What has to be sent again goes over another connection, under other keys. Source: the record layer of TLS 1.3 (RFC 8446,
 section 5), whose nonces count in the same way.
@@ -127,6 +127,11 @@ class Opener(_Counted):
         """So many bytes have come."""
         self._to += count
 
+    @property
+    def unread(self) -> bool:
+        """Whether bytes lie here that no message has been made of: perhaps another one, whole."""
+        return self._from != self._to
+
     def message(self) -> list[Buffer] | None:
         """The parts of the next whole message, MALFORMED if it is none; None if more bytes are needed. Raises Unsealed.
 
@@ -175,13 +180,15 @@ class Opener(_Counted):
 
     def _into_part(self, sealed: memoryview) -> list[Buffer] | None:
         part, size = self._parts[self._at], len(sealed) - _TAG
-        if not 0 < size <= len(part) - self._filled:
-            self._shut = "a record that is longer than what it belongs to"
-            return MALFORMED
+        right = size == min(_RECORD, len(part) - self._filled)
+        room = part[self._filled : self._filled + size] if right else memoryview(bytearray(size))
         try:
-            self.cipher.decrypt_into(self.nonce(), sealed, None, part[self._filled : self._filled + size])
+            self.cipher.decrypt_into(self.nonce(), sealed, None, room)
         except InvalidTag:
             raise self._shutting("a record that was not sealed for this place") from None
+        if not right:  # only now: anybody on the way may have written this length, but sealed it is by the peer alone
+            self._shut = "a record of another length than belongs here"
+            return MALFORMED
         self._filled += size
         self._skip_empty()
         if self._at < len(self._parts):

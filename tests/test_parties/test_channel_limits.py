@@ -301,6 +301,19 @@ def test_a_gap_lasts_from_its_first_moment():
     assert end.events() == [Broken("left out a message")]
 
 
+@pytest.mark.parametrize("dials", [False, True])
+def test_a_gap_before_the_greeting_is_nobodys_fault_however_long_it_takes(dials):
+    end = End(dials=dials)
+    end.channel.connected(1.0)
+    end.says(Type.GO, 2, now=1.0)
+    end.channel.tick(2.9 + module.GAP_SECONDS)
+    assert end.events() == []
+    end.greets(knows=100, now=6.0)
+    end.says(Type.GO, 1, now=6.0)
+    end.says(Type.GO, 2, now=6.0)
+    assert [e.message.seq for e in end.events()] == [1, 2]
+
+
 def test_whichever_of_three_comes_first_is_the_deadline():
     end = End(dials=True, now=10.0)
     end.says(Type.GO, 2, now=10.5)

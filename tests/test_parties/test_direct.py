@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from parties import channel as channels
 from parties import direct as directs
 from parties import keys, meetings
 from parties.channel import Channel, Delivered
@@ -111,6 +112,31 @@ def test_what_is_awaited_is_read_directly(pair):
         assert p.meshes[0].poll(0.25, awaited=1) == []
 
 
+def test_what_came_together_with_what_was_awaited_is_found_as_well(pair):
+    p, found = pair().meet(), []
+    for number in (b"1", b"2", b"3"):
+        assert p.meshes[1].send(0, [number])
+    while not found:
+        found = p.meshes[0].poll(0.25, awaited=1)
+    assert found == [Packet(1, [b"1"])]
+    assert p.meshes[0].poll(5.0) == [Packet(1, [b"2"]), Packet(1, [b"3"])]
+
+
+def test_all_others_are_looked_at_every_20_ms_however_long_was_waited_for(pair):
+    p = pair().meet()
+    assert p.meshes[1].send(0, [b"x"])
+    assert p.meshes[0].poll(5.0) == [Packet(1, [b"x"])]
+    assert p.meshes[0]._around <= time.monotonic() + 0.02
+
+
+def test_more_small_messages_than_are_read_at_once_all_come(pair):
+    p = pair().meet()
+    for number in range(200):
+        assert p.meshes[1].send(0, [bytes([number])])
+    p.until(lambda: len(p.packets(0)) == 201)
+    assert p.packets(0)[1:] == [[bytes([number])] for number in range(200)]
+
+
 def test_both_send_more_than_sockets_hold(pair):
     p = pair().meet()
     big = [os.urandom(20_000_000) for _ in range(2)]
@@ -148,6 +174,16 @@ def test_what_a_socket_did_not_take_is_written_before_this_thread_computes(pair,
     reader.join(5.0)
     reading.set()
     assert [len(h.parts[0]) for h in got] == [20_000_000]
+
+
+def test_what_waits_for_whoever_reads_nothing_does_not_grow_without_end(pair):
+    p, sent = pair().meet(), 0
+    while p.meshes[1].send(0, [bytes(100_000)]):
+        sent += 1
+        assert sent < 1000
+    p.until(lambda: len(p.packets(0)) == 1 + sent)
+    assert p.meshes[1].send(0, [b"again"])
+    p.until(lambda: p.packets(0)[-1] == [b"again"])
 
 
 def test_every_message_is_shown_to_the_tap_before_it_is_sealed(pair):
@@ -259,6 +295,19 @@ def test_many_strangers_do_not_keep_the_caller_out_nor_files_open(pair, monkeypa
         stranger.close()
 
 
+def test_a_caller_that_calls_again_and_again_and_uses_nothing_keeps_one_file_open(pair):
+    p, unused, files = pair(), [], set()
+    for _ in range(4):
+        p.until(lambda: p.direct(1))
+        p.turns(0.02)
+        files.add(len(p.meshes[0]._meetings._selector.get_map()))
+        unused.append(p.meshes[1]._meetings.standing.pop(0))
+        p.meshes[1]._meetings._wishes[0].at = 0.0
+    assert files == {1}
+    for direct in unused:
+        direct.close()
+
+
 # ------------------------------------------------------------------------------------- when it cannot be, or ends
 
 
@@ -298,6 +347,33 @@ def test_where_no_port_can_be_opened_zeromq_carries_on(pair, monkeypatch):
     p.until(lambda: p.packets(0) == [[b"x"]])
 
 
+@pytest.mark.parametrize("first", [0, 1], ids=["at the caller", "at the listener"])
+def test_a_socket_that_does_not_settle_ends_nobody(pair, monkeypatch, first):
+    original, asked = directs._settle, []
+
+    def stubborn(connection):
+        asked.append(connection)
+        if len(asked) > first:
+            raise OSError("as when the other end is gone already, or the system does not know an option")
+        original(connection)
+
+    monkeypatch.setattr(directs, "_settle", stubborn)
+    p = pair()
+    p.until(lambda: len(asked) > first and p.meshes[1]._meetings._calls == {})
+    assert not p.direct(1)
+    assert asked[-1].fileno() == -1
+    assert p.meshes[1].send(0, [b"x"])
+    p.until(lambda: p.packets(0) == [[b"x"]])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "*"])
+def test_a_listener_on_all_interfaces_is_reached_where_zeromq_reaches_it(host):
+    with directs.beside(host) as listener:
+        directs.call("127.0.0.1", listener.getsockname()[1]).close()
+        listener.settimeout(1.0)
+        listener.accept()[0].close()
+
+
 @pytest.mark.parametrize("at", [0, 1], ids=["listener", "caller"])
 @pytest.mark.parametrize("how", ["read", "written"])
 def test_one_that_breaks_while_it_is_awaited_is_told_once(pair, at, how):
@@ -312,6 +388,25 @@ def test_one_that_breaks_while_it_is_awaited_is_told_once(pair, at, how):
     for _ in range(3):
         found += p.meshes[at].poll(0.05, awaited=1 - at)
     assert [h for h in found if isinstance(h, Gone)] == [Gone(1 - at)]
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["listener", "caller"])
+@pytest.mark.parametrize("waiting", [False, True], ids=["nothing waits", "something waits"])
+def test_last_words_are_read_when_nothing_more_can_be_written(pair, at, waiting):
+    p = pair().meet()
+    p.turns(0.02)
+    p.happened[:] = [], []
+    while not p.direct(at).pending and p.meshes[at].send(1 - at, [bytes(1_000_000)]) and waiting:
+        pass
+    assert p.meshes[1 - at].send(at, [b"last words"])
+    p.direct(1 - at).wait(1.0)
+    p.direct(1 - at).close()  # with something unread: the other end cannot write any more
+    p.direct(at).wait(1.0)
+    if not waiting:
+        assert not p.meshes[at].send(1 - at, [b"x"])
+    for _ in range(5):
+        p.happened[at] += p.meshes[at].poll(0.01)
+    assert p.happened[at][:2] == [Packet(1 - at, [b"last words"]), Gone(1 - at)]
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["listener", "caller"])
@@ -439,3 +534,42 @@ def test_a_channel_above_it_loses_and_repeats_nothing(pair, monkeypatch, seed):
     for got in c.got:
         assert [m.step for m in got] == list(range(1, TOTAL + 1))
         assert all(set(m.frames[0]) == {m.step % 256} for m in got)
+
+
+def test_whoever_sends_on_between_the_last_word_and_the_greeting_and_computes_then_is_not_blamed(pair, monkeypatch):
+    monkeypatch.setattr(channels, "GAP_SECONDS", 0.2)
+    p = pair()
+    c = Channels(p)
+    while not (p.direct(0) and p.direct(1) and all(channel.up for channel in c.channels)):
+        c.turn()
+
+    def say(step):
+        c.channels[0].send(Message(Type.DATA, 0, 1, bytes(16), step, frames=(b"x",)))
+        c.channels[0].flush(lambda parts: p.meshes[0].send(1, parts))
+
+    def only(at):
+        for happening in p.meshes[at].poll(0.01):
+            c.transport(c.channels[at], happening, time.monotonic())
+        c.channels[at].tick(time.monotonic())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(p.direct(0), "send", lambda _: None)
+        say(1)  # goes down with the connection
+    broken = p.direct(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(broken, "close", lambda: None)  # as where the network does not say so either
+        p.meshes[1]._meetings._ended(broken)
+    while p.direct(0):
+        only(0)  # hears that bob has left
+    end = time.monotonic() + 0.5
+    only(1)
+    c.channels[1].flush(lambda parts: p.meshes[1].send(0, parts))  # greets
+    say(2)
+    while time.monotonic() < end:
+        only(1)
+    broken.close()
+    assert not any(isinstance(e, channels.Broken) for e in c.channels[1].events)
+    while len(c.got[1]) < 2:
+        assert time.monotonic() < end + 5
+        c.turn()
+    assert [m.step for m in c.got[1]] == [1, 2]

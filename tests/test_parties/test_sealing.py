@@ -161,12 +161,25 @@ def test_a_head_that_nobody_writes_is_the_peers_fault(text):
     assert opened(Opener(KEY), Sealer(KEY).sealed(text)) == [[bytes(part) for part in MALFORMED]]
 
 
-def test_a_record_beyond_its_part_is_the_peers_fault():
+@pytest.mark.parametrize("length", [0, 15, 16, 19_999, 20_001, 128 << 10])
+def test_a_changed_length_within_a_long_message_is_not_the_peers_fault(length):
+    head, piece = stream(Sealer(KEY), [bytes(20_000)])
+    changed = struct.pack("<I", length + 16) + (piece[4:] + bytes(128 << 10))[: length + 16]
+    opener = Opener(KEY)
+    assert opened(opener, head) == []
+    opener.space()[: len(changed)] = changed
+    opener.taken(len(changed))
+    with pytest.raises(Unsealed):
+        opener.message()  # and MALFORMED never comes
+
+
+@pytest.mark.parametrize("size", [0, 1, 19_999, 20_001])
+def test_a_record_of_another_length_than_belongs_there_is_the_peers_fault(size):
     sealer = Sealer(KEY)
     head = sealer.sealed(struct.pack("<2I", 1, 20_000))
     opener = Opener(KEY)
     assert opened(opener, head) == []
-    (longer,) = [sealer.sealed(bytes(20_001))]
+    longer = sealer.sealed(bytes(size))
     space = opener.space()
     space[: len(longer)] = longer
     opener.taken(len(longer))
