@@ -47,21 +47,34 @@ class Domain(Protocol):
         """The sum over axes."""
 
 
+def _word(value: int) -> Values:
+    word = np.array(value, np.uint64)
+    word.flags.writeable = False
+    return word
+
+
+_WORDS = [_word(i) for i in range(64)]
+_MASKS = [_word((1 << i) - 1) for i in range(65)]
+
+
 class Ring:
-    """Z_2^bits, elements held in uint64 words; two's complement where a sign is meant."""
+    """Z_2^bits, elements held in uint64 words; two's complement where a sign is meant.
+
+    Single words are arrays too (`out=...`): numpy takes twice as long for its scalars.
+    """
 
     def __init__(self, bits: int = 64) -> None:
         if not 2 <= bits <= 64:
             raise ValueError(f"a ring has 2 to 64 bits, not {bits}")
         self.bits = bits
-        self._mask = np.uint64((1 << bits) - 1)
+        self._mask = _MASKS[bits]
 
     def __repr__(self) -> str:
         return f"Ring({self.bits})"
 
     def reduce(self, x: Values) -> Values:
         """Words modulo 2^bits."""
-        return x if self.bits == 64 else np.bitwise_and(x, self._mask)
+        return x if self.bits == 64 else np.bitwise_and(x, self._mask, out=...)
 
     def literal(self, value: object) -> Values:
         """Python integers (nested lists, arrays of ints) as elements, any sign and size."""
@@ -78,19 +91,19 @@ class Ring:
 
     def add(self, x: Values, y: Values) -> Values:
         """x + y."""
-        return self.reduce(np.add(x, y))
+        return self.reduce(np.add(x, y, out=...))
 
     def sub(self, x: Values, y: Values) -> Values:
         """x − y."""
-        return self.reduce(np.subtract(x, y))
+        return self.reduce(np.subtract(x, y, out=...))
 
     def neg(self, x: Values) -> Values:
         """−x."""
-        return self.reduce(np.subtract(np.uint64(0), x))
+        return self.reduce(np.subtract(_WORDS[0], x, out=...))
 
     def mul(self, x: Values, y: Values) -> Values:
         """x · y, elementwise."""
-        return self.reduce(np.multiply(x, y))
+        return self.reduce(np.multiply(x, y, out=...))
 
     def matmul(self, x: Values, y: Values) -> Values:
         """Matrix product, as `numpy.matmul`."""
@@ -102,19 +115,19 @@ class Ring:
 
     def shl(self, x: Values, by: int) -> Values:
         """x · 2^by."""
-        return self.reduce(np.left_shift(x, np.uint64(by))) if by < 64 else np.zeros_like(x)
+        return self.reduce(np.left_shift(x, _WORDS[by], out=...)) if by < 64 else np.zeros_like(x)
 
     def shr(self, x: Values, by: int) -> Values:
         """⌊x / 2^by⌋ of the element as an unsigned integer."""
-        return np.right_shift(x, np.uint64(by))
+        return np.right_shift(x, _WORDS[by], out=...)
 
     def msb(self, x: Values) -> Values:
         """The most significant bit, as 0 or 1."""
-        return np.right_shift(x, np.uint64(self.bits - 1))
+        return np.right_shift(x, _WORDS[self.bits - 1], out=...)
 
     def low(self, x: Values, width: int) -> Values:
         """x modulo 2^width."""
-        return x if width >= self.bits else np.bitwise_and(x, np.uint64((1 << width) - 1))
+        return x if width >= self.bits else np.bitwise_and(x, _MASKS[width], out=...)
 
 
 class Bits:

@@ -56,6 +56,7 @@ class Rounds(Alone):
         self.gate = lowered.outputs_by_name.get(RANGES_HOLD)
         self.swaps: dict[Equation, Swap] = {}
         self.rest = [i for i in range(self.n) if i != me]
+        self.calls = [f"party {name}" for name in self.names]
 
     def exchange(self, equations: list[Equation], step: int) -> Run:
         """One round: every opening, sending and reveal of a slot together."""
@@ -76,7 +77,7 @@ class Rounds(Alone):
         if send or swap.expect:
             answer = yield Exchange(self.exchanges, swap.words, send, swap.expect, swap.reveals, swap.sharing)
             for peer, frames in swap.expect.items():
-                fits(answer.get(peer, []), frames, f"party {self.names[peer]}", swap.where)
+                fits(answer.get(peer, []), frames, self.calls[peer], swap.where)
         for (out, joined), words in zip(swap.joins, mine, strict=True):
             self.values[out] = joined(words, answer)
         if swap.gates and self.gate is not None:
