@@ -15,21 +15,19 @@ it is asked for again at growing intervals. It never outlives the ZeroMQ connect
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import secrets
 import selectors
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from parties.direct import Direct, Ended, beside, call
-from parties.happenings import Gone, Happening, Packet, Reached
+from parties.happenings import Reached
 from parties.sealing import SECRET_BYTES, Opener, Sealer, keys_of
-from parties.wire import Buffer
+from parties.standing import Standing
 
 __all__ = ["MARK", "Meetings"]
 
@@ -40,9 +38,6 @@ _NOTHING = bytes(SECRET_BYTES)
 _PATIENCE = 3.0
 _FIRST_AGAIN, _LAST_AGAIN = 1.0, 60.0
 _COMERS = 8
-_STILL = 0.02  # seconds in which no byte moves: the other end computes
-_MOST_WRITING = 0.25
-_BATCH = 64
 
 Post = Callable[[int, bytes], bool]
 
@@ -76,60 +71,34 @@ class _Invited:
     comers: list[Direct] = field(default_factory=list)
 
 
-class Meetings:
-    """The direct connections of one mesh: none before `open`. me: its public key. post: sends a word over ZeroMQ.
-
-    standing: whom messages go to directly; all of them are to be read.
-    """
+class Meetings(Standing):
+    """The direct connections of one mesh: none before `open`. me: its public key. post: sends a word over ZeroMQ."""
 
     def __init__(self, me: str, post: Post) -> None:
-        self.standing: dict[int, Direct] = {}
+        super().__init__()
         self._me, self._post = me, post
         self._host = self._cluster = ""
-        self._selector = selectors.DefaultSelector()
+        self._peers: frozenset[int] = frozenset()
         self._wishes: dict[int, _Wish] = {}
         self._calls: dict[int, _Calling] = {}
         self._invited: dict[int, _Invited] = {}
-        self._met: dict[int, Direct] = {}  # by a caller that has not greeted over it yet
-        self._writing: set[Direct] = set()
-        self._unread: set[Direct] = set()  # the socket may have nothing more to say, and another message is here
         self._number = 0
-        self._found: list[Happening] = []
 
-    def open(self, host: str, cluster: str) -> bool:
-        """Call and be called from now on; False where the system does not have what it takes.
+    def open(self, host: str, cluster: str, peers: frozenset[int]) -> bool:
+        """Call these and be called by them from now on; False where the system does not have what it takes.
 
         host: the interface of the listener, or "*". cluster: the digest of the cluster file.
         """
         if not hasattr(self._selector, "fileno"):
             return False
-        self._host, self._cluster = host, cluster
+        self._host, self._cluster, self._peers = host, cluster, peers
         return True
-
-    def fileno(self) -> int:
-        """Readable when something has come, or may go."""
-        return self._selector.fileno()
-
-    @property
-    def told(self) -> bool:
-        """Whether everything that is known has been told by `happened`."""
-        return not self._found
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is left to do before `fileno` says so."""
-        return not self._found and not self._unread
-
-    @property
-    def pending(self) -> bool:
-        """Whether something waits until a socket takes more."""
-        return bool(self._writing)
 
     # ------------------------------------------------------------------------------------- the ZeroMQ connection
 
     def reached(self, peer: int, public: str) -> None:
         """The ZeroMQ connection to a party that this one calls stands: call it directly too, after the greeting."""
-        if self._host:
+        if peer in self._peers:
             self._wishes[peer] = _Wish(public, 0.0, _FIRST_AGAIN)
 
     def drop(self, peer: int) -> None:
@@ -146,7 +115,7 @@ class Meetings:
         if len(word) != _WORD.size:
             return False
         _, kind, number, port, secret = _WORD.unpack(word)
-        if kind == _CALL and self._host:
+        if kind == _CALL and peer in self._peers:
             self._invite(peer, public, number, secret)
         elif kind == _HERE:
             self._go(peer, number, port, secret, address)
@@ -282,139 +251,16 @@ class Meetings:
             for comer in invited.comers:
                 self._close(comer)
 
-    # --------------------------------------------------------------------------------------------- what is standing
-
-    def _stand(self, direct: Direct) -> None:
-        earlier = self.standing.get(direct.peer)
-        if earlier is not None:
-            self._close(earlier)
-        self.standing[direct.peer] = direct
-        self._watch(direct)
-
-    def send(self, direct: Direct, parts: Sequence[Buffer]) -> bool:
-        """Send over a standing connection; False if too much waits, or it turns out broken: `happened` will say so."""
-        if direct.full:
-            return False
-        try:
-            direct.send(parts)
-        except Ended:
-            self._unwritable(direct)
-            return False
-        if direct.pending:
-            self._watch(direct)
-            self._go_on_writing()
-        return True
-
-    def _go_on_writing(self) -> None:
-        """For as long as bytes move: this thread may be about to compute for long, and others wait for the rest.
-
-        What comes meanwhile is kept for `happened`. Nobody holds this thread by taking a byte now and then.
-        """
-        end = time.monotonic() + _MOST_WRITING
-        while self._writing and time.monotonic() < end and self._turn(_STILL):
-            pass
-
-    def read(self, direct: Direct) -> Packet | None:
-        """The next message of a connection, if it is there and whole; `happened` will say if it turns out broken."""
-        try:
-            parts = direct.receive()
-        except Ended:
-            self._ended(direct)
-            return None
-        if parts is None:
-            self._unread.discard(direct)
-            return None
-        if direct.unread:
-            self._unread.add(direct)
-        fresh = self._met.get(direct.peer) is direct
-        if fresh:
-            del self._met[direct.peer]
-            self._stand(direct)
-        return Packet(direct.peer, parts, fresh)
-
-    def awaited(self, direct: Direct, spin: float, sleep: float) -> Packet | None:
-        """The next message of a standing connection: asked for again and again for `spin` seconds, then waited for."""
-        end = time.monotonic() + spin
-        while (packet := self.read(direct)) is None and self.told and time.monotonic() < end:
-            os.sched_yield()  # whoever else wants this core shall have it
-        if packet is None and self.told:
-            direct.wait(sleep)
-            packet = self.read(direct)
-        return packet
-
-    def happened(self) -> list[Happening]:
-        """Deal with whatever is ready."""
-        self._turn(0.0)
-        if self._found:
-            self._go_on_writing()
-        found, self._found = self._found, []
-        return found
-
-    def _turn(self, seconds: float) -> bool:
-        """Deal with what is ready, or becomes ready in time; whether something was."""
-        ready = self._selector.select(seconds)
-        for key, mask in ready:
-            now = self._selector.get_map().get(key.fd)
-            if now is not None and now.fileobj is key.fileobj:  # else: one before it has closed it
-                key.data(mask)
-        for direct in list(self._unread):
-            self._take(direct)
-        return bool(ready)
-
-    def _watch(self, direct: Direct) -> None:
-        """Be told when it can be read, and written too while something waits."""
-        wanted = selectors.EVENT_READ
-        self._writing.discard(direct)
-        if direct.pending:
-            wanted |= selectors.EVENT_WRITE
-            self._writing.add(direct)
-        self._selector.modify(direct.socket, wanted, lambda mask: self._ready(direct, mask))
-
-    def _ready(self, direct: Direct, mask: int) -> None:
-        if mask & selectors.EVENT_WRITE:
-            try:
-                direct.push()
-            except Ended:
-                self._unwritable(direct)
-                return
-            self._watch(direct)
-        self._take(direct)
-
-    def _take(self, direct: Direct) -> None:
-        for _ in range(_BATCH):
-            packet = self.read(direct)
-            if packet is None:
-                return
-            self._found.append(packet)
-
-    def _unwritable(self, direct: Direct) -> None:
-        """It takes nothing more; what it had brought before is read still: the last words of whoever closed it."""
-        self._take(direct)
-        self._ended(direct)
-
-    def _ended(self, direct: Direct) -> None:
-        peer = direct.peer
-        self._close(direct)
-        if self._met.get(peer) is direct:
-            del self._met[peer]  # nobody has used it
-        if self.standing.get(peer) is not direct:
-            return
-        del self.standing[peer]
-        self._found.append(Gone(peer))
+    def _lost(self, peer: int) -> None:
+        """ZeroMQ goes on at once; the greeting over it says where."""
         if peer in self._wishes:
             self._post(peer, _WORD.pack(MARK, _LEFT, 0, 0, _NOTHING))
             self._failed(peer)
             self._found.append(Reached(peer))
 
-    def _close(self, direct: Direct) -> None:
-        self._writing.discard(direct)
-        self._unread.discard(direct)
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(direct.socket)
-        direct.close()
-
-    def close(self) -> None:
-        """Close everything."""
+    def close(self, linger: float) -> None:
+        """Close everything; what waits to be written gets at most so many seconds."""
+        self._go_on_writing(linger)
         for peer in {*self._calls, *self._invited, *self._met, *self.standing}:
             self.drop(peer)
         self._selector.close()

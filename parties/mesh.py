@@ -43,12 +43,11 @@ Tap = Callable[[int, Sequence[Buffer]], None]
 class _Dialled:
     """A socket that this actor called, and what is known of its connection."""
 
-    def __init__(self, socket: Socket, monitor: Socket, endpoint: str, public: str, direct: bool) -> None:
+    def __init__(self, socket: Socket, monitor: Socket, endpoint: str, public: str) -> None:
         self.socket = socket
         self.monitor = monitor
         self.endpoint = endpoint
         self.public = public
-        self.direct = direct
         self.trouble = _UNANSWERED
         self.redial_at: float | None = None
 
@@ -93,23 +92,20 @@ class Mesh:
         if self._zap is not None:
             self._zap.allowed = frozenset(allowed)
 
-    def meet(self, host: str, cluster: str) -> None:
-        """Have a direct connection with whoever `dial` asks for one, and with callers who ask.
+    def meet(self, host: str, cluster: str, peers: frozenset[int]) -> None:
+        """Have a direct connection with these too, where the network lets it come about. Before they are dialled.
 
         host: the interface that this mesh listens on, or "*". cluster: the digest of the cluster file.
         """
-        if self._meetings.open(host, cluster):
+        if self._meetings.open(host, cluster, peers):
             self._poller.register(self._meetings.fileno(), zmq.POLLIN)
 
-    def dial(self, peer: int, address: str, public: str, *, direct: bool = False) -> None:
-        """Call an actor at `host:port`, which must own this public key, in the background; an earlier call ends.
-
-        direct: a connection of their own as well, if `meet` was asked for and the network lets it come about.
-        """
+    def dial(self, peer: int, address: str, public: str) -> None:
+        """Call an actor at `host:port`, which must own this public key, in the background; an earlier call ends."""
         self._hang_up(peer)
         self._calls += 1
         socket, monitor = dialled(self._context, self._keys, public, f"monitor-{self._calls}")
-        self._dialled[peer] = _Dialled(socket, monitor, f"tcp://{address}", public, direct)
+        self._dialled[peer] = _Dialled(socket, monitor, f"tcp://{address}", public)
         self._sockets[socket] = peer
         self._monitors[monitor] = peer
         self._poller.register(socket, zmq.POLLIN)
@@ -335,7 +331,7 @@ class Mesh:
         if state is not None:
             (before if state else after).append(Reached(peer) if state else Gone(peer))
             self._meetings.drop(peer)
-            if state and call.direct:
+            if state:
                 self._meetings.reached(peer, call.public)
 
     def _redial(self) -> None:
@@ -368,7 +364,7 @@ class Mesh:
             self._listener.close(int(linger * 1000))
         if self._zap is not None:
             self._zap.close()
-        self._meetings.close()
+        self._meetings.close(linger)
         self._dialled.clear()
         self._listener = None
         self._context.term()

@@ -32,14 +32,15 @@ def dial(mesh: Mesh, cluster: Cluster, me: int) -> None:
     """Call everybody that this actor calls."""
     for actor in called(cluster, me):
         member = cluster.member(actor)
-        mesh.dial(actor, member.address, member.public, direct=DEALER not in (me, actor) and not is_coordinator(me))
+        mesh.dial(actor, member.address, member.public)
 
 
 def meet(mesh: Mesh, cluster: Cluster, me: int) -> None:
     """Two parties have a direct connection besides."""
-    if me != DEALER:
+    parties = range(len(cluster.parties))
+    if me in parties:
         host = endpoint(cluster.member(me)).removeprefix("tcp://").rpartition(":")[0].strip("[]")
-        mesh.meet(host, cluster.digest())
+        mesh.meet(host, cluster.digest(), frozenset(parties) - {me})
 
 
 def endpoint(member: Member) -> str:

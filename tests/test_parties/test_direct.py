@@ -29,9 +29,9 @@ class Pair:
         alice, bob = self.meshes
         self.port = alice.listen("tcp://127.0.0.1:*", {pairs[1].public: 1})
         if answers:
-            alice.meet("127.0.0.1", "digest")
-        bob.meet("*", "digest")
-        bob.dial(0, f"127.0.0.1:{self.port}", pairs[0].public, direct=True)
+            alice.meet("127.0.0.1", "digest", frozenset({1}))
+        bob.meet("*", "digest", frozenset({0}))
+        bob.dial(0, f"127.0.0.1:{self.port}", pairs[0].public)
 
     def turn(self):
         for mesh, happened in zip(self.meshes, self.happened, strict=True):
