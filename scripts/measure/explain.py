@@ -39,7 +39,9 @@ GROUPS = {
                                       "mpc.alone:Alone.arithmetic"),
     "streams: AES": ("mpc.prg:", "cryptography:"),
     "engine: the rest of mpc": ("mpc.", "protocols."),
-    "sockets, waiting in them included": ("parties.mesh:", "zmq:"),
+    "sockets, waiting in them included": (
+        "parties.mesh:", "parties.standing:", "parties.direct:", "parties.sealing:", "zmq:",
+    ),
     "wire and channel: the rest of parties": ("parties.",),
 }  # fmt: skip
 _INTERVAL = 0.0005
