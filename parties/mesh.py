@@ -23,7 +23,18 @@ from parties.gatekeeper import Gatekeeper
 from parties.happenings import Gone, Happening, Packet, Reached
 from parties.keys import KeyPair
 from parties.meetings import MARK, Meetings
-from parties.sockets import Socket, bound, close_monitored, dialled, event_of, frames_of, more, parts_of, user_of
+from parties.sockets import (
+    Socket,
+    address_of,
+    bound,
+    close_monitored,
+    dialled,
+    event_of,
+    frames_of,
+    more,
+    parts_of,
+    user_of,
+)  # fmt: skip
 from parties.wire import Buffer, source
 
 __all__ = ["Gone", "Happening", "Mesh", "Packet", "Reached"]
@@ -254,7 +265,7 @@ class Mesh:
         word = bytes(part[:_LONGEST_WORD])
         if not word.startswith(MARK):
             return False
-        if self._meetings.heard(peer, public, word, str(frame.get("Peer-Address"))):
+        if self._meetings.heard(peer, public, word, address_of(frame)):
             self._anew.add(peer)
         return True
 
@@ -310,7 +321,7 @@ class Mesh:
         self._vanished.clear()
 
     def _watch(self, peer: int, before: list[Happening], after: list[Happening]) -> None:
-        """A call connection that stands is told before what it brought, one that broke afterwards."""
+        """A dialled connection that stands is told before what it brought, one that broke afterwards."""
         call = self._dialled[peer]
         state: bool | None = None
         while call.monitor.poll(0):
@@ -342,14 +353,14 @@ class Mesh:
                 call.socket.connect(call.endpoint)
 
     def trouble(self, peer: int) -> str:
-        """Why a call actor is not connected, in words; empty if it is."""
+        """Why a dialled actor is not connected, in words; empty if it is."""
         call = self._dialled.get(peer)
         if call is None:
             return "" if peer in self._routes else "it has not called yet"
         return call.trouble
 
     def refused(self, peer: int) -> bool:
-        """Whether there is a plain reason why a call actor is not connected."""
+        """Whether there is a plain reason why a dialled actor is not connected."""
         return self.trouble(peer) not in {"", _UNANSWERED}
 
     # ------------------------------------------------------------------------------------------------ closing

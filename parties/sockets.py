@@ -22,7 +22,9 @@ from parties.gatekeeper import DOMAIN
 from parties.keys import KeyPair
 from parties.wire import CHUNK, FRAMES_LIMIT, Buffer
 
-__all__ = ["Socket", "bound", "close_monitored", "dialled", "event_of", "frames_of", "more", "parts_of", "user_of"]
+__all__ = [
+    "Socket", "address_of", "bound", "close_monitored", "dialled", "event_of", "frames_of", "more", "parts_of", "user_of",
+]  # fmt: skip
 
 Socket = zmq.Socket[bytes]
 
@@ -136,8 +138,17 @@ def parts_of(frames: Sequence[zmq.Frame]) -> list[Buffer]:
 
 def user_of(route: zmq.Frame) -> str:
     """Whose key CURVE has proved for a message to a listener, by its first part; empty if nobody's."""
+    return _property(route, "User-Id")
+
+
+def address_of(frame: zmq.Frame) -> str:
+    """The address, without a port, that a message came from; empty if libzmq does not say."""
+    return _property(frame, "Peer-Address")
+
+
+def _property(frame: zmq.Frame, name: str) -> str:
     try:
-        return str(route.get("User-Id"))
+        return str(frame.get(name))
     except zmq.ZMQError:
         return ""
 
