@@ -23,7 +23,8 @@ from parties.keys import KeyPair
 from parties.wire import CHUNK, FRAMES_LIMIT, Buffer
 
 __all__ = [
-    "Socket", "address_of", "bound", "close_monitored", "dialled", "event_of", "frames_of", "more", "parts_of", "user_of",
+    "Socket", "address_of", "bound", "close_monitored", "dialled", "event_of", "frames_of", "more", "parts_of",
+    "user_of",
 ]  # fmt: skip
 
 Socket = zmq.Socket[bytes]
