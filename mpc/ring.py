@@ -60,7 +60,7 @@ _MASKS = [_word((1 << i) - 1) for i in range(65)]
 class Ring:
     """Z_2^bits, elements held in uint64 words; two's complement where a sign is meant.
 
-    Single words are arrays too (`out=...`): numpy takes twice as long for its scalars.
+    Single words are arrays too (`out=...`): numpy takes longer for its scalars.
     """
 
     def __init__(self, bits: int = 64) -> None:

@@ -34,7 +34,7 @@ from parties.sockets import (
     more,
     parts_of,
     user_of,
-)  # fmt: skip
+)
 from parties.wire import Buffer, source
 
 __all__ = ["Gone", "Happening", "Mesh", "Packet", "Reached"]
