@@ -6,13 +6,15 @@ an opening, and what it sends depends on nothing but the program and its seeds, 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from mpc.exchange import Array
+from mpc.exchange import Array, Frame
 from mpc.ir import Block, Equation, Var, walk
 from mpc.kernels import KERNELS
 from mpc.lanes import Part, Sweep, piece_of
@@ -21,16 +23,49 @@ from mpc.prg import DealerEntropy, Position
 from mpc.ring import Domains, total
 from mpc.schedule import DEALT, Spent
 
-__all__ = ["Correction", "needed_for_dealing", "run_dealer"]
+__all__ = ["Correction", "Dealt", "needed_for_dealing", "run_dealer"]
 
 
 @dataclass(frozen=True)
 class Correction:
-    """The arrays for one draw of one party; `number` counts that party's draws from 1."""
+    """What one party is dealt at one point of the program; `number` counts these from 1."""
 
     party: int
     number: int
     arrays: list[Array] = field(repr=False)
+
+
+class Dealt:
+    """All that one party was dealt, as one stream of words: where draws end is the engine's affair."""
+
+    def __init__(self) -> None:
+        self._words: deque[Array] = deque()
+        self._here = 0
+
+    def __repr__(self) -> str:
+        return f"<Dealt: {self._here} words>"
+
+    def put(self, correction: Correction) -> None:
+        """The next correction."""
+        self._words.extend(a.ravel() for a in correction.arrays)
+        self._here += sum(a.size for a in correction.arrays)
+
+    def cut(self, expect: Sequence[Frame]) -> list[Array] | None:
+        """The next arrays of these shapes; None if they are not all here."""
+        if self._here < sum(prod(frame.shape) for frame in expect):
+            return None
+        return [self._next(prod(frame.shape)).reshape(frame.shape) for frame in expect]
+
+    def _next(self, size: int) -> Array:
+        self._here -= size
+        pieces = [np.empty(0, "<u8")]
+        while size:
+            words = self._words.popleft()
+            pieces.append(words[:size])
+            if len(words) > size:
+                self._words.appendleft(words[size:])
+            size -= len(pieces[-1])
+        return pieces[1] if len(pieces) == 2 else np.concatenate(pieces)
 
 
 def needed_for_dealing(top: Block) -> set[Var]:

@@ -25,6 +25,7 @@ from mpc.lowering import Lowered
 from mpc.prg import PartyEntropy, Position
 from mpc.rounds import Answer, Request, Rounds, Run, fits
 from mpc.schedule import Slot
+from mpc.supply import Supply
 
 __all__ = ["run_party"]
 
@@ -108,6 +109,8 @@ class _Party(Rounds):
         self.results_of = set(lowered.outputs_by_name.values())
         self.saved: set[int] = set()  # the sites at which all that is needed is safe
         self.steps: dict[int, list[Steps]] = {}
+        self.supplies: dict[int, Supply] = {}  # of loop bodies that draw little
+        self.places: dict[int, tuple[Supply, int]] = {}  # where in them a dealt value stands
 
     # walking -----------------------------------------------------------------------------------------------------
 
@@ -119,6 +122,8 @@ class _Party(Rounds):
         """
         looped = b is not self.lowered.block
         planned = self.steps[id(b)] = []
+        if looped:
+            self.supply(b)
         for slot in self.lowered.slots(b):
             self.early = not planned and not looped
             planned.append(self.planned(slot, looped))
@@ -145,6 +150,18 @@ class _Party(Rounds):
             for number in slot.dead:
                 values.pop(number, None)
 
+    def supply(self, b: Block) -> None:
+        """Have the corrections of a loop body drawn for many steps at a time, if few are all that it draws."""
+        slots = self.lowered.slots(b)
+        parts = [part for slot in slots for part in slot.parts]
+        deals = [e for part in parts for e in part.deals if self.mine(e)]
+        if any(slot.loops for slot in slots) or any(part.swept and part.deals for part in parts):
+            return
+        if 0 < sum(e.output.type.size for e in deals) <= SMALL:
+            finish = [self.of(e.output.type).reduce for e in deals]
+            supply = self.supplies[id(b)] = Supply([e.output.type.shape for e in deals], finish, deals[0].where)
+            self.places |= {e.output.number: (supply, place) for place, e in enumerate(deals)}
+
     def planned(self, slot: Slot, looped: bool) -> Steps:
         """All that is the same at every step, looked up once."""
         local: list[tuple[tuple[Act, ...], Then | None]] = []
@@ -157,10 +174,12 @@ class _Party(Rounds):
 
     def plain(self, slot: Slot, part: Part, looped: bool) -> Iterator[tuple[tuple[Act, ...], Then | None]]:
         """Equations one after another, on whole values; what the dealer corrects of them comes first."""
-        draw = self.corrected(part.deals)
-        if draw is not None:
-            yield (), partial(self.draw, draw)
         acts, rest = self.drawn(part.equations, looped)
+        draw = self.corrected(part.deals)
+        if draw is not None and draw.outs[0] in self.places:
+            acts.append(self.supplied(draw))
+        elif draw is not None:
+            yield (), partial(self.draw, draw)
         for act, equations in self.bindings(rest, slot.party.within(part)):
             if equations[-1].op in SAVED:
                 yield tuple(acts), partial(self.save, equations[-1])
@@ -219,7 +238,10 @@ class _Party(Rounds):
         for p, value in zip(params[carry:], given[carry:], strict=True):
             values[p.number] = value
         state, into, out = given[:carry], [p.number for p in params[:carry]], [v.number for v in e.body.results]
+        supply = self.supplies.get(id(e.body))
         for i in range(times):
+            if supply is not None and (draw := supply.ask(self.draws + 1, times - i)) is not None:
+                supply.fill(*(yield from self.answered(draw)))
             values[step.number] = np.asarray(start + i, dtype=np.uint64)
             values.update(zip(into, state, strict=True))
             yield from self.block(e.body, iteration * times + i)
@@ -237,10 +259,25 @@ class _Party(Rounds):
         finish = tuple(self.of(e.output.type).reduce for e in mine)
         return Drawn(outs, finish, tuple(Frame(type_words, e.output.type.shape) for e in mine), mine[0].where)
 
+    def supplied(self, d: Drawn) -> Act:
+        """Take corrections of the step that is under way."""
+        values, places = self.values, [(out, *self.places[out]) for out in d.outs]
+
+        def act(_: int) -> None:
+            for out, supply, place in places:
+                values[out] = supply.words[place][supply.at, ...]
+
+        return act
+
+    def answered(self, draw: Draw) -> Generator[Request, Answer, list[Array]]:
+        """What the dealer has for a draw."""
+        self.draws = draw.number
+        arrays: list[Array] = yield draw
+        fits(arrays, draw.expect, "the dealer", draw.where)
+        return arrays
+
     def draw(self, d: Drawn, _step: int) -> Run:
-        self.draws += 1
-        arrays = yield Draw(self.draws, d.where, d.expect)
-        fits(arrays, d.expect, "the dealer", d.where)
+        arrays = yield from self.answered(Draw(self.draws + 1, d.where, d.expect))
         for out, finish, array in zip(d.outs, d.finish, arrays, strict=True):
             self.values[out] = finish(array)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mpc.dealing import Correction, run_dealer
+from mpc.dealing import Dealt, run_dealer
 from mpc.engine import run_party
 from mpc.errors import MpcError
 from mpc.exchange import CHECKPOINT, Array, Draw, Exchange, Save, whole
@@ -105,7 +105,7 @@ class _World:
         self.results: dict[int, dict[str, Any]] = {}
         self.flying: list[_Message] = []
         self.arrived: dict[tuple[int, int], dict[int, list[Array]]] = {}
-        self.corrections: list[list[Correction]] = [[] for _ in range(self.n)]
+        self.stock = [Dealt() for _ in range(self.n)]
         self.dealer = run_dealer(lowered, dealer)
         self.rounds = [0] * self.n
         self.sent, self.dealt = [0] * self.n, [0] * self.n
@@ -145,10 +145,9 @@ class _World:
     def answer(self, p: int) -> None:
         request = self.waiting[p]
         if isinstance(request, Draw):
-            while not self.corrections[p]:
+            while (arrays := self.stock[p].cut(request.expect)) is None:
                 correction = next(self.dealer)
-                self.corrections[correction.party].append(correction)
-            arrays = self.corrections[p].pop(0).arrays
+                self.stock[correction.party].put(correction)
             self.dealt[p] += sum(a.nbytes for a in arrays)
             self.views[p].extend(arrays)
             self.advance(p, arrays)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from mpc.errors import MpcError
@@ -279,15 +280,16 @@ class Actor:
 
     def _send(self, s: Send) -> None:
         m = Message(s.type, self.brain.me, s.to, s.session, s.step, s.meta, tuple(s.frames))
-        if s.to in self._channels:  # else: the last words to a coordinator that is gone
-            self._channels[s.to].send(m)
-            self._flush(s.to)
+        channel = self._channels.get(s.to)
+        if channel is not None:  # else: the last words to a coordinator that is gone
+            channel.send(m)
+            channel.flush(partial(self.mesh.send, s.to))
         if s.type is Type.ABORT and s.meta["final"]:
             self.watch.alarm(m)
 
     def _flush(self, peer: int) -> None:
         if peer in self._channels:
-            self._channels[peer].flush(lambda parts: self.mesh.send(peer, parts))
+            self._channels[peer].flush(partial(self.mesh.send, peer))
 
     def _seated(self, peer: int) -> Channel:
         """The channel to an actor; that of a coordinator is made when it comes. The longest gone make room."""

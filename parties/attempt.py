@@ -183,7 +183,7 @@ class Attempt:
         """The next corrections, in the dealer's order: bytes that the draws will cut."""
         if m.step != (self.corrections + 1) & 0xFFFFFFFF or self.dealt:
             raise BadMessage("a correction out of order")
-        _frugal(m)
+        _frugal(m.frames, m.payload)
         self.put_in_stock(m.frames)
 
     def put_in_stock(self, frames: tuple[Buffer, ...]) -> None:
@@ -202,11 +202,11 @@ class Attempt:
 
     def park(self, m: Message) -> None:
         """A peer's arrays for an exchange that this party may not have reached yet."""
-        parked = self._parked[m.src]
+        parked, size = self._parked[m.src], m.payload
         if not 0 < m.step <= self._rounds:
             raise BadMessage("data of a round that the program does not have")
-        _frugal(m)
-        self._room[m.src] -= m.payload
+        _frugal(m.frames, size)
+        self._room[m.src] -= size
         if self._room[m.src] < 0:
             raise BadMessage("more data than the program lets it send")
         if m.step in parked or (parked and m.step < max(parked)):
@@ -258,8 +258,7 @@ class Attempt:
             for step in parked:
                 if step < number or (step == number and peer not in owed):
                     raise BadMessage("data where the program expects none", peer)
-            if number not in parked and peer in owed:
-                complete = False
+            complete = complete and (number in parked or peer not in owed)
         if not complete:
             return None
         self.request = None
@@ -333,9 +332,9 @@ class Attempt:
         self._parked.clear()
 
 
-def _frugal(m: Message) -> None:
+def _frugal(frames: Sequence[Buffer], size: int) -> None:
     """Refuse frames without content beyond the few that arrays without elements have: they take memory too."""
-    if len(m.frames) > m.payload + _EMPTY_FRAMES:
+    if len(frames) > size + _EMPTY_FRAMES:
         raise BadMessage("frames without content")
 
 

@@ -24,12 +24,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
 from parties.pieces import Joiner, Room, split, unbounded
-from parties.wire import WITH_FRAMES, BadMessage, Buffer, Message, Type, decode, encode
+from parties.wire import (
+    FIXED,
+    HEADER,
+    NO_META,
+    WITH_FRAMES,
+    BadMessage,
+    Buffer,
+    Message,
+    Type,
+    decode,
+    decode_next,
+    encode,
+)
 
 __all__ = ["Broken", "Channel", "Delivered", "Joined", "Left", "Restarted"]
 
@@ -47,6 +59,7 @@ _PAST = 16  # former incarnations of the peer whose last words are not listened 
 _GREETINGS = frozenset({Type.HELLO, Type.WELCOME})
 _ANSWERS = frozenset({Type.SCHEMA, Type.LABELS, Type.HOLDS, Type.REFUSED})
 _UNNUMBERED = _GREETINGS | {Type.ACK, Type.PING}
+_MISNUMBERED = "a number where none belongs, or none where one does"
 
 Post = Callable[[Sequence[Buffer]], bool]
 
@@ -142,6 +155,8 @@ class Channel:
         self._gap_since: float | None = None
         self._answers = 0  # bytes of answers that the peer has not acknowledged
         self._unheeded = 0  # received since the peer last acknowledged something, while it had something to acknowledge
+        self._before: Message | None = None  # the last one that was numbered and had no meta
+        self._fixed: Buffer = b""  # of its header
 
     def __repr__(self) -> str:
         state = "up" if self.up else "down"
@@ -250,17 +265,35 @@ class Channel:
         if self._quiet_since is not None:
             self._quiet_since, self._patience = now, QUIET_SECONDS
         try:
-            self._accept(decode(parts), now)
+            if self._before is not None and self._follows(parts):
+                m = decode_next(parts, self._before)
+                if not m.seq:
+                    raise BadMessage(_MISNUMBERED)  # noqa: TRY301 - as `_accept` does
+                self._acknowledged(m.ack)
+                self._numbered(m, now)
+            else:
+                self._accept(parts, now)
         except BadMessage as error:
             self._break(f"sent a malformed message ({error})")
 
-    def _accept(self, m: Message, now: float) -> None:
+    def _follows(self, parts: Sequence[Buffer]) -> bool:
+        """Whether a message differs from the one before in its numbers and frames alone, as most do.
+
+        Then all else that `_accept` looks at is known. Source: the header prediction of Jacobson, 1990, for TCP.
+        """
+        if len(parts) < 2 or parts[1] != NO_META:
+            return False
+        header = parts[0]
+        return len(header) == HEADER.size and header[:FIXED] == self._fixed
+
+    def _accept(self, parts: Sequence[Buffer], now: float) -> None:
+        m = decode(parts)
         if m.incarnation == self._shut:
             return
         if m.src != self.peer or m.dst != self.me:
             raise BadMessage("a message under another actor's name")
         if (m.seq == 0) != (m.type in _UNNUMBERED):
-            raise BadMessage("a number where none belongs, or none where one does")
+            raise BadMessage(_MISNUMBERED)
         if m.frames and m.type not in WITH_FRAMES:
             raise BadMessage("frames where none belong")
         if m.type in _GREETINGS:
@@ -268,6 +301,8 @@ class Channel:
         elif m.incarnation == self._theirs:  # else: somebody's last words, or the first before the greeting
             self._acknowledged(m.ack)
             if m.seq:
+                if parts[1] == NO_META:
+                    self._before, self._fixed = replace(m, frames=()), bytes(parts[0][:FIXED])
                 self._numbered(m, now)
 
     def _greeted(self, m: Message) -> None:
@@ -299,8 +334,9 @@ class Channel:
     def _acknowledged(self, ack: int) -> None:
         if ack > self._sent:
             raise BadMessage("an acknowledgement of something never sent")
-        if ack > self._acked:
-            self._acked, self._unheeded = ack, 0
+        if ack <= self._acked:
+            return
+        self._acked, self._unheeded = ack, 0
         while self._flying and self._flying[0].seq <= ack:
             taken = self._flying.popleft()
             self._flying_bytes -= taken.size
@@ -319,9 +355,10 @@ class Channel:
         self._owe(m.payload, now)
         if not new:
             return
-        self._unheeded += 1 if self.unacknowledged else 0
-        if self._unheeded > UNHEEDED_MESSAGES:
-            raise BadMessage("talks on and takes nothing of what it is sent")
+        if self._flying or self._queue:
+            self._unheeded += 1
+            if self._unheeded > UNHEEDED_MESSAGES:
+                raise BadMessage("talks on and takes nothing of what it is sent")
         if self._answers > ANSWERS_BYTES:
             raise BadMessage("asks on and takes none of the answers")
         whole = self._joiner.add(m)
@@ -329,7 +366,7 @@ class Channel:
             return
         if whole.type is Type.BYE:
             self._acknowledge()
-            self._shut = self._theirs
+            self._listen_no_more()
             self.events.append(Left())
         else:
             self.events.append(Delivered(whole))
@@ -363,10 +400,13 @@ class Channel:
             self._unnumbered.clear()
             self._greet(Type.HELLO)
 
+    def _listen_no_more(self) -> None:
+        self._shut, self._before = self._theirs or 0, None
+
     def _break(self, reason: str) -> None:
         if self._shut is not None:
             return
-        self._shut = self._theirs or 0
+        self._listen_no_more()
         self._down()
         self._queue.clear()
         self._joiner = Joiner(room=self._room)

@@ -41,7 +41,7 @@ class Direct:
         self._sealer = sealer
         self._opener = opener
         self._out: deque[Sequence[Buffer]] = deque()  # messages whose turn has not come
-        self._records: Iterator[Buffer] = iter(())  # of the one whose turn it is
+        self._records: Iterator[Buffer] | None = None  # of the one whose turn it is
         self._rest: Buffer = b""  # of its record that is on its way
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
@@ -81,11 +81,7 @@ class Direct:
     def push(self) -> None:
         """Go on with what waits. Raises Ended."""
         try:
-            while True:
-                if not self._rest:
-                    self._rest = self._next()
-                    if not self._rest:
-                        return
+            while self._rest or self._next():
                 count = self.socket.send(self._rest)
                 self._rest = self._rest[count:] if count < len(self._rest) else b""
         except BlockingIOError:
@@ -93,20 +89,21 @@ class Direct:
         except (OSError, Unsealed) as error:
             raise Ended(str(error)) from None
 
-    def _next(self) -> Buffer:
-        """The next record; nothing if there is none."""
-        while True:
-            record = next(self._records, None)
-            if record is not None:
-                return record
-            if not self._out:
-                return b""
-            self._records = self._sealer.records(self._out.popleft())
+    def _next(self) -> bool:
+        """On to the next record; whether there is one."""
+        while self._records is not None or self._out:
+            if self._records is None:
+                self._records = self._sealer.records(self._out.popleft())
+            self._rest = next(self._records, b"")
+            if self._rest:
+                return True
+            self._records = None
+        return False
 
     def receive(self) -> list[Buffer] | None:
         """The next message, or None if it is not all there yet. Raises Ended."""
         try:
-            message = self._opener.message()
+            message = self._opener.message() if self._opener.unread else None
             while message is None:
                 count = self.socket.recv_into(self._opener.space())
                 if not count:

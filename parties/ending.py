@@ -10,7 +10,7 @@ lets the checkpoints go. So whoever is lost in between, all can go on from the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,12 +69,12 @@ class Ending:
         self._breathe(2 * around.limits.startup + around.limits.stall)
 
     def _write(self, record: Any, then: Then) -> Write:
-        return Write(self.around.token(lambda w: self._unless_bad(then(w), self.around.me)), record)
+        return Write(self.around.token(lambda w: self._unless_bad(self.around.me, then, w)), record)
 
-    def _unless_bad(self, steps: Steps, whose: int) -> Steps:
+    def _unless_bad(self, whose: int, do: Callable[..., Iterable[Instruction]], *what: Any) -> Steps:
         """Steps that may come upon a bad message, which may have been waiting for a while."""
         try:
-            yield from steps
+            yield from do(*what)
         except BadMessage as error:
             yield from self._broken(whose if error.peer is None else error.peer, f"sent a bad message ({error})")
 

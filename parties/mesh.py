@@ -189,7 +189,7 @@ class Mesh:
         awaited: the actor whose message the caller cannot do without. Its socket is then read at once, without asking
         all others first, which takes as long as the message itself; they are looked at every 20 ms all the same.
         """
-        if awaited >= 0 and seconds and self._undisturbed and time.monotonic() < self._around:
+        if awaited >= 0 and seconds and self._meetings.quiet and not self._vanished and time.monotonic() < self._around:
             packet = self._next_of(awaited)
             if packet is not None:
                 return [packet]
@@ -215,11 +215,6 @@ class Mesh:
         found += self._meetings.happened()
         self._say_gone(found)
         return before + found + after
-
-    @property
-    def _undisturbed(self) -> bool:
-        """Whether there is nothing to tell, and nothing that waits to be written."""
-        return not self._vanished and self._meetings.told and not self._meetings.pending
 
     def _next_of(self, peer: int) -> Packet | None:
         """Wait for a message on the connection that an actor's messages come by; None after 20 ms.

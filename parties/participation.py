@@ -13,17 +13,17 @@ routes messages to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mpc.errors import InputError, MpcError, PeerError
 from mpc.exchange import Array, Draw, Exchange, Save
 from parties import records
 from parties.agree import place
-from parties.attempt import Stage
-from parties.cluster import DEALER, is_coordinator
-from parties.ending import KEYING, LIVE, Steps, nothing
-from parties.events import Keep, Say, Send, Tell, Written
+from parties.attempt import Attempt, Stage
+from parties.cluster import DEALER
+from parties.ending import KEYING, LIVE, Steps, Surroundings, nothing
+from parties.events import Instruction, Keep, Say, Send, Tell, Written
 from parties.stocking import Stocking
 from parties.wire import BadMessage, Message, Type, line, pack_arrays
 
@@ -31,7 +31,11 @@ __all__ = ["Participation"]
 
 
 class Participation(Stocking):
-    """This party's part of one attempt."""
+    """This party's part of one attempt. brought: what it has from before."""
+
+    def __init__(self, around: Surroundings, attempt: Attempt, brought: bytes) -> None:
+        super().__init__(around, attempt, brought)
+        self._roles = {**dict.fromkeys(attempt.peers, "party"), DEALER: "dealer", attempt.boss: "coordinator"}
 
     @property
     def waiting(self) -> bool:
@@ -47,17 +51,12 @@ class Participation(Stocking):
     def arrived(self, m: Message) -> Steps:
         """A message of this session from a party, the dealer or the coordinator."""
         a = self.attempt
-        stages, handler = _CONVERSATION.get((self._role(m.src), m.type), ((), None))
+        stages, handler = _CONVERSATION.get((self._roles.get(m.src, "another coordinator"), m.type), ((), None))
         if handler is not None and a.stage in stages:
-            return self._unless_bad(handler(self, m), m.src)
+            return self._unless_bad(m.src, handler, self, m)
         if a.stage is Stage.STOPPED:
             return iter(())
         return self._broken(m.src, f"sent {m.type.name} where it does not belong")
-
-    def _role(self, actor: int) -> str:
-        if is_coordinator(actor):
-            return "coordinator" if actor == self.attempt.boss else "another coordinator"
-        return "dealer" if actor == DEALER else "party"
 
     # ------------------------------------------------------------------------------------------------ the engine
 
@@ -72,23 +71,25 @@ class Participation(Stocking):
         self.attempt.stage = Stage.RUNNING
         yield from self._advance(None)
 
-    def _data(self, m: Message) -> Steps:
+    def _data(self, m: Message) -> Iterable[Instruction]:
         self.attempt.park(m)
-        if isinstance(self.attempt.request, Exchange):
-            yield from self._go_on()
+        return self._go_on(Exchange)
 
-    def _drawn(self) -> Steps:
-        if isinstance(self.attempt.request, Draw):
-            yield from self._go_on()
+    def _drawn(self) -> Iterable[Instruction]:
+        return self._go_on(Draw)
 
-    def _go_on(self) -> Steps:
-        request = self.attempt.request
-        answer = self.attempt.answer()
-        if answer is not None:
-            if isinstance(request, Exchange) and request.sharing:
-                self.attempt.shared = self.around.clock()
-            yield from self._credit()
-            yield from self._advance(answer)
+    def _go_on(self, kind: type[Exchange | Draw]) -> Iterable[Instruction]:
+        """With what the engine waits for, if it is of this kind, and all of it is here."""
+        a = self.attempt
+        if not isinstance(a.request, kind):
+            return ()
+        sharing = isinstance(a.request, Exchange) and a.request.sharing
+        answer = a.answer()
+        if answer is None:
+            return ()
+        if sharing:
+            a.shared = self.around.clock()
+        return self._advance(answer)
 
     def _credit(self) -> Sequence[Send]:
         """Let the dealer go further ahead, at points that the program fixes (page 7, rule 5)."""
@@ -101,6 +102,8 @@ class Participation(Stocking):
         """Drive the engine until it has to wait."""
         a = self.attempt
         while a.engine is not None:
+            if type(answer) is list:  # of a draw
+                yield from self._credit()
             try:
                 request = a.engine.send(answer)
             except StopIteration as end:
@@ -125,7 +128,6 @@ class Participation(Stocking):
             if answer is None:
                 self._breathe(self.around.limits.stall)
                 return
-            yield from self._credit()
 
     def _shares(self, request: Save) -> Any:
         """A checkpoint, under the next epoch, with what the first one of its loop held and no later one changes."""
@@ -167,7 +169,7 @@ class Participation(Stocking):
             yield from self._fail("internal", f"{self.around.name} cannot write its journal ({w.error})")
             return
         yield from self._share(request)
-        yield from self._go_on()
+        yield from self._go_on(Exchange)
 
     def _share(self, request: Exchange) -> Sequence[Send]:
         a, now = self.attempt, self.around.clock()
@@ -218,8 +220,9 @@ class Participation(Stocking):
             yield from self._fail("internal", f"{name}: {type(error).__name__} at {place(error)}")
 
 
+_Handler = Callable[[Participation, Message], Iterable[Instruction]]
 _DEALT = (*LIVE, Stage.DONE)
-_CONVERSATION: dict[tuple[str, Type], tuple[tuple[Stage, ...], Callable[[Participation, Message], Steps]]] = {
+_CONVERSATION: dict[tuple[str, Type], tuple[tuple[Stage, ...], _Handler]] = {
     ("coordinator", Type.START): ((Stage.READY,), Participation._start),
     ("coordinator", Type.GO): ((Stage.STOCKING,), Participation._go),
     ("coordinator", Type.COMMIT): ((*LIVE, Stage.DONE, Stage.STOPPED), Participation._commit),

@@ -124,6 +124,11 @@ class PartyBrain:
 
     def handle(self, event: Event) -> Steps:
         """The only way in. Perform each instruction before asking for the next one."""
+        if type(event) is Arrived and event.message.type is Type.DATA:  # most are, and none of them ends a run
+            return self._arrived(event.message)
+        return self._handled(event)
+
+    def _handled(self, event: Event) -> Steps:
         match event:
             case Arrived(message):
                 yield from self._arrived(message)

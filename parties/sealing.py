@@ -77,7 +77,7 @@ class Sealer(_Counted):
 
     def records(self, parts: Sequence[Buffer]) -> Iterator[Buffer]:
         """A message in records, sealed as they are asked for; each is to be sent before the next is asked for."""
-        lengths = [len(part) for part in parts]
+        lengths = list(map(len, parts))
         head = _head(lengths)
         if sum(lengths) <= _SHORT:
             return iter((self.sealed(b"".join((head, *parts))),))
@@ -117,7 +117,8 @@ class Opener(_Counted):
         """Where the next bytes go; never empty."""
         if self._from == self._to:
             self._from = self._to = 0
-        elif len(self._bytes) - self._to < len(self._bytes) // 2:
+            return self._bytes
+        if len(self._bytes) - self._to < len(self._bytes) // 2:
             rest = self._to - self._from
             self._bytes[:rest] = bytes(self._bytes[self._from : self._to])
             self._from, self._to = 0, rest
@@ -222,7 +223,8 @@ def _lengths(text: bytes) -> list[int] | None:
     end = _COUNT.size * (1 + count)
     if count > _MOST_PARTS or len(text) < end:
         return None
-    lengths = list(struct.unpack_from(f"<{count}I", text, _COUNT.size))
+    head = _HEADS[count] if count < len(_HEADS) else struct.Struct(f"<I{count}I")
+    lengths = list(head.unpack_from(text)[1:])
     total = sum(lengths)
     inside = total if total <= _SHORT else 0
     return lengths if total <= _MOST_BYTES and len(text) == end + inside else None

@@ -35,19 +35,14 @@ class Standing:
         return self._selector.fileno()
 
     @property
-    def told(self) -> bool:
-        """Whether everything that is known has been told by `happened`."""
-        return not self._found
+    def quiet(self) -> bool:
+        """Whether everything that is known has been told by `happened`, and nothing waits until a socket takes more."""
+        return not self._found and not self._writing
 
     @property
     def idle(self) -> bool:
         """Whether nothing is left to do before `fileno` says so."""
         return not self._found and not self._unread
-
-    @property
-    def pending(self) -> bool:
-        """Whether something waits until a socket takes more."""
-        return bool(self._writing)
 
     def _stand(self, direct: Direct) -> None:
         earlier = self.standing.get(direct.peer)
@@ -67,10 +62,10 @@ class Standing:
             return False
         if direct.pending:
             self._watch(direct)
-            self._go_on_writing()
+            self._go_on_writing(_MOST_WRITING)
         return True
 
-    def _go_on_writing(self, seconds: float = _MOST_WRITING) -> None:
+    def _go_on_writing(self, seconds: float) -> None:
         """For as long as bytes move: this thread may be about to compute for long, and others wait for the rest.
 
         What comes meanwhile is kept for `happened`. Nobody holds this thread by taking a byte now and then.
@@ -91,7 +86,7 @@ class Standing:
             return None
         if direct.unread:
             self._unread.add(direct)
-        fresh = self._met.get(direct.peer) is direct
+        fresh = bool(self._met) and self._met.get(direct.peer) is direct
         if fresh:
             del self._met[direct.peer]
             self._stand(direct)
@@ -100,9 +95,9 @@ class Standing:
     def awaited(self, direct: Direct, spin: float, sleep: float) -> Packet | None:
         """The next message of a standing connection: asked for again and again for `spin` seconds, then waited for."""
         end = time.monotonic() + spin
-        while (packet := self.read(direct)) is None and self.told and time.monotonic() < end:
+        while (packet := self.read(direct)) is None and not self._found and time.monotonic() < end:
             os.sched_yield()  # whoever else wants this core shall have it
-        if packet is None and self.told:
+        if packet is None and not self._found:
             direct.wait(sleep)
             packet = self.read(direct)
         return packet
@@ -111,7 +106,7 @@ class Standing:
         """Deal with whatever is ready."""
         self._look(0.0)
         if self._found:
-            self._go_on_writing()
+            self._go_on_writing(_MOST_WRITING)
         found, self._found = self._found, []
         return found
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 from parties import records
 from parties.attempt import Attempt, Stage
 from parties.cluster import DEALER
 from parties.ending import Ending, Steps, Surroundings
-from parties.events import RESTARTED, Send, Written
+from parties.events import RESTARTED, Instruction, Send, Written
 from parties.values import pack_values
 from parties.wire import BadMessage, Message, Type
 
@@ -33,7 +34,7 @@ class Stocking(Ending):
         """Start the engine: all is here, and the coordinator says so."""
 
     @abstractmethod
-    def _drawn(self) -> Steps:
+    def _drawn(self) -> Iterable[Instruction]:
         """Material has come that the engine may be waiting for."""
 
     def down(self, peer: int, reason: str) -> Steps:

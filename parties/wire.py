@@ -25,14 +25,17 @@ from mpc.exchange import Array, Frame
 
 __all__ = [
     "CHUNK",
+    "FIXED",
     "HEADER",
     "META",
+    "NO_META",
     "NO_SESSION",
     "WITH_FRAMES",
     "BadMessage",
     "Message",
     "Type",
     "decode",
+    "decode_next",
     "encode",
     "line",
     "pack",
@@ -46,6 +49,9 @@ __all__ = [
 MAGIC = b"PRVY"
 WIRE_VERSION = 1
 HEADER = struct.Struct("<4sBBHHH16sQQQIIQ")
+FIXED = 36  # bytes of it in which messages of one kind, session and incarnation do not differ
+_NUMBERS = struct.Struct("<QQIIQ")  # the rest of it
+NO_META = b"\x80"
 META_LIMIT = 4096
 CHUNK = 32 << 20
 FRAMES_LIMIT = 4096
@@ -186,7 +192,7 @@ def encode(message: Message, stamp: tuple[int, int, int, int, int] | None = None
     src, dst, incarnation, seq, ack = stamp or (
         message.src, message.dst, message.incarnation, message.seq, message.ack,
     )  # fmt: skip
-    meta = bytes(msgpack.packb(_lines(message.meta))) if message.meta else b"\x80"
+    meta = bytes(msgpack.packb(_lines(message.meta))) if message.meta else NO_META
     if len(meta) > META_LIMIT:
         raise BadMessage(f"{message.type.name}: meta above {META_LIMIT} bytes")
     header = HEADER.pack(
@@ -226,13 +232,29 @@ def decode(parts: Sequence[Buffer]) -> Message:
         raise BadMessage("unknown message type")
     if flags & ~MORE:
         raise BadMessage("unknown flags")
-    frames = tuple(parts[2:])
-    if nframes != len(frames) or nframes > FRAMES_LIMIT:
-        raise BadMessage("wrong number of frames")
-    if length != (len(frames[0]) if nframes == 1 else sum(map(len, frames))):
-        raise BadMessage("wrong payload length")
+    frames = _frames(parts, nframes, length)
     meta = _meta(message_type, parts[1])
     return Message(message_type, src, dst, session, step, meta, frames, flags, incarnation, seq, ack)
+
+
+def decode_next(parts: Sequence[Buffer], before: Message) -> Message:
+    """What `decode` gives, for a message without meta that differs from this one only in its numbers and its frames.
+
+    The caller has compared the fixed part of the header, and the meta: all that depends on them was checked then.
+    """
+    seq, ack, step, nframes, length = _NUMBERS.unpack_from(parts[0], FIXED)
+    frames = _frames(parts, nframes, length)
+    b = before
+    return Message(b.type, b.src, b.dst, b.session, step, {}, frames, b.flags, b.incarnation, seq, ack)
+
+
+def _frames(parts: Sequence[Buffer], count: int, length: int) -> tuple[Buffer, ...]:
+    frames = tuple(parts[2:])
+    if count != len(frames) or count > FRAMES_LIMIT:
+        raise BadMessage("wrong number of frames")
+    if length != (len(frames[0]) if count == 1 else sum(map(len, frames))):
+        raise BadMessage("wrong payload length")
+    return frames
 
 
 _TYPES = {int(t): t for t in Type}
@@ -243,7 +265,7 @@ def _meta(kind: Type, raw: Buffer) -> dict[str, Any]:
         raise BadMessage("meta too long")
     fields = META[kind]
     if not fields:
-        if raw != b"\x80":
+        if raw != NO_META:
             raise BadMessage("meta where none belongs")
         return {}
     meta = _unpack(raw)
@@ -286,7 +308,7 @@ def line(text: str, limit: int = LINE_LIMIT) -> str:
 
 def pack_arrays(arrays: Iterable[Array]) -> tuple[Buffer, ...]:
     """The arrays' bytes, little-endian, C order."""
-    return tuple(_bytes(a) for a in arrays)
+    return tuple(map(_bytes, arrays))
 
 
 def _bytes(array: Array) -> Buffer:
@@ -305,14 +327,11 @@ _DTYPES = frozenset({"<u8", "|u1"})
 
 def unpack_arrays(frames: Sequence[Buffer], expect: Sequence[Frame]) -> list[Array]:
     """The arrays that the program expects, read-only and without a copy where memory allows."""
-    right = len(frames) == len(expect)
-    for raw, frame in zip(frames, expect, strict=False):
-        right = right and len(raw) == frame.nbytes
-    if not right:
+    if list(map(len, frames)) != [frame.nbytes for frame in expect]:
         if any(f.dtype not in _DTYPES for f in expect):
             raise BadMessage("an array of another type than words or bytes")
         frames = list(_recut(frames, expect))
-    return [_array(raw, frame) for raw, frame in zip(frames, expect, strict=True)]
+    return list(map(_array, frames, expect))
 
 
 def _recut(frames: Sequence[Buffer], expect: Sequence[Frame]) -> Iterator[Buffer]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mpc
-from mpc.dealing import Correction, run_dealer
+from mpc.dealing import Correction, Dealt, run_dealer
 from mpc.engine import run_party
 from mpc.exchange import Draw, Exchange
 from mpc.memory import names_of
@@ -93,7 +93,7 @@ def drive(lowered: Any, owned: Any, n: int, watch: Any, change: Any = lambda p, 
     dealer, entropy = deterministic_entropy(n)
     own = [{k: by[name] for k, by in owned.items() if name in by} for name in lowered.parties]
     runs = [run_party(lowered, i, own[i], entropy[i]) for i in range(n)]
-    corrections = [[c.arrays for c in run_dealer(lowered, dealer) if c.party == p] for p in range(n)]
+    stock = _dealt_to(lowered, dealer, n)
     results: dict[int, Any] = {}
     asked: dict[int, Any] = {}
     posted: dict[tuple[int, int], dict[int, Any]] = {}
@@ -116,10 +116,17 @@ def drive(lowered: Any, owned: Any, n: int, watch: Any, change: Any = lambda p, 
     while asked:
         for p, request in list(asked.items()):
             if isinstance(request, Draw):
-                resume(p, corrections[p].pop(0))
+                resume(p, stock[p].cut(request.expect))
             elif posted.get((p, request.number), {}).keys() >= request.expect.keys():
                 resume(p, posted.pop((p, request.number), {}))
     return results
+
+
+def _dealt_to(lowered: Any, dealer: Any, n: int) -> list[Dealt]:
+    stock = [Dealt() for _ in range(n)]
+    for c in run_dealer(lowered, dealer):
+        stock[c.party].put(c)
+    return stock
 
 
 def dealt(lowered: Any, n: int) -> list[Correction]:

@@ -12,6 +12,8 @@ import pytest
 from runs import RNG, dealt, drive, loops, narrow, prepared, products, quiet, same
 from traced import SUITES
 
+import mpc
+from mpc import engine
 from mpc.dealing import Correction, needed_for_dealing
 from mpc.exchange import Draw
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
@@ -128,8 +130,7 @@ def test_corrections_go_to_party_id_mod_n_in_order(n: int) -> None:
         )
 
 
-def test_draws_match_corrections() -> None:
-    """Each party's draws expect exactly the corrections made for it."""
+def test_draws_take_all_that_is_dealt() -> None:
     inputs = {"x": {p: np.ones((2, 2)) for p in names_of(3)}}
     lowered, owned = prepared(loops, inputs, names_of(3), {})
     seen: list[tuple[int, Draw]] = []
@@ -137,9 +138,62 @@ def test_draws_match_corrections() -> None:
     for p in range(3):
         wanted = [r for q, r in seen if q == p]
         given = [c for c in dealt(lowered, 3) if c.party == p]
-        assert [(r.number, [f.shape for f in r.expect]) for r in wanted] == [
-            (c.number, [a.shape for a in c.arrays]) for c in given
-        ]
+        assert [r.number for r in wanted] == list(range(1, len(wanted) + 1))
+        assert [c.number for c in given] == list(range(1, len(given) + 1))
+        assert sum(f.nbytes for r in wanted for f in r.expect) == sum(a.nbytes for c in given for a in c.arrays)
+
+
+@mpc.program
+def chained(x: mpc.PerParty[mpc.Private], times: int = 130) -> Any:
+    a, b = (mpc.share(v, range=(-2, 2)) for v in (x[0], x[1]))
+
+    def step(i: Any, z: Any) -> Any:
+        z = mpc.assume_range(mpc.rescale(z * b, 16), -100, 100)
+        return mpc.assume_range(mpc.rescale(z * a, 16), -100, 100)
+
+    return mpc.reveal(mpc.repeat(times, step, a))
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_loop_draws_its_few_corrections_for_many_steps(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many steps at a time or one: the same words are drawn, and every message is the same."""
+    names = names_of(n)
+    lowered, owned = prepared(chained, {"x": {p: np.full(1, 1.0 + i / 4096) for i, p in enumerate(names)}}, names, {})
+    asked: dict[bool, list[list[int]]] = {}
+    sent: dict[bool, list[Any]] = {}
+    results = []
+    for at_once in (True, False):
+        with monkeypatch.context() as patch:
+            if not at_once:
+                patch.setattr(engine._Party, "supply", lambda _self, _body: None)
+            draws: list[list[int]] = [[] for _ in names]
+            messages: list[Any] = []
+
+            def watch(p: int, r: Any, draws: Any = draws, messages: Any = messages) -> None:
+                if isinstance(r, Draw):
+                    draws[p].append(sum(f.nbytes for f in r.expect))
+                else:
+                    messages.append((p, r.number, {q: [a.tobytes() for a in arrays] for q, arrays in r.send.items()}))
+
+            results.append(drive(lowered, owned, n, watch))
+            asked[at_once], sent[at_once] = draws, sorted(messages, key=lambda m: m[:2])
+    assert same(results[0], results[1])
+    assert sent[True] == sent[False]
+    for many, few in zip(asked[True], asked[False], strict=True):
+        assert sum(many) == sum(few)
+        assert len(few) >= 130
+        assert len(many) <= 3
+    longest = [words for draws in asked[True] for words in draws]
+    assert max(longest) <= 8 * 4096
+
+
+def test_a_loop_of_more_draws_step_by_step() -> None:
+    names = names_of(2)
+    given = {"x": {p: np.ones(40) for p in names}}
+    lowered, owned = prepared(chained, given, names, {"times": 5})
+    drawn: list[int] = []
+    drive(lowered, owned, 2, lambda p, r: drawn.append(p) if isinstance(r, Draw) else None)
+    assert [drawn.count(p) for p in range(2)] == [5, 5]
 
 
 def test_dealing_depends_on_nothing_but_program_and_seeds() -> None:

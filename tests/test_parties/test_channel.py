@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -123,6 +123,58 @@ def test_messages_are_numbered_from_one_in_each_direction(ends):
     ends.settle()
     ends.listener.send(data(4))
     assert [(m.seq, m.ack, m.incarnation) for m in ends.flush(ends.listener)] == [(1, 3, 200)]
+
+
+CHANGES = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"seq": st.integers(0, 6)}),
+    st.fixed_dictionaries({"ack": st.integers(0, 3)}),
+    st.fixed_dictionaries({"step": st.integers(0, 9)}),
+    st.fixed_dictionaries({"type": st.sampled_from([Type.DATA, Type.GO, Type.PAIR, Type.BYE, Type.ACK])}),
+    st.fixed_dictionaries({"session": st.binary(min_size=16, max_size=16)}),
+    st.fixed_dictionaries({"frames": st.sampled_from([(), (b"",), (b"1", b"22"), (b"12345678",)])}),
+    st.fixed_dictionaries({"flags": st.sampled_from([0, 1])}),
+    st.fixed_dictionaries({"src": st.integers(0, 2)}),
+    st.fixed_dictionaries({"incarnation": st.sampled_from([99, 100, 200])}),
+)
+DAMAGE = st.one_of(
+    st.just(lambda parts: parts),
+    st.just(lambda _: []),
+    st.just(lambda parts: parts[:1]),
+    st.just(lambda parts: [*parts, b"more"]),
+    st.just(lambda parts: parts[:-1]),
+    st.just(lambda parts: [parts[0], b"\x81", *parts[2:]]),
+    st.just(lambda parts: [parts[0][:-1], *parts[1:]]),
+    st.builds(lambda at, bit: lambda parts: _flipped(parts, at, bit), st.integers(0, 67), st.integers(0, 7)),
+)
+
+
+def _flipped(parts, at, bit):
+    header = bytearray(parts[0])
+    header[at] ^= 1 << bit
+    return [bytes(header), *parts[1:]]
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(CHANGES, DAMAGE), max_size=8), st.integers(0, 2))
+def test_a_message_that_follows_another_is_taken_as_if_it_were_looked_at_whole(told, answers):
+    """Header prediction changes nothing: one end that never uses it says, acknowledges and knows the same."""
+    both = []
+    for predicts in (True, False):
+        ends = Ends()
+        if not predicts:
+            ends.listener._follows = lambda _parts: False
+        ends.connect()
+        ends.settle()
+        for number in range(answers):
+            ends.listener.send(data(number))
+            ends.flush(ends.listener)
+        ends.listener.receive(from_caller(ends), 0.0)
+        for count, (changes, damage) in enumerate(told, 2):
+            ends.listener.receive(damage(from_caller(ends, **{"seq": count, "ack": answers, **changes})), 0.0)
+        said = [(e, getattr(e, "message", None)) for e in ends.listener.events]
+        both.append((said, [(m.type, m.ack) for m in ends.flush(ends.listener)], repr(ends.listener)))
+    assert both[0] == both[1]
 
 
 def test_what_comes_twice_is_dropped(ends):

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from parties import standing
 from parties.happenings import Packet, Reached
 from parties.mesh import Mesh
 
@@ -81,8 +82,10 @@ def test_both_send_more_than_sockets_hold(pair):
 
 
 @pytest.mark.parametrize("when", ["sent", "received"])
-def test_what_a_socket_did_not_take_is_written_before_this_thread_computes(pair, when):
+def test_what_a_socket_did_not_take_is_written_before_this_thread_computes(pair, when, monkeypatch):
     """Whoever reads gets all of a long message, though its sender is not asked again."""
+    monkeypatch.setattr(standing, "_MOST_WRITING", 10.0)  # the reader may have to wait for a core
+    monkeypatch.setattr(standing, "_STILL", 5.0)
     p, big = pair().meet(), [bytes(20_000_000)]
     alice, bob = p.meshes
     if when == "received":

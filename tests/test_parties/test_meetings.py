@@ -16,7 +16,7 @@ class Gullible:
     """A broken twin of Opener: whatever comes is a message."""
 
     def __init__(self, _key=b""):
-        self._room, self._count = memoryview(bytearray(1000)), 0
+        self._room, self._count, self.unread = memoryview(bytearray(1000)), 0, False
 
     def space(self):
         return self._room

@@ -1,0 +1,49 @@
+"""The dealer's corrections of a loop's small values, drawn for many steps at a time, as small masks are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+from mpc.exchange import Array, Draw, Frame, type_words
+
+__all__ = ["Supply"]
+
+_STEPS = 64
+_WORDS = 4096  # at most at once
+
+
+class Supply:
+    """The corrections for one party in the body of one loop, in the order in which its equations take them.
+
+    shapes: of those of one step, not all of them empty. finish: what is done to the words of each. where: the program
+    line of the first. `words`: of each those of all steps that are here, by step; `at`: which of these is under way.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]], finish: Sequence[Callable[[Any], Any]], where: str) -> None:
+        sizes = [prod(shape) for shape in shapes]
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        self._parts = [
+            (slice(start, start + size), shape, done)
+            for start, size, shape, done in zip(starts, sizes, shapes, finish, strict=True)
+        ]
+        self._size, self._where = sum(sizes), where
+        self._here = 0
+        self.at = 0
+        self.words: list[Array] = []
+
+    def __repr__(self) -> str:
+        return f"<Supply of {len(self._parts)} corrections, at step {self.at} of {self._here}>"
+
+    def ask(self, number: int, steps: int) -> Draw | None:
+        """On to the next of at most `steps` that are left; the draw with this number, if its words are not here."""
+        self.at += 1
+        if self.at < self._here:
+            return None
+        self.at, self._here = 0, min(steps, _STEPS, _WORDS // self._size)
+        return Draw(number, self._where, (Frame(type_words, (self._here, self._size)),))
+
+    def fill(self, drawn: Array) -> None:
+        """What came for that draw."""
+        self.words = [done(drawn[:, part]).reshape(self._here, *shape) for part, shape, done in self._parts]
