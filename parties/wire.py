@@ -30,13 +30,14 @@ __all__ = [
     "META",
     "NO_META",
     "NO_SESSION",
+    "NUMBERS",
     "WITH_FRAMES",
     "BadMessage",
     "Message",
     "Type",
     "decode",
-    "decode_next",
     "encode",
+    "fixed_part",
     "line",
     "pack",
     "pack_arrays",
@@ -49,8 +50,9 @@ __all__ = [
 MAGIC = b"PRVY"
 WIRE_VERSION = 1
 HEADER = struct.Struct("<4sBBHHH16sQQQIIQ")
-FIXED = 36  # bytes of it in which messages of one kind, session and incarnation do not differ
-_NUMBERS = struct.Struct("<QQIIQ")  # the rest of it
+_FIXED = struct.Struct("<4sBBHHH16sQ")  # of it, what messages of one kind, session and incarnation have in common
+FIXED = _FIXED.size
+NUMBERS = struct.Struct("<QQIIQ")  # the rest: seq, ack, step, nframes, payload length
 NO_META = b"\x80"
 META_LIMIT = 4096
 CHUNK = 32 << 20
@@ -213,6 +215,11 @@ def encode(message: Message, stamp: tuple[int, int, int, int, int] | None = None
     return [header, meta, *message.frames]
 
 
+def fixed_part(m: Message) -> bytes:
+    """The first FIXED bytes of its header."""
+    return _FIXED.pack(MAGIC, WIRE_VERSION, m.type, m.flags, m.src, m.dst, m.session, m.incarnation)
+
+
 def source(parts: Sequence[Buffer]) -> int:
     """Which actor a message says it is from, before anything else of it is looked at; −1 if it says nothing."""
     return int.from_bytes(parts[0][8:10], "little") if parts and len(parts[0]) == HEADER.size else -1
@@ -232,29 +239,13 @@ def decode(parts: Sequence[Buffer]) -> Message:
         raise BadMessage("unknown message type")
     if flags & ~MORE:
         raise BadMessage("unknown flags")
-    frames = _frames(parts, nframes, length)
+    frames = tuple(parts[2:])
+    if nframes != len(frames) or nframes > FRAMES_LIMIT:
+        raise BadMessage("wrong number of frames")
+    if length != (len(frames[0]) if nframes == 1 else sum(map(len, frames))):
+        raise BadMessage("wrong payload length")
     meta = _meta(message_type, parts[1])
     return Message(message_type, src, dst, session, step, meta, frames, flags, incarnation, seq, ack)
-
-
-def decode_next(parts: Sequence[Buffer], before: Message) -> Message:
-    """What `decode` gives, for a message without meta that differs from this one only in its numbers and its frames.
-
-    The caller has compared the fixed part of the header, and the meta: all that depends on them was checked then.
-    """
-    seq, ack, step, nframes, length = _NUMBERS.unpack_from(parts[0], FIXED)
-    frames = _frames(parts, nframes, length)
-    b = before
-    return Message(b.type, b.src, b.dst, b.session, step, {}, frames, b.flags, b.incarnation, seq, ack)
-
-
-def _frames(parts: Sequence[Buffer], count: int, length: int) -> tuple[Buffer, ...]:
-    frames = tuple(parts[2:])
-    if count != len(frames) or count > FRAMES_LIMIT:
-        raise BadMessage("wrong number of frames")
-    if length != (len(frames[0]) if count == 1 else sum(map(len, frames))):
-        raise BadMessage("wrong payload length")
-    return frames
 
 
 _TYPES = {int(t): t for t in Type}

@@ -125,7 +125,7 @@ def test_messages_are_numbered_from_one_in_each_direction(ends):
     assert [(m.seq, m.ack, m.incarnation) for m in ends.flush(ends.listener)] == [(1, 3, 200)]
 
 
-CHANGES = st.one_of(
+CHANGE = st.one_of(
     st.just({}),
     st.fixed_dictionaries({"seq": st.integers(0, 6)}),
     st.fixed_dictionaries({"ack": st.integers(0, 3)}),
@@ -137,6 +137,7 @@ CHANGES = st.one_of(
     st.fixed_dictionaries({"src": st.integers(0, 2)}),
     st.fixed_dictionaries({"incarnation": st.sampled_from([99, 100, 200])}),
 )
+CHANGES = st.builds(lambda one, two: one | two, CHANGE, CHANGE)
 DAMAGE = st.one_of(
     st.just(lambda parts: parts),
     st.just(lambda _: []),
@@ -163,18 +164,27 @@ def test_a_message_that_follows_another_is_taken_as_if_it_were_looked_at_whole(t
     for predicts in (True, False):
         ends = Ends()
         if not predicts:
-            ends.listener._follows = lambda _parts: False
+            ends.listener._predicted = lambda _parts, _now: False
         ends.connect()
         ends.settle()
         for number in range(answers):
             ends.listener.send(data(number))
             ends.flush(ends.listener)
         ends.listener.receive(from_caller(ends), 0.0)
+        usual = {"ack": answers, "frames": (b"12345678",)}
         for count, (changes, damage) in enumerate(told, 2):
-            ends.listener.receive(damage(from_caller(ends, **{"seq": count, "ack": answers, **changes})), 0.0)
+            ends.listener.receive(damage(from_caller(ends, **{"seq": count, **usual, **changes})), 0.0)
         said = [(e, getattr(e, "message", None)) for e in ends.listener.events]
         both.append((said, [(m.type, m.ack) for m in ends.flush(ends.listener)], repr(ends.listener)))
     assert both[0] == both[1]
+
+
+def test_frames_are_refused_after_the_same_message_without_them(ends):
+    for seq, frames in enumerate([(), (b"12345678",)], 1):
+        ends.listener.receive(from_caller(ends, type=Type.GO, seq=seq, frames=frames), 0.0)
+    delivered, broken = ends.listener.events
+    assert delivered.message.frames == ()
+    assert broken == Broken("sent a malformed message (frames where none belong)")
 
 
 def test_what_comes_twice_is_dropped(ends):
