@@ -188,9 +188,9 @@ class Actor:
         for peer, channel in list(self._channels.items()):
             if channel.deadline is not None and now >= channel.deadline:
                 channel.tick(now)
-                self._digest(peer)
+                self._digest(peer, channel)
             if channel.ready:
-                self._flush(peer)
+                self._flush(peer, channel)
         deadline = self.brain.deadline
         if deadline is not None and now >= deadline:
             self.perform(self.brain.handle(Tick()))
@@ -268,8 +268,8 @@ class Actor:
         while self._clock() < end and any(self._channels[p].unacknowledged for p in self._joined & self._alive):
             for happening in self.mesh.poll(_RETRY_SECONDS):
                 self._transport(happening, heed=False)
-            for peer in self._channels:
-                self._flush(peer)
+            for peer, channel in list(self._channels.items()):
+                self._flush(peer, channel)
 
     # ------------------------------------------------------------------------------------------------- sending
 
@@ -283,13 +283,12 @@ class Actor:
         channel = self._channels.get(s.to)
         if channel is not None:  # else: the last words to a coordinator that is gone
             channel.send(m)
-            channel.flush(partial(self.mesh.send, s.to))
+            self._flush(s.to, channel)
         if s.type is Type.ABORT and s.meta["final"]:
             self.watch.alarm(m)
 
-    def _flush(self, peer: int) -> None:
-        if peer in self._channels:
-            self._channels[peer].flush(partial(self.mesh.send, peer))
+    def _flush(self, peer: int, channel: Channel) -> None:
+        channel.flush(partial(self.mesh.send, peer))
 
     def _seated(self, peer: int) -> Channel:
         """The channel to an actor; that of a coordinator is made when it comes. The longest gone make room."""
@@ -303,7 +302,7 @@ class Actor:
     # ----------------------------------------------------------------------------------------------- receiving
 
     def _transport(self, happening: Happening, *, heed: bool = True) -> None:
-        channel = self._seated(happening.peer)
+        channel = self._channels.get(happening.peer) or self._seated(happening.peer)
         match happening:
             case Packet():
                 now = self._clock()
@@ -315,17 +314,16 @@ class Actor:
             case Gone():
                 channel.disconnected()
         if heed:
-            self._digest(happening.peer)
+            self._digest(happening.peer, channel)
         if channel.ready:
-            self._flush(happening.peer)
+            self._flush(happening.peer, channel)
 
-    def _digest(self, peer: int) -> None:
+    def _digest(self, peer: int, channel: Channel) -> None:
         """What a channel has to say, in order."""
-        channel = self._seated(peer)
         while channel.events:
             match channel.events.popleft():
-                case Delivered(message):
-                    self.perform(self.brain.handle(Arrived(message)))
+                case Delivered() as delivered:
+                    self.perform(self.brain.handle(Arrived(delivered.message)))
                 case Joined(port):
                     self.watch.joined(peer, port)
                     self._there(peer, joined=True)
@@ -336,7 +334,7 @@ class Actor:
                 case Left():
                     self._lost(peer, "stopped")
                     if peer in SEATS:
-                        self._flush(peer)  # the acknowledgement of its goodbye
+                        self._flush(peer, channel)  # the acknowledgement of its goodbye
                         self._channels.pop(peer, None)
 
     def _heard(self, news: News) -> None:

@@ -255,10 +255,10 @@ class Attempt:
     def _exchanged(self, request: Exchange) -> dict[int, list[Array]] | None:
         number, owed, complete = request.number & 0xFFFFFFFF, request.expect, True
         for peer, parked in self._parked.items():
-            for step in parked:
-                if step < number or (step == number and peer not in owed):
-                    raise BadMessage("data where the program expects none", peer)
-            complete = complete and (number in parked or peer not in owed)
+            first = next(iter(parked), None)  # they come in order
+            if first is not None and (first < number or (first == number and peer not in owed)):
+                raise BadMessage("data where the program expects none", peer)
+            complete = complete and (first == number or peer not in owed)
         if not complete:
             return None
         self.request = None

@@ -74,13 +74,13 @@ class _Body(Actor):
         self.burn()
         return written
 
-    def _digest(self, peer: int) -> None:
-        self.rules.digested(self.brain.me, peer, self._channels[peer])
-        super()._digest(peer)
+    def _digest(self, peer: int, channel: Channel) -> None:
+        self.rules.digested(self.brain.me, peer, channel)
+        super()._digest(peer, channel)
 
-    def _flush(self, peer: int) -> None:
-        super()._flush(peer)
-        self.rules.flushed(self.brain.me, self._channels[peer])
+    def _flush(self, peer: int, channel: Channel) -> None:
+        super()._flush(peer, channel)
+        self.rules.flushed(self.brain.me, channel)
 
     def channel(self, peer: int) -> Channel:
         """Its end of a channel."""
