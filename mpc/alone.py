@@ -13,7 +13,7 @@ import numpy as np
 from mpc.crossing import Crossing
 from mpc.fusing import SineSum, sine_sums
 from mpc.ir import SAVED, Equation, Kind, Type, Var, walk
-from mpc.kernels import KERNELS, bind
+from mpc.kernels import KERNELS, bind, direct
 from mpc.lanes import BLOCKS, Part, piece_of
 from mpc.lowering import Lowered
 from mpc.openings import recipients
@@ -190,27 +190,44 @@ class Alone:
         """An op on what is there; of shares, what is public or const is added by the first party alone."""
         values, out, numbers = self.values, e.output.number, [v.number for v in e.inputs]
         kernel = bind(e.op, self.of(e.output.type), e.params)
-        if self.me and e.op in _ADDED and e.output.type.kind in (Kind.SHARE, Kind.MASK):
-            known = [v.type.kind in (Kind.PUBLIC, Kind.CONST) for v in e.inputs]
-            kernel = kernel if not any(known) else self.without(e, known)
+        known = [v.type.kind in (Kind.PUBLIC, Kind.CONST) for v in e.inputs]
+        if self.me and e.op in _ADDED and e.output.type.kind in (Kind.SHARE, Kind.MASK) and any(known):
+            kernel = self.without(e, known)
+        elif (act := self.directly(e)) is not None:
+            return act
         if not numbers:
             value = kernel()
             return lambda _: values.__setitem__(out, value)
-        if len(numbers) == 1:
-            (only,) = numbers
+        if len(numbers) > 2:
+            return lambda _: values.__setitem__(out, kernel(*[values[n] for n in numbers]))
+        first, second = numbers[0], numbers[-1]
 
-            def one(_: int) -> None:
-                values[out] = kernel(values[only])
+        def one(_: int) -> None:
+            values[out] = kernel(values[first])
 
-            return one
-        if len(numbers) == 2:
-            first, second = numbers
+        def two(_: int) -> None:
+            values[out] = kernel(values[first], values[second])
 
-            def two(_: int) -> None:
-                values[out] = kernel(values[first], values[second])
+        return one if len(numbers) == 1 else two
 
-            return two
-        return lambda _: values.__setitem__(out, kernel(*[values[n] for n in numbers]))
+    def directly(self, e: Equation) -> Act | None:
+        """As `arithmetic`, of an op that is a single numpy function; single words stay arrays, which is faster."""
+        values, out, numbers = self.values, e.output.number, [v.number for v in e.inputs]
+        ufunc, constant = direct(e.op, self.of(e.output.type), e.params)
+        if ufunc is None:
+            return None
+        first, second, by = numbers[0], numbers[-1], constant[0] if constant else None
+
+        def one(_: int) -> None:
+            values[out] = ufunc(values[first], out=...)
+
+        def two(_: int) -> None:
+            values[out] = ufunc(values[first], values[second], out=...)
+
+        def shift(_: int) -> None:
+            values[out] = ufunc(values[first], by, out=...)
+
+        return shift if constant else two if len(numbers) == 2 else one
 
     def crossed(self, e: Equation) -> Act:
         """The product of two wires; what their masks alone say of it is computed now, if they are there already."""

@@ -19,7 +19,7 @@ from mpc.alone import SMALL, Act
 from mpc.errors import InputError
 from mpc.exchange import CHECKPOINT, Array, Draw, Frame, Save, type_words
 from mpc.fixed import decode, scalar
-from mpc.ir import SAVED, Block, Equation, Kind, Type, Var
+from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, walk
 from mpc.lanes import Part, Sweep
 from mpc.lowering import Lowered
 from mpc.prg import PartyEntropy, Position
@@ -239,10 +239,12 @@ class _Party(Rounds):
             values[p.number] = value
         state, into, out = given[:carry], [p.number for p in params[:carry]], [v.number for v in e.body.results]
         supply = self.supplies.get(id(e.body))
+        counts = any(step in inner.inputs for inner in walk(e.body))
         for i in range(times):
             if supply is not None and (draw := supply.ask(self.draws + 1, times - i)) is not None:
                 supply.fill(*(yield from self.answered(draw)))
-            values[step.number] = np.asarray(start + i, dtype=np.uint64)
+            if counts:
+                values[step.number] = np.asarray(start + i, dtype=np.uint64)
             values.update(zip(into, state, strict=True))
             yield from self.block(e.body, iteration * times + i)
             state = [values[number] for number in out]

@@ -17,7 +17,7 @@ from mpc.errors import ProgramError, ShapeError
 from mpc.prg import Position, block
 from mpc.ring import Domain, Ring
 
-__all__ = ["KERNELS", "LINEAR", "STRUCTURAL", "angle_of", "bind", "permutation", "shape_of"]
+__all__ = ["KERNELS", "LINEAR", "STRUCTURAL", "angle_of", "bind", "direct", "permutation", "shape_of"]
 
 Shape = tuple[int, ...]
 Params = dict[str, Any]
@@ -148,15 +148,25 @@ KERNELS: dict[str, Callable[..., Any]] = {
 }
 
 
-_DIRECT: dict[str, Callable[..., Any]] = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "neg": np.negative}
-
-
 def bind(op: str, domain: Domain, params: Params) -> Callable[..., Any]:
     """The kernel of one op with its domain and parameters put in; nothing is looked up when it is called."""
-    if op in _DIRECT and isinstance(domain, Ring) and domain.bits == 64:
-        return _DIRECT[op]
     kernel = KERNELS[op]
     return lambda *values: kernel(domain, params, *values)
+
+
+_UFUNCS: dict[str, np.ufunc] = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "neg": np.negative,
+    "shl": np.left_shift, "shr": np.right_shift, "msb": np.right_shift,
+}  # fmt: skip
+
+
+def direct(op: str, domain: Domain, params: Params) -> tuple[np.ufunc | None, tuple[np.uint64, ...]]:
+    """The numpy function that is all there is to an op of 64-bit words, and its constant operands; None if none is."""
+    ufunc = _UFUNCS.get(op) if isinstance(domain, Ring) and domain.bits == 64 else None
+    by = {"msb": 63}.get(op, params.get("by"))
+    if ufunc is None or by is None:
+        return ufunc, ()
+    return (ufunc, (np.uint64(by),)) if by < 64 else (None, ())
 
 
 def _broadcast_shape(params: Params, *shapes: Shape) -> Shape:

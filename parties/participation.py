@@ -29,6 +29,8 @@ from parties.wire import BadMessage, Message, Type, line, pack_arrays
 
 __all__ = ["Participation"]
 
+_AWAITED = (Exchange, Draw)
+
 
 class Participation(Stocking):
     """This party's part of one attempt. brought: what it has from before."""
@@ -46,7 +48,7 @@ class Participation(Stocking):
     def awaited(self) -> int:
         """The actor whose message its engine cannot go on without; −1 if it does not wait for a message."""
         a = self.attempt
-        return a.waits_for() if a.stage is Stage.RUNNING and isinstance(a.request, Exchange | Draw) else -1
+        return a.waits_for() if a.stage is Stage.RUNNING and isinstance(a.request, _AWAITED) else -1
 
     def arrived(self, m: Message) -> Steps:
         """A message of this session from a party, the dealer or the coordinator."""
