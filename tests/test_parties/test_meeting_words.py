@@ -45,13 +45,13 @@ class Ends:
         for to, word in self.words(at):
             self.ends[to].heard(at, f"key {at}", word, "127.0.0.1")
 
-    def until(self, condition):
-        """Let all ends deal with what happens at their sockets; what they have told."""
+    def until(self, condition, only=None):
+        """Let all ends, or one only, deal with what happens at their sockets; what they have told."""
         told, end = {at: [] for at in self.ends}, time.monotonic() + 10.0
         while not condition(told):
             assert time.monotonic() < end, told
-            for at, one in self.ends.items():
-                told[at] += one.happened()
+            for at in self.ends if only is None else (only,):
+                told[at] += self.ends[at].happened()
         return told
 
     def meet(self, at=1, now=NOW):
@@ -454,32 +454,91 @@ def test_a_new_connection_takes_the_place_of_an_earlier_one(ends, used):
     assert listening.standing[1].socket.getpeername() == calling.standing[0].socket.getsockname()
 
 
-@pytest.mark.parametrize("at", [0, 1], ids=["listener", "caller"])
-@pytest.mark.parametrize("when", ["called", "invited", "connecting", "met", "standing"])
-def test_when_the_zeromq_connection_is_no_more_nothing_is_left(ends, at, when):
-    e = ends()
+def filled(end, peer):
+    """Say more than its socket takes, while nobody reads; how many messages."""
+    count = 0
+    while not end.pending:
+        assert end.send(end.standing[peer], [bytes(1_000_000)])
+        count += 1
+    return count
+
+
+def so_far(e, when):
+    """Two ends that have come so far."""
     e.ends[1].turn(NOW)
-    if when != "called":
-        e.tell(1)
-    if when not in {"called", "invited"}:
-        e.tell(0)
+    if when == "called":
+        return
+    e.tell(1)
+    if when == "invited":
+        return
+    e.tell(0)
     if when == "connecting":
         e.until(lambda _: e.files(0) == 2)  # the port, and who has come
-    if when in {"met", "standing"}:
-        e.until(lambda _: 0 in e.ends[1].standing)
-    if when == "standing":
-        assert e.ends[1].send(e.ends[1].standing[0], [b"hello"])
-        e.until(lambda told: told[0])
-    one = e.ends[at]
+        return
+    e.until(lambda _: 0 in e.ends[1].standing)
+    if when == "met":
+        return
+    assert e.ends[1].send(e.ends[1].standing[0], [b"hello"])
+    e.until(lambda told: told[0])
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["listener", "caller"])
+@pytest.mark.parametrize("when", ["called", "invited", "connecting", "met", "standing", "writing", "reading"])
+def test_when_the_zeromq_connection_is_no_more_nothing_is_left(ends, at, when):
+    e = ends()
+    so_far(e, when)
+    one, other = e.ends[at], e.ends[1 - at]
     direct = one.standing.get(1 - at) or one._met.get(1 - at)
+    if when == "writing":
+        filled(one, 1 - at)
+    if when == "reading":
+        for number in (b"1", b"2"):
+            assert other.send(other.standing[at], [number])
+        direct.wait(5.0)
+        assert one.read(direct) == Packet(1 - at, [b"1"])
+        assert not one.idle
     one.drop(1 - at)
     assert e.files(at) == 0
     assert not any((one._wishes, one._calls, one._invited, one._met, one.standing, one._writing, one._unread))
+    assert one.idle
     assert direct is None or direct.socket.fileno() == -1
     e.words(at)
     one.turn(NOW + 10)
     assert one.happened() == []
     assert e.words(at) == []
+
+
+@pytest.mark.parametrize("linger", [0.0, 5.0])
+def test_what_waits_is_written_when_it_closes_if_there_is_time(ends, linger):
+    e = ends()
+    so_far(e, "standing")
+    sent = filled(e.ends[1], 0)
+    e.until(
+        lambda told: len(told[0]) == sent - 1, only=0
+    )  # of the last a part is here, and there is room for all of it
+    e.ends[1].close(linger)
+    told = e.until(lambda told: Gone(1) in told[0], only=0)
+    assert len(told[0]) == (2 if linger else 1)
+
+
+@pytest.mark.parametrize("first", ["caller", "stranger"])
+def test_of_two_whose_words_are_here_together_the_caller_is_taken_and_the_other_turned_away(ends, first):
+    """Whoever is dealt with first may end others that are ready as well."""
+    e = ends()
+    port, here, sealer = invited(e)
+    words = [empty(sealer), not_sealed(sealer)[:-1]]
+    if first == "stranger":
+        words.reverse()
+    with socket.create_connection(("127.0.0.1", port)) as one, socket.create_connection(("127.0.0.1", port)) as two:
+        e.until(lambda _: len(here.comers) == 2)
+        known = {comer.socket.getpeername(): comer for comer in here.comers}
+        for comer, word in zip((one, two), words, strict=True):
+            comer.sendall(word)
+            known[comer.getsockname()].wait(5.0)
+        e.ends[0].happened()
+        caller = two if first == "stranger" else one
+        assert e.ends[0]._met == {1: known[caller.getsockname()]}
+        assert e.files(0) == 1
 
 
 def test_what_breaks_before_anybody_has_used_it_is_told_by_the_caller_alone(ends):
