@@ -3,91 +3,16 @@
 import errno
 import socket
 import struct
-import time
 from types import SimpleNamespace
 
 import pytest
+from ends import NOW, read
 
 from parties import meetings
 from parties.direct import beside, call
-from parties.happenings import Gone, Packet, Reached
+from parties.happenings import Reached
 from parties.meetings import Meetings
 from parties.sealing import Sealer, keys_of
-
-NOW = 100.0
-
-
-class Ends:
-    """Some that call (1, 2, 3) and one that is called (0), and the words that each has for whom."""
-
-    def __init__(self, callers=(1,)):
-        self.said = {at: [] for at in (0, *callers)}
-        self.ends = {at: Meetings(f"key {at}", self.saying(at)) for at in self.said}
-        assert self.ends[0].open("127.0.0.1", "digest", frozenset(callers))
-        for at in callers:
-            assert self.ends[at].open("*", "digest", frozenset({0}))
-            self.ends[at].reached(0, "key 0")
-
-    def saying(self, at):
-        def say(to, word):
-            self.said[at].append((to, word))
-            return True
-
-        return say
-
-    def words(self, at):
-        """What this end has said since the last time."""
-        said, self.said[at] = self.said[at], []
-        return said
-
-    def tell(self, at):
-        """Bring there what it has said."""
-        for to, word in self.words(at):
-            self.ends[to].heard(at, f"key {at}", word, "127.0.0.1")
-
-    def until(self, condition, only=None):
-        """Let all ends, or one only, deal with what happens at their sockets; what they have told."""
-        told, end = {at: [] for at in self.ends}, time.monotonic() + 10.0
-        while not condition(told):
-            assert time.monotonic() < end, told
-            for at in self.ends if only is None else (only,):
-                told[at] += self.ends[at].happened()
-        return told
-
-    def meet(self, at=1, now=NOW):
-        """Until the caller has a direct connection, and the listener one that nobody has used."""
-        self.ends[at].turn(now)
-        self.tell(at)
-        self.tell(0)
-        told = self.until(lambda _: 0 in self.ends[at].standing and at in self.ends[0]._met)
-        assert told[at] == [Reached(0)]
-        assert told[0] == []
-
-    def files(self, at):
-        """How many sockets it watches."""
-        return len(self.ends[at]._selector.get_map())
-
-
-@pytest.fixture
-def ends(monkeypatch):
-    monkeypatch.setattr(meetings, "time", SimpleNamespace(monotonic=lambda: NOW))
-    made = []
-
-    def make(*callers):
-        made.append(Ends(callers or (1,)))
-        return made[-1]
-
-    yield make
-    for one in made:
-        for end in one.ends.values():
-            if end._selector.get_map() is not None:  # else closed
-                end.close(0.0)
-
-
-def read(word):
-    mark, kind, number, port, secret = struct.unpack("<4scIH32s", word)
-    assert mark == b"PRVM"
-    return kind, number, port, secret
 
 
 def test_the_words_are_what_is_written_down_about_them(ends):
@@ -415,112 +340,6 @@ def test_sockets_of_those_who_come_block_nobody(ends):
         assert not here.comers[0].socket.getblocking()
 
 
-# --------------------------------------------------------------------------------------------------- its use and end
-
-
-def test_the_listener_uses_it_when_the_caller_has(ends):
-    e = ends()
-    e.meet()
-    listening, calling = e.ends[0], e.ends[1]
-    assert calling.send(calling.standing[0], [b"hello"])
-    told = e.until(lambda told: told[0])
-    assert told[0] == [Packet(1, [b"hello"], True)]
-    assert listening._met == {}
-    assert calling.send(calling.standing[0], [b"more"])
-    assert listening.send(listening.standing[1], [b"back"])
-    told = e.until(lambda told: told[0] and told[1])
-    assert told == {0: [Packet(1, [b"more"])], 1: [Packet(0, [b"back"])]}
-
-
-@pytest.mark.parametrize("used", [False, True], ids=["unused", "used"])
-def test_a_new_connection_takes_the_place_of_an_earlier_one(ends, used):
-    e = ends()
-    e.meet()
-    listening, calling = e.ends[0], e.ends[1]
-    if used:
-        assert calling.send(calling.standing[0], [b"hello"])
-        e.until(lambda told: told[0])
-    earlier = calling.standing.pop(0)
-    calling._selector.unregister(earlier.socket)
-    calling._wishes[0].at = 0.0
-    e.meet()
-    assert calling.send(calling.standing[0], [b"again"])
-    told = e.until(lambda told: told[0])
-    assert told[0] == [Packet(1, [b"again"], True)]
-    assert e.files(0) == 1
-    earlier.wait(5.0)
-    assert earlier.socket.recv(1) == b""
-    earlier.close()
-    assert listening.standing[1].socket.getpeername() == calling.standing[0].socket.getsockname()
-
-
-def filled(end, peer):
-    """Say more than its socket takes, while nobody reads; how many messages."""
-    count = 0
-    while not end.pending:
-        assert end.send(end.standing[peer], [bytes(1_000_000)])
-        count += 1
-    return count
-
-
-def so_far(e, when):
-    """Two ends that have come so far."""
-    e.ends[1].turn(NOW)
-    if when == "called":
-        return
-    e.tell(1)
-    if when == "invited":
-        return
-    e.tell(0)
-    if when == "connecting":
-        e.until(lambda _: e.files(0) == 2)  # the port, and who has come
-        return
-    e.until(lambda _: 0 in e.ends[1].standing)
-    if when == "met":
-        return
-    assert e.ends[1].send(e.ends[1].standing[0], [b"hello"])
-    e.until(lambda told: told[0])
-
-
-@pytest.mark.parametrize("at", [0, 1], ids=["listener", "caller"])
-@pytest.mark.parametrize("when", ["called", "invited", "connecting", "met", "standing", "writing", "reading"])
-def test_when_the_zeromq_connection_is_no_more_nothing_is_left(ends, at, when):
-    e = ends()
-    so_far(e, when)
-    one, other = e.ends[at], e.ends[1 - at]
-    direct = one.standing.get(1 - at) or one._met.get(1 - at)
-    if when == "writing":
-        filled(one, 1 - at)
-    if when == "reading":
-        for number in (b"1", b"2"):
-            assert other.send(other.standing[at], [number])
-        direct.wait(5.0)
-        assert one.read(direct) == Packet(1 - at, [b"1"])
-        assert not one.idle
-    one.drop(1 - at)
-    assert e.files(at) == 0
-    assert not any((one._wishes, one._calls, one._invited, one._met, one.standing, one._writing, one._unread))
-    assert one.idle
-    assert direct is None or direct.socket.fileno() == -1
-    e.words(at)
-    one.turn(NOW + 10)
-    assert one.happened() == []
-    assert e.words(at) == []
-
-
-@pytest.mark.parametrize("linger", [0.0, 5.0])
-def test_what_waits_is_written_when_it_closes_if_there_is_time(ends, linger):
-    e = ends()
-    so_far(e, "standing")
-    sent = filled(e.ends[1], 0)
-    e.until(
-        lambda told: len(told[0]) == sent - 1, only=0
-    )  # of the last a part is here, and there is room for all of it
-    e.ends[1].close(linger)
-    told = e.until(lambda told: Gone(1) in told[0], only=0)
-    assert len(told[0]) == (2 if linger else 1)
-
-
 @pytest.mark.parametrize("first", ["caller", "stranger"])
 def test_of_two_whose_words_are_here_together_the_caller_is_taken_and_the_other_turned_away(ends, first):
     """Whoever is dealt with first may end others that are ready as well."""
@@ -539,30 +358,3 @@ def test_of_two_whose_words_are_here_together_the_caller_is_taken_and_the_other_
         caller = two if first == "stranger" else one
         assert e.ends[0]._met == {1: known[caller.getsockname()]}
         assert e.files(0) == 1
-
-
-def test_what_breaks_before_anybody_has_used_it_is_told_by_the_caller_alone(ends):
-    e = ends()
-    e.meet()
-    e.ends[1].standing[0].socket.shutdown(socket.SHUT_RDWR)
-    told = e.until(lambda told: told[1] and not e.ends[0]._met)
-    assert told == {0: [], 1: [Gone(0), Reached(0)]}
-    assert e.files(0) == e.files(1) == 0
-    assert e.ends[1]._wishes[0].at == NOW + 1.0
-
-
-def test_closing_closes_everything(ends):
-    e = ends(1, 2, 3)
-    e.meet(1)
-    assert e.ends[1].send(e.ends[1].standing[0], [b"hello"])
-    e.until(lambda told: told[0])
-    e.meet(2)
-    e.ends[3].turn(NOW)
-    e.tell(3)
-    listening = e.ends[0]
-    sockets = [listening.standing[1].socket, listening._met[2].socket, listening._invited[3].listener]
-    for end in (listening, e.ends[3]):
-        end.close(0.0)
-        assert end._selector.get_map() is None
-    assert [s.fileno() for s in sockets] == [-1] * 3
-    assert not any((listening.standing, listening._met, listening._invited, e.ends[3]._calls))
