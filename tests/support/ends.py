@@ -69,22 +69,22 @@ def filled(end, peer):
     return count
 
 
-def so_far(e, when):
-    """Bring two ends so far."""
-    e.ends[1].turn(NOW)
+def so_far(e, when, at=1):
+    """Bring a caller and the listener so far."""
+    e.ends[at].turn(NOW)
     if when == "called":
         return
-    e.tell(1)
+    e.tell(at)
     if when == "invited":
         return
     e.tell(0)
     if when == "connecting":
         e.until(lambda _: e.files(0) == 2)  # the port, and who has come
         return
-    e.until(lambda _: 0 in e.ends[1].standing)
+    e.until(lambda _: 0 in e.ends[at].standing)
     if when == "met":
         return
-    assert e.ends[1].send(e.ends[1].standing[0], [b"hello"])
+    assert e.ends[at].send(e.ends[at].standing[0], [b"hello"])
     e.until(lambda told: told[0])
 
 

@@ -41,6 +41,75 @@ def test_there_is_nothing_left_to_do_when_all_that_is_whole_has_been_told(ends):
     assert listening.idle
 
 
+def test_of_whoever_says_much_so_much_is_read_before_all_others_have_their_turn(ends):
+    e = ends(1, 2)
+    listening = e.ends[0]
+    for at in (1, 2):
+        so_far(e, "standing", at)
+    for at in (1, 2):
+        direct = e.ends[at].standing[0]
+        direct.socket.sendall(b"".join(record for _ in range(200) for record in direct._sealer.records([b"x"])))
+        listening.standing[at].wait(5.0)
+    told = listening.happened()
+    assert [h.peer for h in told].count(1) == [h.peer for h in told].count(2) == 128
+    assert not listening.idle
+    assert [len(listening.happened()) for _ in range(3)] == [2 * 64, 2 * 8, 0]  # the sockets have nothing more to say
+    assert listening.idle
+
+
+def awaiting(e, monkeypatch, while_asleep):
+    """The listener awaits the caller for three ticks, then 20 ms; the message, and what the listener did meanwhile."""
+    so_far(e, "standing")
+    direct, now, did = e.ends[0].standing[1], iter(range(100)), []
+
+    def wait(seconds):
+        did.append(seconds)
+        while_asleep()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(standing, "time", SimpleNamespace(monotonic=lambda: next(now)))
+        patch.setattr(standing, "os", SimpleNamespace(sched_yield=lambda: did.append("another's turn")))
+        patch.setattr(direct, "wait", wait)
+        return e.ends[0].awaited(direct, 3, 0.02), did
+
+
+def test_who_is_awaited_is_asked_again_and_again_and_then_waited_for(ends, monkeypatch):
+    packet, did = awaiting(ends(), monkeypatch, lambda: None)
+    assert packet is None
+    assert did == ["another's turn"] * 2 + [0.02]
+
+
+def test_what_comes_while_it_is_waited_for_is_found(ends, monkeypatch):
+    e = ends()
+    one = e.ends[1]
+
+    def send():
+        assert one.send(one.standing[0], [b"x"])
+
+    packet, did = awaiting(e, monkeypatch, send)
+    assert packet == Packet(1, [b"x"])
+    assert did[-1] == 0.02
+
+
+@pytest.mark.parametrize("when", ["before", "while asleep"])
+def test_who_is_gone_is_not_waited_for(ends, monkeypatch, when):
+    e = ends()
+    so_far(e, "standing")
+    listening, direct, waited = e.ends[0], e.ends[0].standing[1], []
+
+    def leave(seconds=0.0):
+        waited.append(seconds)
+        e.ends[1].drop(0)
+
+    if when == "before":
+        leave()
+        direct.wait(5.0)
+    monkeypatch.setattr(direct, "wait", leave)
+    assert listening.awaited(direct, 0.0, 0.02) is None
+    assert waited == [0.0 if when == "before" else 0.02]
+    assert listening.happened() == [Gone(1)]
+
+
 def test_a_key_that_has_sealed_as_much_as_it_may_ends_the_connection(ends):
     """Nothing is wrong with the socket, so nothing else would."""
     e = ends()
@@ -91,11 +160,11 @@ def test_whoever_takes_a_little_now_and_then_does_not_hold_the_other(ends, monke
     e = ends()
     so_far(e, "standing")
     one, now, looks = e.ends[1], iter(range(1000)), []
-    monkeypatch.setattr(standing, "time", SimpleNamespace(monotonic=lambda: next(now) / 10))
+    monkeypatch.setattr(standing, "time", SimpleNamespace(monotonic=lambda: next(now) / 16))
     monkeypatch.setattr(one, "_look", lambda seconds: looks.append(seconds) or True)
     assert one.send(one.standing[0], [bytes(30_000_000)])
     assert one.pending
-    assert looks == [0.02, 0.02]  # after 0.1 and 0.2 of at most 0.25 seconds
+    assert looks == [0.02] * 3  # after 1/16, 2/16 and 3/16 of at most 1/4 second
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["unused", "used"])
