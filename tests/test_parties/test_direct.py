@@ -1,14 +1,18 @@
 """What two parties say over a direct connection: all of it, in order, read at once, and by nobody else."""
 
 import os
+import socket
+import sys
 import threading
 import time
 
 import pytest
 
 from parties import standing
+from parties.direct import Direct, Ended, beside, call
 from parties.happenings import Packet, Reached
 from parties.mesh import Mesh
+from parties.sealing import Opener, Sealer
 
 
 @pytest.fixture
@@ -82,17 +86,17 @@ def test_both_send_more_than_sockets_hold(pair):
 
 
 @pytest.mark.parametrize("when", ["sent", "received"])
-def test_what_a_socket_did_not_take_is_written_before_this_thread_computes(pair, when, monkeypatch):
+def test_what_a_socket_did_not_take_is_written_before_this_thread_computes(pair, monkeypatch, when):
     """Whoever reads gets all of a long message, though its sender is not asked again."""
-    monkeypatch.setattr(standing, "_MOST_WRITING", 10.0)  # the reader may have to wait for a core
-    monkeypatch.setattr(standing, "_STILL", 5.0)
     p, big = pair().meet(), [bytes(20_000_000)]
     alice, bob = p.meshes
     if when == "received":
-        assert bob.send(0, [b"x"])
         assert alice.send(1, big)  # bob does not read
         assert p.direct(0).pending
+        assert bob.send(0, [b"x"])
         p.direct(0).wait(5.0)
+    monkeypatch.setattr(standing, "_STILL", 5.0)  # however long it takes until the reader gets a core
+    monkeypatch.setattr(standing, "_MOST_WRITING", 10.0)
     got, reading = [], threading.Event()
 
     def read():
@@ -150,3 +154,83 @@ def test_the_broken_twin_that_does_not_seal_would_be_found(pair, monkeypatch):
     p = pair().meet()
     monkeypatch.setattr(p.direct(1)._sealer, "records", iter)
     assert b"canary" in carried(p, monkeypatch)
+
+
+# ------------------------------------------------------------------------------------- one connection, and no mesh
+
+
+@pytest.fixture
+def ends():
+    """Both ends of a connection."""
+    with beside("127.0.0.1") as listener:
+        caller = call("127.0.0.1", listener.getsockname()[1])
+        listener.settimeout(5.0)
+        listening, _ = listener.accept()
+    listening.setblocking(False)
+    keys = bytes(32), bytes([1]) * 32
+    sockets = caller, listening
+    made = [Direct(at, sockets[at], Sealer(keys[at]), Opener(keys[1 - at])) for at in (0, 1)]
+    yield made
+    for end in made:
+        end.close()
+
+
+def test_so_much_waits_and_no_more(ends):
+    """What the socket does not take waits; when 64 messages have not had their turn, it is full."""
+    sender, _ = ends
+    while not sender.pending:
+        sender.send([bytes(1_000_000)])
+    waiting = 0
+    while not sender.full:
+        sender.send([b"x"])
+        waiting += 1
+    assert waiting == 64
+
+
+def test_what_waits_is_sent_when_the_socket_takes_more_and_each_message_is_whole(ends):
+    sender, reader = ends
+    sizes = [0, 1, 16_384, 3_000_000, 5, 300_000, 0, 9_000_000]
+    for size in sizes:
+        sender.send([bytes([size % 251]) * size])
+    got = []
+    while len(got) < len(sizes):
+        sender.push()
+        message = reader.receive()
+        if message is not None:
+            got += [bytes(part) for part in message]
+    assert not sender.pending
+    assert got == [bytes([size % 251]) * size for size in sizes]
+
+
+def test_the_end_of_the_other_end_is_told(ends):
+    sender, reader = ends
+    sender.send([b"last"])
+    sender.close()
+    reader.wait(5.0)
+    assert reader.receive() == [b"last"]
+    reader.wait(5.0)
+    with pytest.raises(Ended, match="closed"):
+        reader.receive()
+
+
+def test_waiting_lasts_as_long_as_is_said(ends, monkeypatch):
+    asked = []
+
+    class Poll:
+        def poll(self, milliseconds):
+            asked.append(milliseconds)
+
+    monkeypatch.setattr(ends[0], "_poll", Poll())
+    ends[0].wait(0.25)
+    assert asked == [250.0]
+
+
+def test_a_socket_sends_at_once_and_notices_who_is_gone_without_a_word(ends):
+    """A message does not wait for others to fill a packet; silence of 20 s ends it, asked every 5 s."""
+    tcp = socket.IPPROTO_TCP
+    for end in ends:
+        assert end.socket.getsockopt(tcp, socket.TCP_NODELAY)
+        assert end.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if sys.platform == "linux":
+            options = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_USER_TIMEOUT
+            assert [end.socket.getsockopt(tcp, option) for option in options] == [5, 5, 20_000]

@@ -156,12 +156,65 @@ def test_a_socket_that_does_not_settle_ends_nobody(pair, monkeypatch, first):
     p.until(lambda: p.packets(0) == [[b"x"]])
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "*"])
+def reached(listener, address):
+    """Whether whoever calls this address comes to the listener, at a port that is nobody's; nothing of it blocks."""
+    with listener:
+        port = listener.getsockname()[1]
+        assert port >= 1024
+        assert not listener.getblocking()
+        with directs.call(address, port) as caller:
+            assert not caller.getblocking()
+            listener.settimeout(1.0)
+            listener.accept()[0].close()
+    return True
+
+
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return socket.has_dualstack_ipv6()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "::", "*"])
 def test_a_listener_on_all_interfaces_is_reached_where_zeromq_reaches_it(host):
-    with directs.beside(host) as listener:
-        directs.call("127.0.0.1", listener.getsockname()[1]).close()
-        listener.settimeout(1.0)
-        listener.accept()[0].close()
+    assert reached(directs.beside(host), "127.0.0.1")
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("host", ["::1", "::", "*"])
+def test_a_listener_is_reached_over_ipv6_as_well(host):
+    assert reached(directs.beside(host), "::1")
+
+
+@pytest.mark.parametrize("host", ["::", "*"])
+def test_without_a_socket_for_both_it_is_reached_over_ipv4(monkeypatch, host):
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    assert reached(directs.beside(host), "127.0.0.1")
+
+
+def test_only_numbers_are_called():
+    """A name could be anybody's, and looking it up takes as long as it likes."""
+    with directs.beside("*") as listener, pytest.raises(socket.gaierror):
+        directs.call("localhost", listener.getsockname()[1])
+
+
+def test_a_call_that_fails_at_once_leaves_no_socket(monkeypatch):
+    made = []
+
+    class Refused(socket.socket):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+        def connect(self, _address):
+            raise OSError("no way there")
+
+    monkeypatch.setattr(socket, "socket", Refused)
+    with pytest.raises(OSError, match="no way"):
+        directs.call("127.0.0.1", 1)
+    assert [connection.fileno() for connection in made] == [-1]
 
 
 @pytest.mark.parametrize("at", [0, 1], ids=["listener", "caller"])

@@ -5,6 +5,7 @@ import os
 import struct
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +43,58 @@ def test_messages_come_out_however_the_bytes_are_cut(shapes, cuts):
     data = b"".join(stream(Sealer(KEY), *messages))
     cuts = cuts if len(data) < 3000 else [max(cut, 10_000) for cut in cuts]
     assert opened(Opener(KEY), data, cuts) == messages
+
+
+def test_records_are_what_is_written_down_about_them():
+    """Two ends that are wrong in the same way understand each other, and nobody else does them."""
+    short, *long = stream(Sealer(KEY), [b"ab", b""], [bytes(140_000)])
+    texts = [
+        struct.pack("<3I", 2, 2, 0) + b"ab",
+        struct.pack("<2I", 1, 140_000),
+        bytes(128 << 10),
+        bytes(140_000 - (128 << 10)),
+    ]
+    for count, (record, text) in enumerate(zip([short, *long], texts, strict=True), 1):
+        sealed = AESGCM(KEY).encrypt(count.to_bytes(12, "little"), text, None)
+        assert record == struct.pack("<I", len(text) + 16) + sealed
+
+
+@pytest.mark.parametrize(("size", "records"), [(0, 1), (16 << 10, 1), ((16 << 10) + 1, 2)])
+def test_a_short_message_is_one_record(size, records):
+    sealed = stream(Sealer(KEY), [b"", bytes(size)])
+    assert len(sealed) == records
+    assert opened(Opener(KEY), b"".join(sealed)) == [[b"", bytes(size)]]
+
+
+def pieces_of(records, cut):
+    """Their bytes in pieces so long; cut = 0: each record but its last byte, and that."""
+    if not cut:
+        return [piece for record in records for piece in (record[:-1], record[-1:])]
+    data = b"".join(records)
+    return [data[start : start + cut] for start in range(0, len(data), cut)]
+
+
+@pytest.mark.parametrize("cut", [0, 7000, 16_404, 100_000], ids=lambda cut: str(cut or "a byte less"))
+def test_a_whole_record_always_has_space(cut):
+    """However much has been read: who asks a socket for no bytes gets none, and takes that for its end."""
+    opener = Opener(KEY)
+    for piece in pieces_of(stream(Sealer(KEY), *[[bytes(16_376)]] * 40, [bytes(500_000)], [b"x"]), cut):
+        space = opener.space()
+        assert len(space) >= 4 + (128 << 10) + 16
+        space[: len(piece)] = piece
+        opener.taken(len(piece))
+        while opener.message() is not None:
+            pass
+    assert not opener.unread
+
+
+def test_it_is_known_whether_bytes_lie_here_that_no_message_has_been_made_of():
+    opener, data = Opener(KEY), b"".join(stream(Sealer(KEY), [b"1"], [b"2"]))
+    assert not opener.unread
+    assert opened(opener, data[:-1]) == [[b"1"]]
+    assert opener.unread
+    assert opened(opener, data[-1:]) == [[b"2"]]
+    assert not opener.unread
 
 
 def test_arrays_of_long_messages_are_aligned_and_nobody_writes_to_them():
@@ -116,9 +169,9 @@ def test_the_broken_twin_that_does_not_count_would_be_found(monkeypatch):
     assert len(seen) != len(set(seen))
 
 
-def test_records_are_not_counted_past_what_a_key_is_good_for(monkeypatch):
-    monkeypatch.setattr(sealing, "_MOST_RECORDS", 2)
+def test_records_are_not_counted_past_what_a_key_is_good_for():
     sealer = Sealer(KEY)
+    sealer._count = (1 << 32) - 2
     stream(sealer, [b"1"], [b"2"])
     with pytest.raises(Unsealed, match="new connection"):
         stream(sealer, [b"3"])
@@ -159,6 +212,25 @@ def test_what_one_direction_seals_the_other_does_not_open():
 )
 def test_a_head_that_nobody_writes_is_the_peers_fault(text):
     assert opened(Opener(KEY), Sealer(KEY).sealed(text)) == [[bytes(part) for part in MALFORMED]]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_message_may_be_so_long_and_no_longer(more):
+    got = opened(Opener(KEY), Sealer(KEY).sealed(struct.pack("<3I", 2, 64 << 10, (32 << 20) + more)))
+    assert got == ([[b""]] if more else [])
+
+
+@pytest.mark.parametrize("count", [63, 64, 65])
+def test_messages_of_many_parts_come_out(count):
+    message = [bytes([number]) for number in range(count)]
+    assert opened(Opener(KEY), b"".join(stream(Sealer(KEY), message))) == [message]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_message_may_have_so_many_parts_and_no_more(more):
+    count = 4096 + 3 + more
+    got = opened(Opener(KEY), Sealer(KEY).sealed(struct.pack(f"<I{count}I", count, *[0] * count)))
+    assert got == ([[b""]] if more else [[b""] * count])
 
 
 @pytest.mark.parametrize("length", [0, 15, 16, 19_999, 20_001, 128 << 10])
