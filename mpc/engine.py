@@ -157,7 +157,7 @@ class _Party(Rounds):
         deals = [e for part in parts for e in part.deals if self.mine(e)]
         if any(slot.loops for slot in slots) or any(part.swept and part.deals for part in parts):
             return
-        if 0 < sum(e.output.type.size for e in deals) <= SMALL:
+        if self.lowered.sweep and 0 < sum(e.output.type.size for e in deals) <= SMALL:
             finish = [self.of(e.output.type).reduce for e in deals]
             supply = self.supplies[id(b)] = Supply([e.output.type.shape for e in deals], finish, deals[0].where)
             self.places |= {e.output.number: (supply, place) for place, e in enumerate(deals)}

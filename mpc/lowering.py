@@ -42,7 +42,7 @@ class Lowered:
     block: Block
     outputs_by_name: dict[str, Var]
     reveals: list[dict[str, Any]] = field(default_factory=list)
-    sweep: bool = field(default=True, init=False, repr=False)
+    sweep: bool = field(default=True, init=False, repr=False)  # else every array is drawn and computed whole, by itself
     _slots: dict[int, tuple[Block, list[Slot]]] = field(default_factory=dict, init=False, repr=False)
 
     def __repr__(self) -> str:

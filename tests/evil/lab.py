@@ -344,7 +344,7 @@ class Lab:
         body = self.bodies[self.evil]
         channel = body._channels[to]
         channel.send(Message(type_, self.evil, to, session, step, meta or {}, tuple(frames)))
-        body._flush(to)
+        body._flush(to, channel)
 
     def pour(self, to, type_, times, *, step=0, meta=None, frames=()):
         """The same many times, with the right numbers, without waiting for anything."""
