@@ -146,6 +146,7 @@ DAMAGE = st.one_of(
     st.just(lambda parts: parts[:-1]),
     st.just(lambda parts: [parts[0], b"\x81", *parts[2:]]),
     st.just(lambda parts: [parts[0][:-1], *parts[1:]]),
+    st.just(lambda parts: [parts[0][:56] + b"\2" + parts[0][57:], *parts[1:]]),  # two frames, it says
     st.builds(lambda at, bit: lambda parts: _flipped(parts, at, bit), st.integers(0, 67), st.integers(0, 7)),
 )
 
@@ -177,6 +178,44 @@ def test_a_message_that_follows_another_is_taken_as_if_it_were_looked_at_whole(t
         said = [(e, getattr(e, "message", None)) for e in ends.listener.events]
         both.append((said, [(m.type, m.ack) for m in ends.flush(ends.listener)], repr(ends.listener)))
     assert both[0] == both[1]
+
+
+SCHEMA = {"ask": 1, "offered": False, "table": False, "shape": []}
+
+
+@pytest.mark.parametrize("predicts", [True, False])
+@pytest.mark.parametrize("sent", ["flying", "waiting", "nothing"])
+def test_whoever_says_the_like_on_and_on_and_takes_nothing_is_found_out(ends, monkeypatch, sent, predicts):
+    monkeypatch.setattr(module, "UNHEEDED_MESSAGES", 5)
+    if not predicts:
+        ends.listener._predicted = lambda _parts, _now: False
+    if sent != "nothing":
+        ends.listener.send(data(1))
+    if sent == "flying":
+        ends.flush(ends.listener)
+    for seq in range(1, 9):
+        ends.listener.receive(from_caller(ends, seq=seq, ack=0, frames=(b"12345678",)), 0.0)
+    broken = [e for e in ends.listener.events if isinstance(e, Broken)]
+    taken = sum(isinstance(e, Delivered) for e in ends.listener.events)
+    found_out = [Broken("sent a malformed message (talks on and takes nothing of what it is sent)")]
+    assert (taken, broken) == ((8, []) if sent == "nothing" else (5, found_out))
+
+
+@pytest.mark.parametrize("predicts", [True, False])
+@pytest.mark.parametrize("most", [0, 1 << 20])
+def test_whoever_says_the_like_and_takes_no_answers_is_found_out(ends, monkeypatch, most, predicts):
+    if not predicts:
+        ends.listener._predicted = lambda _parts, _now: False
+    ends.listener.receive(from_caller(ends, seq=1, frames=(b"12345678",)), 0.0)
+    monkeypatch.setattr(module, "ANSWERS_BYTES", most)
+    ends.listener.send(Message(Type.SCHEMA, 0, 1, meta=SCHEMA, frames=(b"\x90",)))
+    ends.listener.receive(from_caller(ends, seq=2, ack=0, frames=(b"12345678",)), 0.0)
+    last = ends.listener.events[-1]
+    assert (
+        isinstance(last, Delivered)
+        if most
+        else last == Broken("sent a malformed message (asks on and takes none of the answers)")
+    )
 
 
 def test_frames_are_refused_after_the_same_message_without_them(ends):
