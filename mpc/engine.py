@@ -112,6 +112,13 @@ class _Party(Rounds):
         self.supplies: dict[int, Supply] = {}  # of loop bodies that draw little
         self.places: dict[int, tuple[Supply, int]] = {}  # where in them a dealt value stands
 
+    def release(self) -> None:
+        """Let go of all that is bound too: masks, ciphers and corrections are kept with it for many steps."""
+        super().release()
+        self.steps.clear()
+        self.supplies.clear()
+        self.places.clear()
+
     # walking -----------------------------------------------------------------------------------------------------
 
     def prepare(self, b: Block) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import weakref
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -185,6 +187,34 @@ def test_a_loop_draws_its_few_corrections_for_many_steps(n: int, monkeypatch: py
         assert len(many) <= 3
     longest = [words for draws in asked[True] for words in draws]
     assert max(longest) <= 8 * 4096
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_was_made_and_drawn_ahead_is_let_go_of_when_a_run_is_closed(
+    broken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without waiting for the collector; the broken twin keeps it."""
+    kept: list[weakref.ref[Any]] = []
+
+    class Watched(engine.Supply):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            kept.append(weakref.ref(self))
+
+    monkeypatch.setattr(engine, "Supply", Watched)
+    if broken:
+        monkeypatch.setattr(engine._Party, "release", lambda _self: None)
+    names = names_of(2)
+    lowered, owned = prepared(chained, {"x": {p: np.ones(1) for p in names}}, names, {})
+    gc.disable()
+    try:
+        run = engine.run_party(lowered, 0, {"x": owned["x"]["alice"]}, deterministic_entropy(2)[1][0])
+        next(run)
+        run.close()
+        del run
+        assert [ref() is not None for ref in kept] == [broken]
+    finally:
+        gc.enable()
 
 
 def test_a_loop_of_more_draws_step_by_step() -> None:
