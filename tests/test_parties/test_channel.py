@@ -3,101 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from channels import GREETING, Ends, data, from_caller, greeted, kinds, steps
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from parties import channel as module
 from parties.channel import Broken, Channel, Delivered, Joined, Left, Restarted
-from parties.wire import BadMessage, Message, Type, decode, encode
-
-GREETING = {"name": "n", "version": "v", "cluster": "c", "control": 7}
-
-
-class Ends:
-    """A caller (1) and a listener (0), and a wire between them that holds what was posted."""
-
-    def __init__(self, prompt=True):
-        self.now = 0.0
-        self.caller = Channel(1, 0, 100, GREETING, dials=True, prompt=prompt)
-        self.listener = Channel(0, 1, 200, GREETING, dials=False)
-        self.wires = {self.caller: deque(), self.listener: deque()}
-
-    def other(self, end):
-        return self.listener if end is self.caller else self.caller
-
-    def connect(self):
-        for wire in self.wires.values():
-            wire.clear()
-        self.listener.connected(self.now)
-        self.caller.connected(self.now)
-
-    def disconnect(self):
-        self.caller.disconnected()
-        self.listener.disconnected()
-
-    def flush(self, end):
-        """What an end puts on the wire now."""
-        before = len(self.wires[end])
-        end.flush(lambda parts: self.wires[end].append(parts) or True)
-        return [decode(p) for p in list(self.wires[end])[before:]]
-
-    def pass_on(self, end):
-        """The other end gets the oldest message."""
-        self.other(end).receive(self.wires[end].popleft(), self.now)
-
-    def settle(self):
-        for _ in range(10_000):
-            for end in self.wires:
-                self.flush(end)
-            ready = [end for end, wire in self.wires.items() if wire]
-            if not ready:
-                return
-            self.pass_on(ready[0])
-        raise AssertionError("they never stop talking")
-
-    def wait(self, seconds):
-        self.now += seconds
-        for end in self.wires:
-            if end.deadline is not None and end.deadline <= self.now:
-                end.tick(self.now)
-
-
-def data(step, end=None, frames=(b"12345678",)):
-    return Message(Type.DATA, 0, 0, step=step, frames=frames)
-
-
-def steps(end):
-    """The steps of what was delivered; all events are taken away."""
-    found = [e.message.step for e in end.events if isinstance(e, Delivered)]
-    end.events.clear()
-    return found
-
-
-def kinds(end):
-    found = [type(e) for e in end.events]
-    end.events.clear()
-    return found
+from parties.wire import BadMessage, Message, Type
 
 
 @pytest.fixture
 def ends():
-    made = Ends()
-    made.connect()
-    made.settle()
-    assert [type(e) for e in made.caller.events] == [type(e) for e in made.listener.events] == [Joined]
-    assert made.caller.events.pop().control == 7
-    made.listener.events.clear()
-    return made
-
-
-def from_caller(ends, **changes):
-    """A message as the caller would send it next, changed."""
-    parts = ends.caller._stamped(Message(Type.DATA, 1, 0), ends.caller._sent + 1)
-    return encode(replace(decode(parts), **changes))
+    return greeted()
 
 
 # -------------------------------------------------------------------------------------------------- order and numbers
@@ -123,107 +43,6 @@ def test_messages_are_numbered_from_one_in_each_direction(ends):
     ends.settle()
     ends.listener.send(data(4))
     assert [(m.seq, m.ack, m.incarnation) for m in ends.flush(ends.listener)] == [(1, 3, 200)]
-
-
-CHANGE = st.one_of(
-    st.just({}),
-    st.fixed_dictionaries({"seq": st.integers(0, 6)}),
-    st.fixed_dictionaries({"ack": st.integers(0, 3)}),
-    st.fixed_dictionaries({"step": st.integers(0, 9)}),
-    st.fixed_dictionaries({"type": st.sampled_from([Type.DATA, Type.GO, Type.PAIR, Type.BYE, Type.ACK])}),
-    st.fixed_dictionaries({"session": st.binary(min_size=16, max_size=16)}),
-    st.fixed_dictionaries({"frames": st.sampled_from([(), (b"",), (b"1", b"22"), (b"12345678",)])}),
-    st.fixed_dictionaries({"flags": st.sampled_from([0, 1])}),
-    st.fixed_dictionaries({"src": st.integers(0, 2)}),
-    st.fixed_dictionaries({"incarnation": st.sampled_from([99, 100, 200])}),
-)
-CHANGES = st.builds(lambda one, two: one | two, CHANGE, CHANGE)
-DAMAGE = st.one_of(
-    st.just(lambda parts: parts),
-    st.just(lambda _: []),
-    st.just(lambda parts: parts[:1]),
-    st.just(lambda parts: [*parts, b"more"]),
-    st.just(lambda parts: parts[:-1]),
-    st.just(lambda parts: [parts[0], b"\x81", *parts[2:]]),
-    st.just(lambda parts: [parts[0][:-1], *parts[1:]]),
-    st.just(lambda parts: [parts[0][:56] + b"\2" + parts[0][57:], *parts[1:]]),  # two frames, it says
-    st.builds(lambda at, bit: lambda parts: _flipped(parts, at, bit), st.integers(0, 67), st.integers(0, 7)),
-)
-
-
-def _flipped(parts, at, bit):
-    header = bytearray(parts[0])
-    header[at] ^= 1 << bit
-    return [bytes(header), *parts[1:]]
-
-
-@settings(max_examples=400, deadline=None, derandomize=True)
-@given(st.lists(st.tuples(CHANGES, DAMAGE), max_size=8), st.integers(0, 2))
-def test_a_message_that_follows_another_is_taken_as_if_it_were_looked_at_whole(told, answers):
-    """Header prediction changes nothing: one end that never uses it says, acknowledges and knows the same."""
-    both = []
-    for predicts in (True, False):
-        ends = Ends()
-        if not predicts:
-            ends.listener._predicted = lambda _parts, _now: False
-        ends.connect()
-        ends.settle()
-        for number in range(answers):
-            ends.listener.send(data(number))
-            ends.flush(ends.listener)
-        ends.listener.receive(from_caller(ends), 0.0)
-        usual = {"ack": answers, "frames": (b"12345678",)}
-        for count, (changes, damage) in enumerate(told, 2):
-            ends.listener.receive(damage(from_caller(ends, **{"seq": count, **usual, **changes})), 0.0)
-        said = [(e, getattr(e, "message", None)) for e in ends.listener.events]
-        both.append((said, [(m.type, m.ack) for m in ends.flush(ends.listener)], repr(ends.listener)))
-    assert both[0] == both[1]
-
-
-SCHEMA = {"ask": 1, "offered": False, "table": False, "shape": []}
-
-
-@pytest.mark.parametrize("predicts", [True, False])
-@pytest.mark.parametrize("sent", ["flying", "waiting", "nothing"])
-def test_whoever_says_the_like_on_and_on_and_takes_nothing_is_found_out(ends, monkeypatch, sent, predicts):
-    monkeypatch.setattr(module, "UNHEEDED_MESSAGES", 5)
-    if not predicts:
-        ends.listener._predicted = lambda _parts, _now: False
-    if sent != "nothing":
-        ends.listener.send(data(1))
-    if sent == "flying":
-        ends.flush(ends.listener)
-    for seq in range(1, 9):
-        ends.listener.receive(from_caller(ends, seq=seq, ack=0, frames=(b"12345678",)), 0.0)
-    broken = [e for e in ends.listener.events if isinstance(e, Broken)]
-    taken = sum(isinstance(e, Delivered) for e in ends.listener.events)
-    found_out = [Broken("sent a malformed message (talks on and takes nothing of what it is sent)")]
-    assert (taken, broken) == ((8, []) if sent == "nothing" else (5, found_out))
-
-
-@pytest.mark.parametrize("predicts", [True, False])
-@pytest.mark.parametrize("most", [0, 1 << 20])
-def test_whoever_says_the_like_and_takes_no_answers_is_found_out(ends, monkeypatch, most, predicts):
-    if not predicts:
-        ends.listener._predicted = lambda _parts, _now: False
-    ends.listener.receive(from_caller(ends, seq=1, frames=(b"12345678",)), 0.0)
-    monkeypatch.setattr(module, "ANSWERS_BYTES", most)
-    ends.listener.send(Message(Type.SCHEMA, 0, 1, meta=SCHEMA, frames=(b"\x90",)))
-    ends.listener.receive(from_caller(ends, seq=2, ack=0, frames=(b"12345678",)), 0.0)
-    last = ends.listener.events[-1]
-    assert (
-        isinstance(last, Delivered)
-        if most
-        else last == Broken("sent a malformed message (asks on and takes none of the answers)")
-    )
-
-
-def test_frames_are_refused_after_the_same_message_without_them(ends):
-    for seq, frames in enumerate([(), (b"12345678",)], 1):
-        ends.listener.receive(from_caller(ends, type=Type.GO, seq=seq, frames=frames), 0.0)
-    delivered, broken = ends.listener.events
-    assert delivered.message.frames == ()
-    assert broken == Broken("sent a malformed message (frames where none belong)")
 
 
 def test_what_comes_twice_is_dropped(ends):
