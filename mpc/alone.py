@@ -20,12 +20,15 @@ from mpc.openings import recipients
 from mpc.owner import FLOAT_KINDS, Locator, Where, held, own, shared_integers
 from mpc.prg import Ahead, PartyEntropy, Position, Streams
 from mpc.ring import Domains, Shared, total
+from mpc.words import OPS, fused
 
 __all__ = ["SMALL", "Act", "Alone"]
 
 Act = Callable[[int], None]
 SMALL = 32  # words: to forget a value of so few is only in the way of speed
 _BETWEEN = 1 << 23  # words of streams between parties that may be drawn before the run
+_KNOWN = frozenset({Kind.PUBLIC, Kind.CONST})
+_WORDS = _KNOWN | {Kind.SHARE, Kind.MASK}
 _ADDED = frozenset({"add", "sub", "concatenate"})
 
 
@@ -104,22 +107,60 @@ class Alone:
         return act
 
     def bindings(
-        self, equations: Sequence[Equation], inside: set[Var], part: Part | None = None
+        self, equations: Sequence[Equation], inside: set[Var], part: Part | None = None, *, looped: bool = False
     ) -> Iterator[tuple[Act | None, list[Equation]]]:
-        """What to do for these, in order, each with the equations that it is for: several for a sum in one kernel.
+        """What to do for these, in order, each with the equations that it is for.
 
-        inside: what nobody else reads. part: of which these do some lanes.
+        Several for a sum in one kernel, and for single words in a loop. inside: what nobody else reads. part: of which
+        these do some lanes.
         """
         found = sine_sums(equations, {v.number for v in inside}) if self.ring.bits == 64 and self.all_known else {}
         sums = {e: one for e, one in found.items() if one.takes}
         steps = {step for one in sums.values() for step in one.steps}
+        words: list[Equation] = []  # that become one function
+        act: Act | None
         for e in equations:
+            if looped and self.is_word(e):
+                words.append(e)
+                continue
             if e in sums:
-                yield self.summed(sums[e], e), [*sums[e].steps, e]
+                act, done = self.summed(sums[e], e), [*sums[e].steps, e]
             elif part is not None and e.op in BLOCKS and not (e.op == "deal" and self.mine(e)):
-                yield self.piece(e, part), [e]
-            elif e not in steps:
-                yield self.bound(e, again=part is not None), [e]
+                act, done = self.piece(e, part), [e]
+            elif e in steps:
+                continue
+            else:
+                act, done = self.bound(e, again=part is not None), [e]
+            if words and (act is not None or e.op in SAVED):
+                yield self.worded(words, equations, inside), words
+                words = []
+            yield act, done
+        if words:
+            yield self.worded(words, equations, inside), words
+
+    def is_word(self, e: Equation) -> bool:
+        """Whether an equation is on single words of the ring, which this party has, and not the same at every step."""
+        if e.op not in OPS or self.fixed.issuperset(e.inputs):
+            return False
+        types = [v.type for v in (*e.inputs, e.output)]
+        single = all(t.shape == () and t.bits == 0 and t.kind in _WORDS for t in types)
+        return single and (self.all_known or all(t.kind not in _KNOWN for t in types))
+
+    def worded(self, words: Sequence[Equation], equations: Sequence[Equation], inside: set[Var]) -> Act:
+        """These as one function; what is read by others of the equations, or outside, is kept."""
+        made, together = {e.output for e in words}, set(words)
+        read = {v for e in equations if e not in together for v in e.inputs}
+        kept = [v.number for v in made if v not in inside or v in read]
+        return fused(words, self.not_mine, kept, self.values, self.ring.bits)
+
+    def not_mine(self, e: Equation) -> int | None:
+        """Which operand of a sum the first party alone adds to its share, if this is another."""
+        known = [v.type.kind in _KNOWN for v in e.inputs]
+        return known.index(True) if self.firsts(e, known) else None
+
+    def firsts(self, e: Equation, known: Sequence[bool]) -> bool:
+        """Whether this is a sum of which the first party alone, and that is another, adds what all know."""
+        return bool(self.me) and e.op in _ADDED and e.output.type.kind in (Kind.SHARE, Kind.MASK) and any(known)
 
     def summed(self, one: SineSum, e: Equation) -> Act:
         """A sine sum, as the value that this equation gives."""
@@ -147,7 +188,7 @@ class Alone:
             return self.sourced(e)
         if e.op in {"shown", "kept"}:
             return lambda _: values.__setitem__(out, self.taken(e))
-        if len(e.outputs) > 1 or (e.op != "cast" and kind in (Kind.PUBLIC, Kind.CONST) and not self.all_known):
+        if len(e.outputs) > 1 or (e.op != "cast" and kind in _KNOWN and not self.all_known):
             return lambda _: self.public(e)
         act = _LOCAL.get(e.op, Alone.arithmetic)(self, e)
         if again or not self.fixed.issuperset(e.inputs) or (e.output.type.size > SMALL and not self.early):
@@ -190,8 +231,8 @@ class Alone:
         """An op on what is there; of shares, what is public or const is added by the first party alone."""
         values, out, numbers = self.values, e.output.number, [v.number for v in e.inputs]
         kernel = bind(e.op, self.of(e.output.type), e.params)
-        known = [v.type.kind in (Kind.PUBLIC, Kind.CONST) for v in e.inputs]
-        if self.me and e.op in _ADDED and e.output.type.kind in (Kind.SHARE, Kind.MASK) and any(known):
+        known = [v.type.kind in _KNOWN for v in e.inputs]
+        if self.firsts(e, known):
             kernel = self.without(e, known)
         elif (act := self.directly(e)) is not None:
             return act
@@ -261,7 +302,7 @@ class Alone:
     def cast(self, e: Equation) -> Act:
         """The same value as of another kind; what all know is the first party's share, and zero is the others'."""
         values, out, number = self.values, e.output.number, e.inputs[0].number
-        spread = e.output.type.kind in (Kind.SHARE, Kind.MASK) and e.inputs[0].type.kind in (Kind.PUBLIC, Kind.CONST)
+        spread = e.output.type.kind in (Kind.SHARE, Kind.MASK) and e.inputs[0].type.kind in _KNOWN
         if spread and self.me:
             return lambda _: values.__setitem__(out, np.zeros_like(values[number]))
         return lambda _: values.__setitem__(out, values[number])

@@ -187,7 +187,7 @@ class _Party(Rounds):
             acts.append(self.supplied(draw))
         elif draw is not None:
             yield (), partial(self.draw, draw)
-        for act, equations in self.bindings(rest, slot.party.within(part)):
+        for act, equations in self.bindings(rest, self.inside(slot, part), looped=looped):
             if equations[-1].op in SAVED:
                 yield tuple(acts), partial(self.save, equations[-1])
                 acts = []
@@ -196,10 +196,14 @@ class _Party(Rounds):
             acts += [self.forget(spent)] if spent else []
         yield tuple(acts), None
 
+    def inside(self, slot: Slot, part: Part) -> set[Var]:
+        """What a part makes that nobody else reads."""
+        return slot.party.within(part) - self.results_of
+
     def swept(self, slot: Slot, part: Part) -> Swept:
         """Equations on a few lanes at a time."""
         mine = [e for e in part.equations if e.outputs[0].type.kind is not Kind.DEALER]
-        made, inside = {v for e in mine for v in e.outputs}, slot.party.within(part)
+        made, inside = {v for e in mine for v in e.outputs}, self.inside(slot, part)
         read = {v for e in mine if e.op != "deal" for v in e.inputs if v in part.layouts} - made
         spent = self.forgotten([v for e in mine for v in slot.party.after.get(e, ())])
         return Swept(part, tuple(read), tuple(made - inside), inside, spent, {})

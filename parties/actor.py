@@ -31,6 +31,7 @@ from parties.events import (
     Pump,
     Say,
     Send,
+    Swap,
     Tell,
     Tick,
     Up,
@@ -84,6 +85,9 @@ class Transport(Protocol):
 
     def poll(self, seconds: float, awaited: int = -1) -> list[Happening]:
         """Wait for something to happen, at most so long; above all for a message of the actor that is awaited."""
+
+    def at_once(self, peer: int) -> Packet | None:
+        """The next message of an actor, if it comes before a core would rather sleep."""
 
     def send(self, peer: int, parts: Sequence[Buffer]) -> bool:
         """Hand over a message; False means not yet."""
@@ -160,7 +164,10 @@ class Actor:
         self._joined: set[int] = set()
         self._alive: set[int] = set()
         self._written: deque[Written] = deque()
+        self._untold: deque[Happening] = deque()  # what has come and waits for its turn
+        self._undigested: deque[int] = deque()  # whose channel has something to say, since a brain was at work
         self._round_at = 0.0
+        self._until = 0.0  # so long a brain may go from swap to swap
 
     # ------------------------------------------------------------------------------------------------ the loop
 
@@ -171,12 +178,17 @@ class Actor:
         """
         awaited = self.brain.awaited if seconds else -1
         if awaited < 0:
-            happenings = self.mesh.poll(self.patience(seconds) if seconds else 0.0)
+            happened = self.mesh.poll(self.patience(seconds) if seconds else 0.0)
         else:
-            happenings = self.mesh.poll(seconds, awaited)
-        for happening in happenings:
-            self._transport(happening)
-        if not seconds or not happenings or self._clock() >= self._round_at:
+            happened = self.mesh.poll(seconds, awaited)
+        self._untold.extend(happened)
+        self._until = self._clock() + _ROUND_SECONDS
+        while self._untold:
+            self._transport(self._untold.popleft())
+        while self._undigested:
+            peer = self._undigested.popleft()
+            self._go_through(peer, self._channels[peer])
+        if not seconds or not happened or self._clock() >= self._round_at:
             self._look_round()
             self._round_at = self._clock() + _ROUND_SECONDS
 
@@ -225,6 +237,8 @@ class Actor:
     def _perform(self, instructions: Iterator[Instruction]) -> None:
         for instruction in instructions:
             match instruction:
+                case Swap():
+                    self._swap(instruction)
                 case Send():
                     self._send(instruction)
                 case Say(text):
@@ -287,6 +301,29 @@ class Actor:
         if s.type is Type.ABORT and s.meta["final"]:
             self.watch.alarm(m)
 
+    def _swap(self, s: Swap) -> None:
+        """Send, and have what is owed in return at once if it comes before anything else is due."""
+        self._send(s)
+        if self._untold or self._clock() >= self._until:
+            return
+        packet = self.mesh.at_once(s.to)
+        if packet is not None:
+            self._received(self._channels[s.to], packet)
+            s.came = self._owed(s)
+            if s.came is None:
+                self._undigested.append(s.to)
+
+    def _owed(self, s: Swap) -> Message | None:
+        """What a peer owes in return, if that is all that its channel has to say."""
+        events = self._channels[s.to].events
+        if len(events) != 1 or type(events[0]) is not Delivered:
+            return None
+        m = events[0].message
+        if m.type is not s.type or m.step != s.step or m.session != s.session:
+            return None
+        events.clear()
+        return m
+
     def _flush(self, peer: int, channel: Channel) -> None:
         channel.flush(partial(self.mesh.send, peer))
 
@@ -305,18 +342,27 @@ class Actor:
         channel = self._channels.get(happening.peer) or self._seated(happening.peer)
         match happening:
             case Packet():
-                now = self._clock()
-                if happening.fresh:
-                    channel.connected(now)
-                channel.receive(happening.parts, now)
+                self._received(channel, happening)
             case Reached():
                 channel.connected(self._clock())
             case Gone():
                 channel.disconnected()
         if heed:
-            self._digest(happening.peer, channel)
-        if channel.ready:
+            self._go_through(happening.peer, channel)
+        elif channel.ready:
             self._flush(happening.peer, channel)
+
+    def _go_through(self, peer: int, channel: Channel) -> None:
+        """What it has to say, and what it would send now."""
+        self._digest(peer, channel)
+        if channel.ready:
+            self._flush(peer, channel)
+
+    def _received(self, channel: Channel, packet: Packet) -> None:
+        now = self._clock()
+        if packet.fresh:
+            channel.connected(now)
+        channel.receive(packet.parts, now)
 
     def _digest(self, peer: int, channel: Channel) -> None:
         """What a channel has to say, in order."""

@@ -183,7 +183,7 @@ class Attempt:
         """The next corrections, in the dealer's order: bytes that the draws will cut."""
         if m.step != (self.corrections + 1) & 0xFFFFFFFF or self.dealt:
             raise BadMessage("a correction out of order")
-        _frugal(m.frames, m.payload)
+        _frugal(m.frames, m.payload, m.src)
         self.put_in_stock(m.frames)
 
     def put_in_stock(self, frames: tuple[Buffer, ...]) -> None:
@@ -204,13 +204,13 @@ class Attempt:
         """A peer's arrays for an exchange that this party may not have reached yet."""
         parked, size = self._parked[m.src], m.payload
         if not 0 < m.step <= self._rounds:
-            raise BadMessage("data of a round that the program does not have")
-        _frugal(m.frames, size)
+            raise BadMessage("data of a round that the program does not have", m.src)
+        _frugal(m.frames, size, m.src)
         self._room[m.src] -= size
         if self._room[m.src] < 0:
-            raise BadMessage("more data than the program lets it send")
+            raise BadMessage("more data than the program lets it send", m.src)
         if m.step in parked or (parked and m.step < max(parked)):
-            raise BadMessage("data of one exchange twice")
+            raise BadMessage("data of one exchange twice", m.src)
         parked[m.step] = m.frames
 
     def answer(self) -> dict[int, list[Array]] | list[Array] | None:
@@ -332,10 +332,10 @@ class Attempt:
         self._parked.clear()
 
 
-def _frugal(frames: Sequence[Buffer], size: int) -> None:
+def _frugal(frames: Sequence[Buffer], size: int, peer: int) -> None:
     """Refuse frames without content beyond the few that arrays without elements have: they take memory too."""
     if len(frames) > size + _EMPTY_FRAMES:
-        raise BadMessage("frames without content")
+        raise BadMessage("frames without content", peer)
 
 
 def _arrays(frames: Sequence[Buffer], expect: tuple[Frame, ...], peer: int) -> list[Array]:

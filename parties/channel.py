@@ -218,11 +218,12 @@ class Channel:
             if not post(self._unnumbered[0]):
                 return
             self._unnumbered.popleft()
-        while self.up and self._queue and self._fits(self._queue[0]):
-            if not post(self._queue[0].parts):
+        queue, flying = self._queue, self._flying
+        while queue and self.up:
+            stored = queue[0]
+            if (flying and not self._fits(stored)) or not post(stored.parts):
                 return
-            stored = self._queue.popleft()
-            self._flying.append(stored)
+            flying.append(queue.popleft())
             self._flying_bytes += stored.size
 
     def _fits(self, stored: _Stored) -> bool:

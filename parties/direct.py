@@ -42,7 +42,7 @@ class Direct:
         self._opener = opener
         self._out: deque[Sequence[Buffer]] = deque()  # messages whose turn has not come
         self._records: Iterator[Buffer] | None = None  # of the one whose turn it is
-        self._rest: Buffer = b""  # of its record that is on its way
+        self.pending: Buffer = b""  # of its record that is on its way: it waits until the socket takes more
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
         try:
@@ -53,11 +53,6 @@ class Direct:
 
     def __repr__(self) -> str:
         return f"<Direct to {self.peer}>"
-
-    @property
-    def pending(self) -> bool:
-        """Whether something waits until the socket takes more."""
-        return bool(self._rest)
 
     @property
     def full(self) -> bool:
@@ -75,30 +70,33 @@ class Direct:
         Raises Ended.
         """
         self._out.append(parts)
-        if not self._rest:
+        if not self.pending:
             self.push()
 
     def push(self) -> None:
         """Go on with what waits. Raises Ended."""
         try:
-            while self._rest or self._next():
-                count = self.socket.send(self._rest)
-                self._rest = self._rest[count:] if count < len(self._rest) else b""
+            while self._next():
+                count = self.socket.send(self.pending)
+                self.pending = self.pending[count:] if count < len(self.pending) else b""
         except BlockingIOError:
             return
         except (OSError, Unsealed) as error:
             raise Ended(str(error)) from None
 
     def _next(self) -> bool:
-        """On to the next record; whether there is one."""
-        while self._records is not None or self._out:
-            if self._records is None:
-                self._records = self._sealer.records(self._out.popleft())
-            self._rest = next(self._records, b"")
-            if self._rest:
-                return True
-            self._records = None
-        return False
+        """On to the next record, if the last one has gone; whether there is one."""
+        while not self.pending:
+            if self._records is not None:
+                self.pending = next(self._records, b"")
+                self._records = self._records if self.pending else None
+            elif self._out:
+                parts = self._out.popleft()
+                self.pending = self._sealer.short(parts)
+                self._records = None if self.pending else self._sealer.records(parts)
+            else:
+                return False
+        return True
 
     def receive(self) -> list[Buffer] | None:
         """The next message, or None if it is not all there yet. Raises Ended."""

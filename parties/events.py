@@ -18,6 +18,7 @@ __all__ = [
     "Pump",
     "Say",
     "Send",
+    "Swap",
     "Tell",
     "Tick",
     "Up",
@@ -83,6 +84,13 @@ class Send:
     step: int = 0
     meta: dict[str, Any] = field(default_factory=dict)
     frames: Sequence[Buffer] = field(default=(), repr=False)
+
+
+@dataclass(slots=True)
+class Swap(Send):
+    """Send a message to an actor that owes one of the same kind and step; `came` is that one, if it came at once."""
+
+    came: Message | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

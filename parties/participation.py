@@ -23,7 +23,7 @@ from parties.agree import place
 from parties.attempt import Attempt, Stage
 from parties.cluster import DEALER
 from parties.ending import KEYING, LIVE, Steps, Surroundings, nothing
-from parties.events import Instruction, Keep, Say, Send, Tell, Written
+from parties.events import Instruction, Keep, Say, Send, Swap, Tell, Written
 from parties.stocking import Stocking
 from parties.wire import BadMessage, Message, Type, line, pack_arrays
 
@@ -173,20 +173,26 @@ class Participation(Stocking):
         yield from self._share(request)
         yield from self._go_on(Exchange)
 
-    def _share(self, request: Exchange) -> Sequence[Send]:
+    def _share(self, request: Exchange) -> Steps:
+        """Send what an exchange sends. What a single peer sends in return is parked if it comes at once."""
         a, now = self.attempt, self.around.clock()
         if a.began is None:
             a.began = now
         a.rounds, a.where = request.number, request.where
-        said = []
+        if now - a.told >= self.around.limits.progress:
+            a.told = now
+            yield Send(a.boss, Type.PROGRESS, a.session, request.number, meta={"where": line(a.where, 200)})
+        mutual = len(request.send) == 1 and request.expect.keys() == request.send.keys()
         for peer, arrays in sorted(request.send.items()):
             frames = pack_arrays(arrays)
             a.count(frames)
-            said.append(Send(peer, Type.DATA, a.session, request.number, frames=frames))
-        if now - a.told >= self.around.limits.progress:
-            a.told = now
-            said.append(Send(a.boss, Type.PROGRESS, a.session, request.number, meta={"where": line(a.where, 200)}))
-        return said
+            if mutual:
+                swap = Swap(peer, Type.DATA, a.session, request.number, frames=frames)
+                yield swap
+                if swap.came is not None:
+                    a.park(swap.came)
+            else:
+                yield Send(peer, Type.DATA, a.session, request.number, frames=frames)
 
     def _finish(self, results: dict[str, Any]) -> Steps:
         a = self.attempt

@@ -77,18 +77,21 @@ class Sealer(_Counted):
         self._room = memoryview(bytearray(_COUNT.size + _RECORD + _TAG))
         self._before: tuple[list[int], bytes, bool] = ([], _head([]), True)  # lengths, their head, whether it is short
 
-    def records(self, parts: Sequence[Buffer]) -> Iterator[Buffer]:
-        """A message in records, sealed as they are asked for; each is to be sent before the next is asked for."""
+    def short(self, parts: Sequence[Buffer]) -> bytes:
+        """A short message as its one record, to be sent before anything else is sealed; nothing for a long one."""
         lengths = list(map(len, parts))
         if lengths != self._before[0]:
             self._before = lengths, _head(lengths), sum(lengths) <= _SHORT
         _, head, short = self._before
-        if short:
-            return iter((self.sealed(b"".join((head, *parts))),))
-        return self._long(head, parts)
+        return self.sealed(b"".join((head, *parts))) if short else b""
 
-    def _long(self, head: bytes, parts: Sequence[Buffer]) -> Iterator[Buffer]:
-        yield self.sealed(head)
+    def records(self, parts: Sequence[Buffer]) -> Iterator[Buffer]:
+        """A message in records, sealed as they are asked for; each is to be sent before the next is asked for."""
+        record = self.short(parts)
+        if record:
+            yield record
+            return
+        yield self.sealed(self._before[1])
         for part in parts:
             view = memoryview(part)
             for start in range(0, len(view), _RECORD):
@@ -143,26 +146,22 @@ class Opener(_Counted):
 
         Arrays of long messages are filled in place, as their records come.
         """
-        while (sealed := self._record()) is not None:
-            message = self._into_part(sealed) if self._parts else self._first(sealed)
-            if message is not None:
-                return message
-        return None
-
-    def _record(self) -> memoryview | None:
-        """The next whole record as it came."""
-        if self._shut:
-            raise Unsealed(self._shut)
-        start = self._from + _COUNT.size
-        if self._to < start:
-            return None
-        (length,) = _COUNT.unpack_from(self._bytes, self._from)
-        if not _TAG <= length <= _RECORD + _TAG:
-            raise self._shutting("a record of a length that none has")
-        if self._to < start + length:
-            return None
-        self._from = start + length
-        return self._bytes[start : start + length]
+        message = None
+        while message is None:
+            if self._shut:
+                raise Unsealed(self._shut)
+            start = self._from + _COUNT.size
+            if self._to < start:
+                return None
+            (length,) = _COUNT.unpack_from(self._bytes, self._from)
+            if not _TAG <= length <= _RECORD + _TAG:
+                raise self._shutting("a record of a length that none has")
+            end = start + length
+            if self._to < end:
+                return None
+            self._from, record = end, self._bytes[start:end]
+            message = self._into_part(record) if self._parts else self._first(record)
+        return message
 
     def _first(self, sealed: memoryview) -> list[Buffer] | None:
         try:

@@ -92,11 +92,18 @@ class Standing:
             self._stand(direct)
         return Packet(direct.peer, parts, fresh)
 
+    def soon(self, direct: Direct, spin: float) -> Packet | None:
+        """The next message of a standing connection, asked for again and again for `spin` seconds."""
+        packet = self.read(direct)
+        if packet is None:
+            end = time.monotonic() + spin
+            while (packet := self.read(direct)) is None and not self._found and time.monotonic() < end:
+                os.sched_yield()  # whoever else wants this core shall have it
+        return packet
+
     def awaited(self, direct: Direct, spin: float, sleep: float) -> Packet | None:
-        """The next message of a standing connection: asked for again and again for `spin` seconds, then waited for."""
-        end = time.monotonic() + spin
-        while (packet := self.read(direct)) is None and not self._found and time.monotonic() < end:
-            os.sched_yield()  # whoever else wants this core shall have it
+        """The next message of a standing connection: looked for during `spin` seconds, then waited for."""
+        packet = self.soon(direct, spin)
         if packet is None and not self._found:
             direct.wait(sleep)
             packet = self.read(direct)

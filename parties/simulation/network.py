@@ -112,9 +112,17 @@ class Plane:
         self._retired: set[int] = set()
 
     def poll(self, seconds: float, awaited: int = -1) -> list[Happening]:  # noqa: ARG002 - the world knows when to look
-        """What has come."""
-        found, self.inbox = self.inbox, []
+        """The first thing that has come."""
+        found, self.inbox = self.inbox[:1], self.inbox[1:]
         return found
+
+    def at_once(self, peer: int) -> Packet | None:
+        """What has come next, if it is a message of this actor."""
+        first = self.inbox[0] if self.inbox else None
+        if not isinstance(first, Packet) or first.peer != peer:
+            return None
+        del self.inbox[0]
+        return first
 
     def send(self, peer: int, parts: Sequence[Buffer]) -> bool:
         """Hand over a message; False means not yet."""

@@ -131,9 +131,10 @@ class Rules:
                     end = self._ends[me, peer]
                     self._book[end.incarnation, theirs] = end.sent
                 case Delivered(message):
-                    self._delivers(me, peer, message)
+                    self.delivered(me, peer, message)
 
-    def _delivers(self, me: int, peer: int, m: Message) -> None:
+    def delivered(self, me: int, peer: int, m: Message) -> None:
+        """A channel has delivered a message."""
         pair = (m.incarnation, self._incarnations[me])
         count = self._delivered.get(pair, 0)
         sent = self._book.get(pair)

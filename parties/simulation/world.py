@@ -16,7 +16,7 @@ from parties.cluster import COORDINATOR, DEALER, Cluster, Member
 from parties.coordinator import CoordinatorBrain
 from parties.data import read_csv
 from parties.dealer import DealerBrain
-from parties.events import Send, Write, Written
+from parties.events import Send, Swap, Write, Written
 from parties.limits import Limits
 from parties.party import PartyBrain
 from parties.simulation.dice import Dice
@@ -27,6 +27,7 @@ from parties.simulation.person import Person
 from parties.simulation.programs import Case, Library
 from parties.simulation.rules import Rules, Violation
 from parties.store import Store
+from parties.wire import Message
 
 __all__ = ["LIMITS", "Kit", "World"]
 
@@ -35,6 +36,7 @@ _LONGEST = 150.0  # virtual seconds after the last fault; whatever is not over t
 _LATEST = 10.0  # seconds after the end in which last words arrive
 _LOOK = 0.5
 _RETRY = 0.05
+_LAGS = (0.0, 0.0, 2.0)  # how long a process takes to read what has come, in delays of the network
 
 
 class _Crash(BaseException):
@@ -74,6 +76,12 @@ class _Body(Actor):
         self.burn()
         return written
 
+    def _owed(self, s: Swap) -> Message | None:
+        m = super()._owed(s)
+        if m is not None:
+            self.rules.delivered(self.brain.me, s.to, m)
+        return m
+
     def _digest(self, peer: int, channel: Channel) -> None:
         self.rules.digested(self.brain.me, peer, channel)
         super()._digest(peer, channel)
@@ -96,7 +104,8 @@ class Life:
         self.person: Person | None = None
         self._busy = False
         self.incarnation = world.next_incarnation()
-        self.plane = Plane(world, me, self.poke)
+        self._lag = Dice(world.plan.seed, f"lag {me} {number}").one_of(_LAGS) * world.plan.delay
+        self.plane = Plane(world, me, self._comes)
         self.vigil = Vigil(world, me, self.incarnation, self.incarnation, self.poke)
         self._world = world
         self._armed: float | None = None
@@ -140,6 +149,13 @@ class Life:
         else:
             self.when_awake(self._step)
 
+    def _comes(self) -> None:
+        """Something is in the inbox of data; a process that is slow finds more there than the first of it."""
+        if self._lag:
+            self._world.later(self._lag, self.poke)
+        else:
+            self.poke()
+
     def when_awake(self, act: Callable[..., None], *args: Any) -> None:
         """Do something now, or when the process runs again."""
         if self._world.lives.get(self.me) is not self:
@@ -164,6 +180,8 @@ class Life:
         self._busy = True
         try:
             self.body.step(0.0)
+            while self.plane.inbox:
+                self.body.step(0.0)
             if self.person is not None:
                 self.body.perform(self.person.turn())
         except _Crash:

@@ -21,7 +21,7 @@ from parties.cluster import COORDINATOR, DEALER, Cluster, Member
 from parties.coordinator import CoordinatorBrain
 from parties.data import read_csv
 from parties.dealer import DealerBrain
-from parties.events import Arrived, Down, Keep, Pump, Say, Send, Tell, Tick, Up, Write, Written
+from parties.events import Arrived, Down, Keep, Pump, Say, Send, Swap, Tell, Tick, Up, Write, Written
 from parties.home import Home
 from parties.limits import Limits
 from parties.machinery import Machinery, real
@@ -197,6 +197,8 @@ class Net:
                     )  # fmt: skip
                     self.log.append(m)
                     self.links.setdefault((actor, instruction.to), deque()).append(encode(m))
+                    if isinstance(instruction, Swap):
+                        instruction.came = self._back(actor, instruction)
                 case Say(text):
                     self.said.setdefault(actor, []).append(text)
                 case Tell(text):
@@ -210,6 +212,16 @@ class Net:
                         written.append(Written(token, None, str(error)))
         for event in written:
             self.event(actor, event)
+
+    def _back(self, actor, swap):
+        """What is owed in return, if it is next and `pick` would have it at once."""
+        link = self.links.get((swap.to, actor))
+        m = decode([bytes(p) for p in link[0]]) if link else None
+        owed = m is not None and (m.type, m.session, m.step) == (swap.type, swap.session, swap.step)
+        if not owed or not self.pick(2):
+            return None
+        link.popleft()
+        return m
 
     def inject(self, message):
         """A message as if its `src` had sent it."""

@@ -1,0 +1,56 @@
+"""Equations on single words, many of them as one function of Python's integers.
+
+numpy takes about a microsecond for a call, however little an array holds, and the step of a loop on single numbers is a
+dozen calls; Python's integers take a tenth of that. Between such functions words are arrays, as all values are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mpc.ir import Equation
+
+__all__ = ["OPS", "fused"]
+
+_TERMS = {"add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "neg": "-{0}", "shl": "{0} << {by}"}
+_SHIFTS = {"shr": "{0} >> {by}", "msb": "{0} >> {top}"}  # of words: nothing comes out that is longer
+OPS = _TERMS.keys() | _SHIFTS.keys()
+
+
+def fused(
+    equations: Sequence[Equation],
+    left_out: Callable[[Equation], int | None],
+    kept: Collection[int],
+    values: MutableMapping[int, Any],
+    bits: int,
+) -> Callable[[int], None]:
+    """These equations of OPS on single words of a ring, in order, as one act on the values.
+
+    left_out: which operand of an equation is not this party's to add, if one is. kept: the numbers of the results that
+    somebody else reads. The source that is compiled holds numbers of variables and public parameters, and no value.
+    """
+    made: set[int] = set()
+    lines: list[str] = []
+    for e in equations:
+        numbers = [v.number for v in e.inputs]
+        lines += [f"v{n} = values[{n}].item()" for n in dict.fromkeys(numbers) if n not in made]
+        made.update(numbers)
+        lines.append(f"v{e.output.number} = {_term(e, left_out(e), bits)}")
+        made.add(e.output.number)
+    lines += [f"values[{n}] = array(v{n}, word)" for n in kept]
+    scope: dict[str, Any] = {"values": values, "array": np.array, "word": np.uint64, "mask": (1 << bits) - 1}
+    exec("def act(_):\n " + "\n ".join(lines), scope)  # noqa: S102 - of numbers alone, as dataclasses are made
+    act: Callable[[int], None] = scope["act"]
+    return act
+
+
+def _term(e: Equation, left_out: int | None, bits: int) -> str:
+    operands = [f"v{v.number}" for v in e.inputs]
+    if left_out is not None:
+        operands[left_out] = "0"
+    if e.op in _SHIFTS:
+        return _SHIFTS[e.op].format(*operands, by=e.params.get("by"), top=bits - 1)
+    return f"({_TERMS[e.op].format(*operands, by=e.params.get('by'))}) & mask"

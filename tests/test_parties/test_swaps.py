@@ -1,0 +1,252 @@
+"""A message that is owed in return and comes at once goes straight to whoever waits; all others go the usual way."""
+
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from actors import Net, make_cluster, script_text, scripted
+
+from mpc.exchange import Exchange, Frame
+from parties.actor import Actor
+from parties.channel import Channel
+from parties.cluster import COORDINATOR
+from parties.control import Alive
+from parties.events import Arrived, Swap
+from parties.happenings import Gone, Packet
+from parties.liveness import Sign
+from parties.wire import Message, Type, decode, encode
+
+ME, PEER = 0, 1
+SESSION = b"s" * 16
+ABORT = {"origin": 1, "kind": "k", "reason": "r", "round": 1, "where": "", "final": False}
+
+
+class Wire:
+    """A mesh of one peer. inbox: what `poll` brings, a list a call; soon: what `at_once` brings."""
+
+    def __init__(self):
+        self.inbox, self.soon, self.sent, self.asked = [], [], [], 0
+
+    def poll(self, _seconds, awaited=-1):  # noqa: ARG002 - there is one peer
+        return self.inbox.pop(0) if self.inbox else []
+
+    def at_once(self, peer):
+        assert peer == PEER
+        self.asked += 1
+        return self.soon.pop(0) if self.soon else None
+
+    def send(self, _peer, parts):
+        self.sent.append(decode([bytes(p) for p in parts]))
+        return True
+
+
+class Swapper:
+    """A brain that answers data with a swap of the next step, for as long as what is owed comes at once."""
+
+    me, deadline, pumping, awaited, sign = ME, None, False, PEER, Sign(0, waiting=True)
+
+    def __init__(self):
+        self.told = []
+
+    def room(self, _m):
+        return 1 << 20
+
+    def handle(self, event):
+        self.told.append(event)
+        if isinstance(event, Arrived) and event.message.type is Type.DATA:
+            step, came = event.message.step, event.message
+            while came is not None:
+                step += 1
+                swap = Swap(PEER, Type.DATA, SESSION, step, frames=(b"12345678",))
+                yield swap
+                came = swap.came
+                if came is not None:
+                    self.told.append(came.step)
+
+    @property
+    def steps(self):
+        """What came, in order: a step of its own if it came at once, in brackets if by an event."""
+        return [[e.message.step] if isinstance(e, Arrived) else e for e in self.told if isinstance(e, (int, Arrived))]
+
+
+class Pair:
+    """An actor that is up with one peer, whose channel is at the far end."""
+
+    def __init__(self):
+        cluster, _ = make_cluster(2)
+        self.now, self.wire, self.brain = 0.0, Wire(), Swapper()
+        told = [Alive(PEER)]
+        watch = SimpleNamespace(port=7, sign=None, news=lambda: [told.pop()] if told else [], joined=lambda *_: None)
+        self.actor = Actor(self.wire, self.brain, cluster, 100, watch, clock=lambda: self.now)
+        hello = {"name": cluster.name(PEER), "version": "v", "cluster": cluster.digest(), "control": 7}
+        self.far = Channel(PEER, ME, 200, hello, dials=True)
+        self.connect()
+        self.step()
+
+    def connect(self):
+        self.far.connected(self.now)
+        (hello,) = self.posted()
+        self.wire.inbox.append([Packet(PEER, hello, True)])
+        self.step()
+        for m in self.wire.sent:
+            if m.type is Type.WELCOME:
+                self.far.receive(encode(m), self.now)
+
+    def posted(self):
+        out = []
+        self.far.flush(lambda parts: out.append([bytes(p) for p in parts]) or True)
+        return out
+
+    def say(self, *steps, kind=Type.DATA, session=SESSION):
+        """Packets with these steps, as the peer sends them."""
+        for step in steps:
+            frames = (b"87654321",) if kind is Type.DATA else ()
+            meta = {} if kind is Type.DATA else ABORT
+            self.far.send(Message(kind, PEER, ME, session, step, meta, frames))
+        return [Packet(PEER, parts) for parts in self.posted()]
+
+    def step(self):
+        self.actor.step(0.25)
+
+
+@pytest.fixture
+def pair():
+    return Pair()
+
+
+def sent_steps(pair):
+    return [m.step for m in pair.wire.sent if m.type is Type.DATA]
+
+
+def test_what_is_owed_goes_straight_to_whoever_waits(pair):
+    first, *rest = pair.say(1, 2, 3, 4)
+    pair.wire.inbox, pair.wire.soon = [[first]], rest
+    pair.step()
+    assert pair.brain.steps == [[1], 2, 3, 4]
+    assert sent_steps(pair) == [2, 3, 4, 5]
+
+
+def test_a_message_that_is_not_owed_is_told_after_the_brain_is_done_and_before_the_next(pair):
+    first, other, after = pair.say(1, 7, 8)
+    pair.wire.inbox, pair.wire.soon = [[first], [after]], [other]
+    pair.step()
+    assert pair.brain.steps == [[1], [7]]
+    pair.step()
+    assert pair.brain.steps == [[1], [7], [8]]
+
+
+@pytest.mark.parametrize("what", [{"session": b"t" * 16}, {"kind": Type.ABORT}])
+def test_neither_is_one_of_another_session_or_type(pair, what):
+    (first,) = pair.say(1)
+    (other,) = pair.say(2, **what)
+    pair.wire.inbox, pair.wire.soon = [[first]], [other]
+    pair.step()
+    assert pair.brain.steps == [[1], [2]]
+
+
+def test_nothing_overtakes_what_came_before_it(pair):
+    """Two messages come together: the second one is told before any that comes later is looked for."""
+    first, second, third = pair.say(1, 2, 3)
+    pair.wire.inbox, pair.wire.soon = [[first, second]], [third]
+    pair.step()
+    assert pair.brain.steps == [[1], [2], 3]
+
+
+def test_all_else_is_looked_at_after_a_few_milliseconds(pair):
+    packets = pair.say(*range(1, 12))
+    pair.wire.inbox, pair.wire.soon = [[packets[0]]], packets[1:]
+    looked = pair.wire.at_once
+
+    def slow(peer):
+        pair.now += 0.001
+        return looked(peer)
+
+    pair.wire.at_once = slow
+    pair.step()
+    assert pair.brain.steps == [[1], 2, 3, 4, 5, 6]
+    assert pair.wire.asked == 5
+
+
+def test_a_new_connection_in_the_middle_of_a_swap_loses_nothing(pair):
+    """Its greeting comes instead of what is owed; it is answered in the same step, and what was lost comes again."""
+    first, lost = pair.say(1, 2)
+    assert lost
+    pair.far.disconnected()
+    pair.far.connected(pair.now)
+    (hello,) = pair.posted()
+    pair.wire.inbox, pair.wire.soon = [[first]], [Packet(PEER, hello, True)]
+    before = len(pair.wire.sent)
+    pair.step()
+    answers = pair.wire.sent[before:]
+    assert [m.type for m in answers] == [Type.DATA, Type.WELCOME, Type.DATA]
+    for m in answers[1:]:
+        pair.far.receive(encode(m), pair.now)
+    again = [Packet(PEER, parts) for parts in pair.posted()]
+    pair.wire.inbox = [again]
+    pair.step()
+    assert pair.brain.steps == [[1], [2]]
+
+
+def test_a_break_is_told_after_what_came_at_once(pair):
+    first, second = pair.say(1, 2)
+    pair.wire.inbox, pair.wire.soon = [[first], [Gone(PEER)]], [second]
+    pair.step()
+    pair.step()
+    assert pair.brain.steps == [[1], 2]
+    assert not pair.actor._channels[PEER].up
+
+
+# ----------------------------------------------------------------------------------------------------------- brains
+
+
+def one_to_one(lowered, me, inputs, entropy, kept=()):
+    """Round 1 among all; round 2 of the first and the last party alone."""
+    program, n, word = lowered.program, len(lowered.program.parties), Frame("<u8", (1,))
+    total = inputs["x"][:1].astype(np.uint64)
+    for number, those in ((1, range(n)), (2, (0, n - 1))):
+        peers = [i for i in those if i != me] if me in those else []
+        if peers:
+            got = yield Exchange(number, program.where, {p: [total] for p in peers}, dict.fromkeys(peers, (word,)))
+            total = total + sum(a[0] for a in got.values())
+    return {"sum": float(total[0])}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_run_is_the_same_whether_what_is_owed_comes_at_once_or_not(seed, monkeypatch):
+    came = []
+    back = Net._back
+
+    net = Net(2, pick=random.Random(seed).randrange)
+    monkeypatch.setattr(Net, "_back", lambda net, *swap: came.append(back(net, *swap)) or came[-1])
+    net.begin(script_text(20, 2))
+    net.settle()
+    assert net.outcome.results["sum"] == 20 * (1 + 2 + 1)
+    assert len(came) == 40
+    assert 0 < sum(m is not None for m in came) < 40
+
+
+def test_bad_data_that_comes_at_once_is_its_senders():
+    """The message that set a party going was another one's: that one is not blamed."""
+    net = Net(3, machinery=scripted(one_to_one), pick=lambda k: 0)
+    net.begin(script_text(2, 3))
+    bob = []
+
+    def step():
+        link = net.links.get((1, 0))
+        while link and decode([bytes(p) for p in link[0]]).type is Type.DATA:
+            bob.append(link.popleft())
+        return type(net).step(net)
+
+    while step():
+        pass
+    assert len(bob) == 1
+    bad = Message(Type.DATA, 2, 0, SESSION, 2, frames=(b"x" * 800,))
+    net.links.clear()
+    net.inject(bad)
+    net.pick = lambda k: k - 1
+    net.event(0, Arrived(decode([bytes(p) for p in bob[0]])))
+    abort = next(m for m in reversed(net.log) if m.type is Type.ABORT and m.src == 0)
+    assert abort.dst == COORDINATOR
+    assert abort.meta["origin"] == 2
+    assert "party carol sent a bad message (more data than the program lets it send)" in abort.meta["reason"]
