@@ -250,6 +250,7 @@ class _Party(Rounds):
             values[p.number] = value
         state, into, out = given[:carry], [p.number for p in params[:carry]], [v.number for v in e.body.results]
         supply = self.supplies.get(id(e.body))
+        get = values.__getitem__
         counts = any(step in inner.inputs for inner in walk(e.body))
         for i in range(times):
             if supply is not None and (draw := supply.ask(self.draws + 1, times - i)) is not None:
@@ -258,7 +259,7 @@ class _Party(Rounds):
                 values[step.number] = np.asarray(start + i, dtype=np.uint64)
             values.update(zip(into, state, strict=True))
             yield from self.block(e.body, iteration * times + i)
-            state = [values[number] for number in out]
+            state = list(map(get, out))
         values.update(zip([v.number for v in e.outputs], state, strict=True))
 
     # the dealer ------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from mpc.errors import InputError, UsageError
 __all__ = ["Schema", "Table", "owned", "schema_of"]
 
 Floats = NDArray[np.float64]
+_MISSING = frozenset({"", "nan"})  # what stands where a label is missing
 
 
 def _no_classes(column: str) -> list[str]:
@@ -97,21 +98,30 @@ class Table:
 
     def classes(self, name: str) -> list[str]:
         """The distinct values of a label column as sorted text; whole numbers lose their `.0`."""
-        found = sorted({_label(cell) for cell in self.column(name)}, key=_label_key)
-        return [label for label in found if label and label != "nan"]
+        found, _ = self._labelled(name)
+        return sorted(set(found) - _MISSING, key=_label_key)
 
     def labels(self, name: str, classes: Sequence[str]) -> Floats:
         """The index of each row's label in `classes`, as float64."""
-        index = {c: float(i) for i, c in enumerate(classes)}
-        out = np.empty(self.rows, dtype=np.float64)
-        for row, cell in enumerate(self.column(name)):
-            label = _label(cell)
-            if not label or label == "nan":
+        found, rows = self._labelled(name)
+        index = {c: float(i) for i, c in enumerate(classes) if c not in _MISSING}
+        out = np.array([index.get(label, -1.0) for label in found])[rows]
+        bad = np.flatnonzero(out < 0)
+        if bad.size:
+            row = int(bad[0])
+            if found[rows[row]] in _MISSING:
                 raise InputError(f"{self.at(row, name)}: the label is missing; fill or remove the row")
-            if label not in index:
-                raise InputError(f"{self.at(row, name)} is none of the {len(classes)} agreed classes")
-            out[row] = index[label]
+            raise InputError(f"{self.at(row, name)} is none of the {len(classes)} agreed classes")
         return out
+
+    def _labelled(self, name: str) -> tuple[list[str], NDArray[np.intp]]:
+        """The labels of the distinct cells of a column, and for each row which of them it has."""
+        cells = self.column(name)
+        if isinstance(cells, np.ndarray):
+            distinct, rows = np.unique(cells, return_inverse=True)
+            return [_label(number) for number in distinct.tolist()], rows
+        place = {cell: i for i, cell in enumerate(dict.fromkeys(cells))}
+        return [_label(cell) for cell in place], np.fromiter(map(place.__getitem__, cells), np.intp, len(cells))
 
 
 def _is_number(cell: object) -> bool:

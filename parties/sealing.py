@@ -170,7 +170,7 @@ class Opener(_Counted):
             raise self._shutting("a record that was not sealed for this place") from None
         head, whole, parts = self._before
         if len(text) == whole and text.startswith(head):  # as long in each part as the one before
-            return [text[part] for part in parts]
+            return list(map(text.__getitem__, parts))
         lengths = _lengths(text)
         if lengths is None:
             return MALFORMED

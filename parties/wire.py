@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from operator import attrgetter
 from typing import Any
 
 import msgpack
@@ -311,6 +312,7 @@ def _bytes(array: Array) -> Buffer:
     return flat.data
 
 
+_nbytes = attrgetter("nbytes")
 _SMALL = 4096  # bytes that are sooner copied than looked at through a view
 _WORDS, _OCTETS = np.dtype("<u8"), np.dtype("|u1")
 _DTYPES = frozenset({"<u8", "|u1"})
@@ -318,7 +320,7 @@ _DTYPES = frozenset({"<u8", "|u1"})
 
 def unpack_arrays(frames: Sequence[Buffer], expect: Sequence[Frame]) -> list[Array]:
     """The arrays that the program expects, read-only and without a copy where memory allows."""
-    if list(map(len, frames)) != [frame.nbytes for frame in expect]:
+    if list(map(len, frames)) != list(map(_nbytes, expect)):
         if any(f.dtype not in _DTYPES for f in expect):
             raise BadMessage("an array of another type than words or bytes")
         frames = list(_recut(frames, expect))

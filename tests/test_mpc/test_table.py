@@ -158,3 +158,19 @@ def test_repr_shows_no_value() -> None:
 def test_never_copied_nor_pickled(copier: Any) -> None:
     with pytest.raises(TypeError, match="never serialised"):
         copier(people())
+
+
+@given(st.lists(st.sampled_from(["1", "1.0", " 1", "2.5", "x", "", " ", "nan", "NaN"])), st.booleans())
+def test_a_label_is_its_class_and_the_first_row_without_one_is_named(cells: list[str], numbers: bool) -> None:
+    """Text or numbers. A cell that is missing is so even if somebody agreed on a class of that name."""
+    if numbers:
+        cells = [cell for cell in cells if cell.strip() not in ("x", "")]
+    table = Table({"y": np.array(cells, dtype=float) if numbers else cells})
+    wanted = {"1": 0.0, "1.0": 0.0, " 1": 0.0, "2.5": 1.0}
+    bad = [row for row, cell in enumerate(cells) if cell not in wanted]
+    if not bad:
+        assert table.labels("y", ["1", "2.5", "nan"]).tolist() == [wanted[cell] for cell in cells]
+        return
+    text = refusal(lambda: table.labels("y", ["1", "2.5", "nan"]))
+    what = " is none of the 3 agreed classes" if cells[bad[0]] == "x" else ": the label is missing"
+    assert text.startswith(table.at(bad[0], "y") + what)
