@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from channels import Ends, data, from_caller, greeted
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from parties import channel as module
 from parties.channel import Broken, Delivered
-from parties.wire import Message, Type
+from parties.pieces import split
+from parties.wire import CHUNK, MORE, Message, Type, encode
 
 
 @pytest.fixture
@@ -116,3 +117,40 @@ def test_frames_are_refused_after_the_same_message_without_them(ends):
     delivered, broken = ends.listener.events
     assert delivered.message.frames == ()
     assert broken == Broken("sent a malformed message (frames where none belong)")
+
+
+KINDS = [(Type.DATA, {}), (Type.PAIR, {}), (Type.CREDIT, {}), (Type.HOLDS, {"ask": 1}), (Type.COMMIT, {"epoch": 2})]
+FRAMES = st.sampled_from([(), (b"",), (b"12345678",), (b"1", b"22")])
+LONG = [(KINDS[0], b"s" * 16, 1, (frame,), 0, 0) for frame in (b"1", bytes(CHUNK), bytes(CHUNK + 1), b"2")]
+
+
+@example(LONG)
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(KINDS), st.sampled_from([b"s" * 16, b"t" * 16]), st.integers(0, 2**32 - 1), FRAMES,
+            st.sampled_from([0, 0, 0, MORE]), st.integers(0, 3),
+        ),
+        max_size=8,
+    )
+)  # fmt: skip
+def test_a_message_that_is_like_the_one_before_is_stamped_as_if_it_were_not(said):
+    """As `encode` would have it, numbered in order, and kept with its size."""
+    end = greeted().caller
+    for (kind, meta), session, step, frames, flags, received in said:
+        m = Message(kind, 1, 0, session, step, meta, frames, flags)
+        end._received += received
+        end._owed = 5
+        end._queue.clear()
+        answers, sent = end._answers, end._sent
+        end.send(m)
+        expected = [
+            encode(piece, (1, 0, 100, sent + 1 + at, end._received)) for at, piece in enumerate(split(m))
+        ]  # fmt: skip
+        assert [[bytes(p) for p in s.parts] for s in end._queue] == [[bytes(p) for p in parts] for parts in expected]
+        assert [s.seq for s in end._queue] == [sent + 1 + at for at in range(len(expected))]
+        assert [s.size for s in end._queue] == [sum(map(len, parts)) for parts in expected]
+        assert sum(s.answer for s in end._queue) == end._answers - answers
+        assert (end._answers > answers) == (kind is Type.HOLDS)
+        assert end._owed == 0
