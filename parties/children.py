@@ -20,8 +20,6 @@ from parties.launch.pipe import read_record, unpack_value, write_record
 
 __all__ = ["main"]
 
-_AFTER_READING = 1 << 28  # bytes of this process above which free memory goes back
-
 
 class _Launcher:
     """The launcher, seen from a child."""
@@ -155,7 +153,7 @@ def _offers(launcher: _Launcher, store: Any) -> None:
         except Exception as error:  # noqa: BLE001 - the launcher waits for an answer, and the text may hold data
             launcher.tell("offered", name=name, refused=f"{type(error).__name__} while reading {name!r}")
         del head, blobs
-        harden.give_back(_AFTER_READING)  # what reading took, and the data before: the next run would find it in pieces
+        harden.give_back(harden.peak_rss())  # what reading took, and the data before, lie in pieces between the rest
 
 
 if __name__ == "__main__":

@@ -13,9 +13,8 @@ from types import TracebackType
 
 __all__ = ["Rest", "die_with_parent", "give_back", "harden", "keep_memory", "peak_rss"]
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _KEPT_BYTES = 1 << 30
-_FROM_HEAP_BYTES = 32 << 20  # the most that glibc takes
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 
@@ -29,15 +28,15 @@ def harden() -> None:
 
 
 def keep_memory() -> None:
-    """Arrays of up to 32 MiB come from memory that was used before, and up to 1 GiB of it stays with this process.
+    """Arrays come from memory that was used before, and up to 1 GiB of it stays with this process.
 
-    A page that the system gives anew costs more than using it, and an engine makes and drops arrays all the time.
-    Where the C library is not glibc, nothing happens.
+    A page that the system gives anew costs more than using it, and an engine makes and drops arrays all the time; glibc
+    asks the system for every one above 32 MiB unless it may not. Where the C library is not glibc, nothing happens.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, _FROM_HEAP_BYTES)
+            mallopt(_M_MMAP_MAX, 0)
             mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
@@ -53,13 +52,16 @@ class Rest:
     def __call__(self, busy: bool) -> None:
         """Note it, and give memory back when the last run has ended."""
         if self._busy and not busy:
-            give_back(_KEPT_BYTES)
+            give_back(resident())
         self._busy = busy
 
 
-def give_back(above: int) -> None:
-    """What is free goes to the system, if this process takes more than so many bytes and the C library is glibc."""
-    if sys.platform == "linux" and resident() > above:
+def give_back(taken: int) -> None:
+    """What is free goes to the system, of a process that takes, or once took, so many bytes: more than 1 GiB.
+
+    Where the C library is not glibc, nothing happens.
+    """
+    if sys.platform == "linux" and taken > _KEPT_BYTES:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
