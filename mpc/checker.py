@@ -1,4 +1,4 @@
-"""The mask check: every lane of every opening is hidden by a mask lane of its own (page 7 of the design, rule 1).
+"""The mask check: every lane of every opening is hidden by a mask lane of its own (docs/rules.md, 1).
 
 There must be an order of all openings in which each contains a mask as a summand, position by position, with an odd
 public coefficient; the mask is made in the same block (so anew in each iteration), is known to no party (or only to the

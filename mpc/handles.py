@@ -1,7 +1,7 @@
 """Secrets that outlive a run: kept by one program, taken by a later one, known to nobody in between.
 
 A handle is an additive share at every party, over the ring of the program that kept it. Kept shares are re-randomised
-by keys between the parties, and masked afresh in every program that takes them (page 7 of the design, rule 14).
+by keys between the parties, and masked afresh in every program that takes them (docs/rules.md, 14).
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Type:
     """Kind and shape, and on the surface what the integers mean: real value = integer · 2^−scale · unit.
 
     lo, hi: the proven or stated range of the real value. noise: the expected size of an error that depends on masks,
-    beyond declared rounding (page 7, rule 8). owner: of private values, tables, and masks that their owner knows.
+    beyond declared rounding (docs/rules.md, 8). owner: of private values, tables, and masks that their owner knows.
     bits: 0 for numbers, which add up in the ring; else words of so many bits, which add up by exclusive or.
     """
 

@@ -87,7 +87,7 @@ def reveal(x: Any, to: str | Sequence[str] = "everyone", *, bits: int | None = N
 
     name: under which plans and journals list it; by default the name of the program's result.
     bits: fraction bits that are revealed, 16 unless stated; the rest is truncated first. A value with an error that
-    depends on masks is revealed 2^20 times coarser than that error, or refused (page 7, rule 8).
+    depends on masks is revealed 2^20 times coarser than that error, or refused (docs/rules.md, 8).
     Cost: one round, 8 bytes an element to each recipient, and a truncation before it if the value has more bits.
     """
     trace = surface()

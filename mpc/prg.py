@@ -2,7 +2,7 @@
 
 Every mask, dealt value, input share and zero-share is numbered once, in the lowered program. A stream position is
 (seed, number, iteration): the counter block starts at `number · 2^96 + iteration · 2^48`, so no two sharings ever meet
-in one block (page 7, rule 3), and dealer and parties agree on positions without talking.
+in one block (docs/rules.md, 3), and dealer and parties agree on positions without talking.
 
 Source: NIST SP 800-38A (CTR mode). Seeds come from `secrets`; nothing here is seeded by less than 16 bytes.
 """

@@ -22,8 +22,8 @@ from mpc.series import check_series
 
 __all__ = ["HEADROOM", "SIZED", "check_room", "held_params", "raw_bound", "reveal_bits", "surface_type"]
 
-STATISTICAL = 20  # a reveal's ulp is 2^20 times what depends on masks (page 7, rule 8)
-HEADROOM = 62  # |integer| < 2^62, so that truncation is exact (page 2)
+STATISTICAL = 20  # a reveal's ulp is 2^20 times what depends on masks (docs/rules.md, 8)
+HEADROOM = 62  # |integer| < 2^62, so that truncation is exact
 Params = dict[str, Any]
 
 

@@ -2,7 +2,7 @@
 
 It says every half second that this actor lives and how far it has come, hears the same of the others, and tells what
 must not wait behind data: who is silent, and verdicts. Nothing of a program or its data goes this way; to the dealer
-not even the progress (page 7, rule 5). `parties.watch` runs it on a thread, the simulation on virtual time.
+not even the progress (docs/rules.md, 5). `parties.watch` runs it on a thread, the simulation on virtual time.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Participation(Stocking):
         return self._advance(answer)
 
     def _credit(self) -> Sequence[Send]:
-        """Let the dealer go further ahead, at points that the program fixes (page 7, rule 5)."""
+        """Let the dealer go further ahead, at points that the program fixes (docs/rules.md, 5)."""
         a, limits = self.attempt, self.around.limits
         if a.terms.material or not a.credit(limits.window_messages // 3, limits.window // 4):
             return ()

@@ -52,7 +52,7 @@ def plan_of(seed: int, program: str = "", parties: int = 0) -> Plan:
 def examine(
     plan: Plan, library: Library, kit: Kit | None = None, *, trace: bool = False, compare: bool = False
 ) -> Finding:
-    """Make one run and see whether every rule holds. compare: make it again with other inputs (page 7, rule 5)."""
+    """Make one run and see whether every rule holds. compare: make it again with other inputs (docs/rules.md, 5)."""
     world = World(plan, library, kit, trace=trace)
     world.rules.listening = compare
     broken = _run(world)

@@ -233,7 +233,7 @@ def test_a_gain_is_folded_into_the_series():
 
 
 def test_beyond_its_reach_the_series_would_be_wrong_and_is_refused():
-    """Page 7, rule 13, with its twin: without the refusal the number is wrong by almost one."""
+    """Rule 13, with its twin: without the refusal the number is wrong by almost one."""
     given = {"u": {"alice": np.array([240.0, 300.0, 500.0])}}
     with pytest.raises(mpc.OverflowRefusal, match="sigmoid"):
         mpc.simulate(curve, given, 2, bound=512.0)

@@ -1,4 +1,4 @@
-"""The security rules (docs: page 7 of the design) that views and counts do not show, each with its broken twin."""
+"""The security rules (docs/rules.md) that views and counts do not show, each with its broken twin."""
 
 from __future__ import annotations
 

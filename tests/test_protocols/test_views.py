@@ -282,7 +282,7 @@ OUTSIDER = {"masked": [[(1, 2), (2, 1), (2, 3)]], "beaver": [[(1, 2), (2, 1), (2
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_dealer_and_result_party_need_the_zero_share(suite, monkeypatch):
-    """Page 7, rule 6."""
+    """Rule 6."""
     case = Case(times, suite)
     dealer = {"seen": words_of_the_last_reveal}
     assert alike(case, ["dealer"], OUTSIDER[suite], **dealer)
@@ -431,7 +431,7 @@ def one_position_for_two_owner_masks(equations: list[Any]) -> None:
 
 
 def test_a_block_that_serves_two_sharings(monkeypatch):
-    """Page 7, rule 3: the share of a·b that is the block of a mask says what the opening hides."""
+    """Rule 3: the share of a·b that is the block of a mask says what the opening hides."""
     case, groups = Case(times, "beaver", to="bob"), [[(1, 2), (1, 3)]]
     assert alike(case, ["alice"], groups)
     monkeypatch.setattr(Case, "lower", renumbered(deal_at_the_masks_position))
