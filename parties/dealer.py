@@ -1,8 +1,8 @@
 """The brain of the dealer: lowers the same text, deals, and learns nothing of the run.
 
 It sends each party its seeds once and then corrections, in program order, a bounded window ahead of that party's draws.
-Nothing that depends on data reaches it (docs/rules.md, 5): a party acknowledges at draws that the program fixes, and all
-that can be read from it is the pace. It never sees an opening. Material for later is the same stream, which a party
+Nothing that depends on data reaches it (docs/rules.md, 5): a party acknowledges at draws that the program fixes, and
+all that can be read from it is the pace. It never sees an opening. Material for later is the same stream, which a party
 puts into its store instead of drawing from it; at its end come a fresh nonce, the id, and a hash for each party.
 """
 
