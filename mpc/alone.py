@@ -120,14 +120,14 @@ class Alone:
         words: list[Equation] = []  # that become one function
         act: Act | None
         for e in equations:
-            if looped and self.is_word(e):
-                words.append(e)
+            if e in steps:
                 continue
             if e in sums:
                 act, done = self.summed(sums[e], e), [*sums[e].steps, e]
             elif part is not None and e.op in BLOCKS and not (e.op == "deal" and self.mine(e)):
                 act, done = self.piece(e, part), [e]
-            elif e in steps:
+            elif looped and self.is_word(e):
+                words.append(e)
                 continue
             else:
                 act, done = self.bound(e, again=part is not None), [e]
@@ -148,19 +148,16 @@ class Alone:
 
     def worded(self, words: Sequence[Equation], equations: Sequence[Equation], inside: set[Var]) -> Act:
         """These as one function; what is read by others of the equations, or outside, is kept."""
-        made, together = {e.output for e in words}, set(words)
+        together = set(words)
         read = {v for e in equations if e not in together for v in e.inputs}
-        kept = [v.number for v in made if v not in inside or v in read]
+        kept = [e.output.number for e in words if e.output not in inside or e.output in read]
         return fused(words, self.not_mine, kept, self.values, self.ring.bits)
 
-    def not_mine(self, e: Equation) -> int | None:
-        """Which operand of a sum the first party alone adds to its share, if this is another."""
-        known = [v.type.kind in _KNOWN for v in e.inputs]
-        return known.index(True) if self.firsts(e, known) else None
-
-    def firsts(self, e: Equation, known: Sequence[bool]) -> bool:
-        """Whether this is a sum of which the first party alone, and that is another, adds what all know."""
-        return bool(self.me) and e.op in _ADDED and e.output.type.kind in (Kind.SHARE, Kind.MASK) and any(known)
+    def not_mine(self, e: Equation) -> list[int]:
+        """Which operands of a sum of shares the first party alone adds, if this is another: what all know."""
+        if not self.me or e.op not in _ADDED or e.output.type.kind not in (Kind.SHARE, Kind.MASK):
+            return []
+        return [at for at, v in enumerate(e.inputs) if v.type.kind in _KNOWN]
 
     def summed(self, one: SineSum, e: Equation) -> Act:
         """A sine sum, as the value that this equation gives."""
@@ -231,9 +228,8 @@ class Alone:
         """An op on what is there; of shares, what is public or const is added by the first party alone."""
         values, out, numbers = self.values, e.output.number, [v.number for v in e.inputs]
         kernel = bind(e.op, self.of(e.output.type), e.params)
-        known = [v.type.kind in _KNOWN for v in e.inputs]
-        if self.firsts(e, known):
-            kernel = self.without(e, known)
+        if others := self.not_mine(e):
+            kernel = self.without(e, others)
         elif (act := self.directly(e)) is not None:
             return act
         if not numbers:
@@ -252,7 +248,7 @@ class Alone:
         return one if len(numbers) == 1 else two
 
     def directly(self, e: Equation) -> Act | None:
-        """As `arithmetic`, of an op that is a single numpy function; single words stay arrays, which is faster."""
+        """As `arithmetic`, of an op that is a single numpy function; single words stay arrays, not numpy's scalars."""
         values, out, numbers = self.values, e.output.number, [v.number for v in e.inputs]
         ufunc, constant = direct(e.op, self.of(e.output.type), e.params)
         if ufunc is None:
@@ -283,14 +279,14 @@ class Alone:
 
         return act
 
-    def without(self, e: Equation, known: list[bool]) -> Callable[..., Any]:
+    def without(self, e: Equation, others: list[int]) -> Callable[..., Any]:
         """What is public or const is added to a share by the first party alone: for the others it is zero."""
         domain = self.of(e.output.type)
         if e.op == "concatenate":
             kernel = bind(e.op, domain, e.params)
-            zeros = [np.broadcast_to(np.uint64(0), v.type.shape) for v in e.inputs]
-            return lambda *xs: kernel(*[z if k else x for z, k, x in zip(zeros, known, xs, strict=True)])
-        at, shape = known.index(False), e.output.type.shape
+            zeros = {at: np.broadcast_to(np.uint64(0), e.inputs[at].type.shape) for at in others}
+            return lambda *xs: kernel(*[zeros.get(at, x) for at, x in enumerate(xs)])
+        at, shape = 1 - others[0], e.output.type.shape
         negated = e.op == "sub" and at == 1
 
         def alone(*both: Any) -> Any:

@@ -30,7 +30,7 @@ Run = Generator[Request, Answer, None]
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
+class Round:
     """A round, as far as the program fixes it: what it is in words, what goes to whom, what each peer owes.
 
     parts: for each opening how this party's words are made, how they are packed, and to whom they go. joins: where each
@@ -56,18 +56,18 @@ class Rounds(Alone):
         super().__init__(lowered, me, inputs, entropy, kept)
         self.exchanges = 0
         self.gate = lowered.outputs_by_name.get(RANGES_HOLD)
-        self.swaps: dict[Equation, Swap] = {}
+        self.known_rounds: dict[Equation, Round] = {}
         self.rest = [i for i in range(self.n) if i != me]
         self.calls = [f"party {name}" for name in self.names]
 
     def exchange(self, equations: list[Equation], step: int) -> Run:
         """One round: every opening, sending and reveal of a slot together."""
-        swap = self.swaps.get(equations[0])
-        if swap is None:
-            swap = self.swaps[equations[0]] = self.swap(equations)
+        fixed = self.known_rounds.get(equations[0])
+        if fixed is None:
+            fixed = self.known_rounds[equations[0]] = self.round_of(equations)
         send: dict[int, list[Array]] = {}
         mine: list[Any] = []
-        for made, packed, to in swap.parts:
+        for made, packed, to in fixed.parts:
             words = made(step)
             mine.append(words)
             if to:
@@ -76,16 +76,16 @@ class Rounds(Alone):
                     send.setdefault(peer, []).append(array)
         self.exchanges += 1
         answer: Answer = {}
-        if send or swap.expect:
-            answer = yield Exchange(self.exchanges, swap.words, send, swap.expect, swap.reveals, swap.sharing)
-            for peer, frames in swap.expect.items():
-                fits(answer.get(peer, []), frames, self.calls[peer], swap.where)
-        for (out, joined), words in zip(swap.joins, mine, strict=True):
+        if send or fixed.expect:
+            answer = yield Exchange(self.exchanges, fixed.words, send, fixed.expect, fixed.reveals, fixed.sharing)
+            for peer, frames in fixed.expect.items():
+                fits(answer.get(peer, []), frames, self.calls[peer], fixed.where)
+        for (out, joined), words in zip(fixed.joins, mine, strict=True):
             self.values[out] = joined(words, answer)
-        if swap.gates and self.gate is not None:
+        if fixed.gates and self.gate is not None:
             self.lowered.program.require({RANGES_HOLD: int(self.values[self.gate.number])})
 
-    def swap(self, equations: list[Equation]) -> Swap:
+    def round_of(self, equations: list[Equation]) -> Round:
         """What of a round is the same at every step of a loop."""
         expect: dict[int, list[Frame]] = {}
         parts, joins = [], []
@@ -103,7 +103,7 @@ class Rounds(Alone):
         sharing = all(e.op == "send" for e in equations)
         gates = any(e.op == "reveal" and e.output is self.gate for e in equations)
         first = equations[0]
-        return Swap(spoken(first), first.where, tuple(parts), tuple(joins), owed, reveals, sharing, gates)
+        return Round(spoken(first), first.where, tuple(parts), tuple(joins), owed, reveals, sharing, gates)
 
     def sources(self, e: Equation) -> list[int]:
         """From whom others' parts of one opening come."""

@@ -22,14 +22,14 @@ OPS = _TERMS.keys() | _SHIFTS.keys()
 
 def fused(
     equations: Sequence[Equation],
-    left_out: Callable[[Equation], int | None],
+    left_out: Callable[[Equation], Collection[int]],
     kept: Collection[int],
     values: MutableMapping[int, Any],
     bits: int,
 ) -> Callable[[int], None]:
     """These equations of OPS on single words of a ring, in order, as one act on the values.
 
-    left_out: which operand of an equation is not this party's to add, if one is. kept: the numbers of the results that
+    left_out: which operands of an equation are not this party's to add. kept: the numbers of the results that
     somebody else reads. The source that is compiled holds numbers of variables and public parameters, and no value.
     """
     made: set[int] = set()
@@ -42,15 +42,16 @@ def fused(
         made.add(e.output.number)
     lines += [f"values[{n}] = array(v{n}, word)" for n in kept]
     scope: dict[str, Any] = {"values": values, "array": np.array, "word": np.uint64, "mask": (1 << bits) - 1}
-    exec("def act(_):\n " + "\n ".join(lines), scope)  # noqa: S102 - of numbers alone, as dataclasses are made
+    source = compile("def act(_):\n " + "\n ".join(lines), "words of a loop's step", "exec")
+    exec(source, scope)  # noqa: S102 - of numbers alone, as dataclasses are made
     act: Callable[[int], None] = scope["act"]
     return act
 
 
-def _term(e: Equation, left_out: int | None, bits: int) -> str:
-    operands = [f"v{v.number}" for v in e.inputs]
-    if left_out is not None:
-        operands[left_out] = "0"
+def _term(e: Equation, left_out: Collection[int], bits: int) -> str:
+    operands = ["0" if at in left_out else f"v{v.number}" for at, v in enumerate(e.inputs)]
+    if e.op == "shl" and e.params["by"] >= bits:
+        return "0"
     if e.op in _SHIFTS:
         return _SHIFTS[e.op].format(*operands, by=e.params.get("by"), top=bits - 1)
     return f"({_TERMS[e.op].format(*operands, by=e.params.get('by'))}) & mask"

@@ -5,7 +5,7 @@
 
 One thread drives it, and it is the one that computes: a round's messages leave before the engine goes on (of a long one
 to a slow peer, what the connection takes), and no other thread is asked for anything in between. A brain is asked event
-by event, and every instruction is performed before the next one is asked for.
+by event, and every instruction is performed before the next one is asked for; a `Swap` may bring what came in return.
 """
 
 from __future__ import annotations
@@ -185,12 +185,12 @@ class Actor:
         self._until = self._clock() + _ROUND_SECONDS
         while self._untold:
             self._transport(self._untold.popleft())
-        while self._undigested:
-            peer = self._undigested.popleft()
-            self._go_through(peer, self._channels[peer])
         if not seconds or not happened or self._clock() >= self._round_at:
             self._look_round()
             self._round_at = self._clock() + _ROUND_SECONDS
+        while self._undigested:
+            peer = self._undigested.popleft()
+            self._go_through(peer, self._channels[peer])
 
     def _look_round(self) -> None:
         """Everything but messages: signs of life, deadlines, what waits to be sent."""
@@ -304,11 +304,12 @@ class Actor:
     def _swap(self, s: Swap) -> None:
         """Send, and have what is owed in return at once if it comes before anything else is due."""
         self._send(s)
-        if self._untold or self._clock() >= self._until:
+        channel = self._channels[s.to]
+        if channel.events or self._untold or self._clock() >= self._until:
             return
         packet = self.mesh.at_once(s.to)
         if packet is not None:
-            self._received(self._channels[s.to], packet)
+            self._received(channel, packet)
             s.came = self._owed(s)
             if s.came is None:
                 self._undigested.append(s.to)

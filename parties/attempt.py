@@ -253,15 +253,13 @@ class Attempt:
                 self._views.extend(memoryview(f) for f in self._stock[0] if len(f))
 
     def _exchanged(self, request: Exchange) -> dict[int, list[Array]] | None:
-        number, owed = request.number & 0xFFFFFFFF, request.expect
-        here = 0
+        number, owed, complete = request.number & 0xFFFFFFFF, request.expect, True
         for peer, parked in self._parked.items():
-            for first in parked:  # they come in order
-                if first < number or (first == number and peer not in owed):
-                    raise BadMessage("data where the program expects none", peer)
-                here += first == number
-                break
-        if here < len(owed):
+            first = next(iter(parked), None)  # they come in order
+            if first is not None and (first < number or (first == number and peer not in owed)):
+                raise BadMessage("data where the program expects none", peer)
+            complete = complete and (first == number or peer not in owed)
+        if not complete:
             return None
         self.request = None
         return {peer: _arrays(self._parked[peer].pop(number), expect, peer) for peer, expect in owed.items()}

@@ -220,12 +220,12 @@ class Channel:
             if not post(self._unnumbered[0]):
                 return
             self._unnumbered.popleft()
-        queue, flying = self._queue, self._flying
+        queue = self._queue
         while queue and self.up:
             stored = queue[0]
-            if (flying and not self._fits(stored)) or not post(stored.parts):
+            if not self._fits(stored) or not post(stored.parts):
                 return
-            flying.append(queue.popleft())
+            self._flying.append(queue.popleft())
             self._flying_bytes += stored.size
 
     def _fits(self, stored: _Stored) -> bool:
@@ -243,14 +243,15 @@ class Channel:
         frames, plain = message.frames, not message.meta and not message.flags
         like = plain and len(frames) == 1 and message.type is kind and message.session == session
         if like and (size := len(frames[0])) <= CHUNK:
-            self._sent = seq = self._sent + 1
+            seq = self._sent + 1
             header = fixed + NUMBERS.pack(seq, self._received, message.step, 1, size)
+            self._sent = seq
             self._queue.append(_Stored(seq, HEADER.size + len(NO_META) + size, [header, NO_META, frames[0]], 0))
         else:
             self._say(message)
             if plain and message.type not in _ANSWERS:
                 self._alike = message.type, message.session, bytes(self._queue[-1].parts[0][:FIXED])
-        self._owed = self._owed_bytes = 0
+        self._paid()
 
     def _say(self, message: Message) -> None:
         for piece in split(message):

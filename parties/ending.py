@@ -10,7 +10,7 @@ lets the checkpoints go. So whoever is lost in between, all can go on from the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,8 @@ LIVE = (*KEYING, Stage.STARTING, Stage.RUNNING)
 class Surroundings:
     """What every participation of a party has in common.
 
-    token: remembers who waits for a Written. entropy: where its keys come from. lost: who is not there, and why.
+    token: remembers who waits for a Written. entropy: where its keys come from. sessions: what is on. lost: who is not
+    there, and why.
     """
 
     me: int
@@ -52,6 +53,7 @@ class Surroundings:
     memory: Callable[[], int]
     token: Callable[[Then], int]
     entropy: Entropy
+    sessions: Mapping[bytes, Any]
     lost: dict[int, str] = field(default_factory=dict)
 
 

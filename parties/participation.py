@@ -85,13 +85,16 @@ class Participation(Stocking):
         a = self.attempt
         if not isinstance(a.request, kind):
             return ()
-        sharing = isinstance(a.request, Exchange) and a.request.sharing
+        answer = self._answer()
+        return () if answer is None else self._advance(answer)
+
+    def _answer(self) -> dict[int, list[Array]] | list[Array] | None:
+        """What the engine asked for, when all of it is here."""
+        a, request = self.attempt, self.attempt.request
         answer = a.answer()
-        if answer is None:
-            return ()
-        if sharing:
+        if answer is not None and isinstance(request, Exchange) and request.sharing:
             a.shared = self.around.clock()
-        return self._advance(answer)
+        return answer
 
     def _credit(self) -> Sequence[Send]:
         """Let the dealer go further ahead, at points that the program fixes (docs/rules.md, 5)."""
@@ -126,7 +129,7 @@ class Participation(Stocking):
                     yield self._write(records.Disclose(a.terms, a.lowered, request.reveals), self._disclosed)
                     return
                 yield from self._share(request)
-            answer = a.answer()
+            answer = self._answer()
             if answer is None:
                 self._breathe(self.around.limits.stall)
                 return
@@ -174,7 +177,7 @@ class Participation(Stocking):
         yield from self._go_on(Exchange)
 
     def _share(self, request: Exchange) -> Steps:
-        """Send what an exchange sends. What a single peer sends in return is parked if it comes at once."""
+        """Send what an exchange sends. What its only peer sends in return is parked if it comes at once."""
         a, now = self.attempt, self.around.clock()
         if a.began is None:
             a.began = now
@@ -182,17 +185,23 @@ class Participation(Stocking):
         if now - a.told >= self.around.limits.progress:
             a.told = now
             yield Send(a.boss, Type.PROGRESS, a.session, request.number, meta={"where": line(a.where, 200)})
-        mutual = len(request.send) == 1 and request.expect.keys() == request.send.keys()
+        only = self._only_peer(request)
         for peer, arrays in sorted(request.send.items()):
             frames = pack_arrays(arrays)
             a.count(frames)
-            if mutual:
-                swap = Swap(peer, Type.DATA, a.session, request.number, frames=frames)
-                yield swap
-                if swap.came is not None:
-                    a.park(swap.came)
-            else:
+            if peer != only:
                 yield Send(peer, Type.DATA, a.session, request.number, frames=frames)
+                continue
+            swap = Swap(peer, Type.DATA, a.session, request.number, frames=frames)
+            yield swap
+            if swap.came is not None:
+                a.park(swap.came)
+
+    def _only_peer(self, request: Exchange) -> int:
+        """The peer whose message is all that this party can go on with, once its own has gone; −1 if there is none."""
+        one = len(request.send) == 1 and request.send.keys() == request.expect.keys()
+        peer = self.attempt.waits_for() if one and len(self.around.sessions) == 1 else -1
+        return peer if peer in request.send else -1  # else: it is here already
 
     def _finish(self, results: dict[str, Any]) -> Steps:
         a = self.attempt

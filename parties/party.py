@@ -78,6 +78,7 @@ class PartyBrain:
             memory,
             self._token,
             entropy,
+            self.sessions,
         )
 
     @property
@@ -123,7 +124,7 @@ class PartyBrain:
     # ------------------------------------------------------------------------------------------- what happens
 
     def handle(self, event: Event) -> Steps:
-        """The only way in. Perform each instruction before asking for the next one."""
+        """The only way in, but for the answer of a `Swap`. Perform each instruction before asking for the next one."""
         if type(event) is Arrived and event.message.type is Type.DATA:  # most are, and none of them ends a run
             return self._arrived(event.message)
         return self._handled(event)

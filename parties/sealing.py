@@ -86,12 +86,8 @@ class Sealer(_Counted):
         return self.sealed(b"".join((head, *parts))) if short else b""
 
     def records(self, parts: Sequence[Buffer]) -> Iterator[Buffer]:
-        """A message in records, sealed as they are asked for; each is to be sent before the next is asked for."""
-        record = self.short(parts)
-        if record:
-            yield record
-            return
-        yield self.sealed(self._before[1])
+        """A long message in records, sealed as they are asked for; each is to be sent before the next is asked for."""
+        yield self.sealed(_head(list(map(len, parts))))
         for part in parts:
             view = memoryview(part)
             for start in range(0, len(view), _RECORD):

@@ -16,7 +16,12 @@ KEY = bytes(range(32))
 
 
 def stream(sealer, *messages):
-    return [bytes(record) for parts in messages for record in sealer.records(parts)]
+    """The records of some messages, in order."""
+    records = []
+    for parts in messages:
+        short = sealer.short(parts)
+        records += [short] if short else [bytes(record) for record in sealer.records(parts)]
+    return records
 
 
 def opened(opener, data, cuts=(1 << 20,)):

@@ -29,7 +29,7 @@ def test_there_is_nothing_left_to_do_when_all_that_is_whole_has_been_told(ends):
     e = ends()
     so_far(e, "standing")
     listening, direct = e.ends[0], e.ends[1].standing[0]
-    data = b"".join(record for number in range(150) for record in direct._sealer.records([bytes([number])]))
+    data = b"".join(direct._sealer.short([bytes([number])]) for number in range(150))
     direct.socket.sendall(data[:-1])
     told = e.until(lambda told: len(told[0]) == 149, only=0)
     assert told[0] == [Packet(1, [bytes([number])]) for number in range(149)]
@@ -48,7 +48,7 @@ def test_of_whoever_says_much_so_much_is_read_before_all_others_have_their_turn(
         so_far(e, "standing", at)
     for at in (1, 2):
         direct = e.ends[at].standing[0]
-        direct.socket.sendall(b"".join(record for _ in range(200) for record in direct._sealer.records([b"x"])))
+        direct.socket.sendall(b"".join(direct._sealer.short([b"x"]) for _ in range(200)))
         listening.standing[at].wait(5.0)
     told = listening.happened()
     assert [h.peer for h in told].count(1) == [h.peer for h in told].count(2) == 128
