@@ -133,6 +133,7 @@ def main(folder: str, interval: str, *role: str) -> None:
     recorder = Recorder(Path(folder), role[-1], float(interval))
     mpc.engine.run_party = recorder.around_engine(mpc.engine.run_party)
     Mesh.poll = recorder.around_poll(Mesh.poll)  # type: ignore[method-assign]
+    Mesh.at_once = recorder.around_poll(Mesh.at_once)  # type: ignore[method-assign]
     sys.exit(children.main(role))
 
 
