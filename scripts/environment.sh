@@ -32,6 +32,8 @@ environment() {
     local pip=(.venv/bin/python -m pip --disable-pip-version-check --quiet --no-input)
     "${pip[@]}" install --require-hashes -r "requirements/$wanted.txt"
     "${pip[@]}" install --no-deps --no-build-isolation --editable .
+    # pip compiles what it installs; ours is where it is, and every process would compile it where Python may not write.
+    .venv/bin/python -m compileall -q mpc parties protocols
     .venv/bin/python -c 'from mpc import native; native.load()' # compile the kernels now and never in a run
     echo "$stamp" >".venv/ready-$wanted"
     # What the bench needs holds what tests need, and that holds what the demo needs.
