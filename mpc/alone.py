@@ -286,7 +286,7 @@ class Alone:
             kernel = bind(e.op, domain, e.params)
             zeros = {at: np.broadcast_to(np.uint64(0), e.inputs[at].type.shape) for at in others}
             return lambda *xs: kernel(*[zeros.get(at, x) for at, x in enumerate(xs)])
-        at, shape = 1 - others[0], e.output.type.shape
+        (at,), shape = {0, 1}.difference(others), e.output.type.shape
         negated = e.op == "sub" and at == 1
 
         def alone(*both: Any) -> Any:

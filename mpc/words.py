@@ -1,7 +1,7 @@
 """Equations on single words, many of them as one function of Python's integers.
 
-numpy takes about a microsecond for a call, however little an array holds, and the step of a loop on single numbers is a
-dozen calls; Python's integers take a tenth of that. Between such functions words are arrays, as all values are.
+A call of numpy costs the same however little an array holds, and the step of a loop on single numbers is a dozen calls
+on one word each, where Python is quicker with its integers. Between such functions words are arrays, as all values are.
 """
 
 from __future__ import annotations

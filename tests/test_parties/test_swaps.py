@@ -296,9 +296,6 @@ def test_the_time_of_input_sharing_ends_with_what_came_at_once():
 
     for seed in range(20):
         net = Net(2, machinery=scripted(shares), pick=random.Random(seed).randrange)
-        net.now = 5.0
-        ended = []
-        net.clock = lambda net=net: net.now
         net.begin(script_text(1, 2))
         attempts = [None, None]
         while net.step():
