@@ -23,7 +23,7 @@ from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, walk
 from mpc.lanes import Part, Sweep
 from mpc.lowering import Lowered
 from mpc.prg import PartyEntropy, Position
-from mpc.rounds import Answer, Request, Rounds, Run, fits
+from mpc.rounds import Answer, Request, Round, Rounds, Run, fits
 from mpc.schedule import Slot
 from mpc.supply import Supply
 
@@ -93,7 +93,7 @@ class Steps:
     """A slot, bound for one party. local: what it does alone, and what it needs the world for after so much of that."""
 
     local: tuple[tuple[tuple[Act, ...], Then | None], ...]
-    exchange: list[Equation]
+    exchange: Round | None
     loops: list[Equation]
     dead: tuple[int, ...]
 
@@ -150,7 +150,7 @@ class _Party(Rounds):
                     act(step)
                 if then is not None:
                     yield from then(step)
-            if slot.exchange:
+            if slot.exchange is not None:
                 yield from self.exchange(slot.exchange, step)
             for e in slot.loops:
                 yield from self.repeat(e, step)
@@ -177,7 +177,8 @@ class _Party(Rounds):
                 local.append(((), partial(self.sweep, self.swept(slot, part))))
             else:
                 local += self.plain(slot, part, looped)
-        return Steps(tuple(local), slot.exchange, slot.loops, self.forgotten(slot.party.dead))
+        exchange = self.round_of(slot.exchange) if slot.exchange else None
+        return Steps(tuple(local), exchange, slot.loops, self.forgotten(slot.party.dead))
 
     def plain(self, slot: Slot, part: Part, looped: bool) -> Iterator[tuple[tuple[Act, ...], Then | None]]:
         """Equations one after another, on whole values; what the dealer corrects of them comes first."""

@@ -20,7 +20,7 @@ from mpc.openings import frame_of, packing, recipients, unpacking
 from mpc.prg import PartyEntropy, Position
 from mpc.programs import RANGES_HOLD
 
-__all__ = ["Answer", "Request", "Rounds", "Run", "fits"]
+__all__ = ["Answer", "Request", "Round", "Rounds", "Run", "fits"]
 
 _WORD = (1 << 64) - 1
 
@@ -56,15 +56,11 @@ class Rounds(Alone):
         super().__init__(lowered, me, inputs, entropy, kept)
         self.exchanges = 0
         self.gate = lowered.outputs_by_name.get(RANGES_HOLD)
-        self.known_rounds: dict[Equation, Round] = {}
         self.rest = [i for i in range(self.n) if i != me]
         self.calls = [f"party {name}" for name in self.names]
 
-    def exchange(self, equations: list[Equation], step: int) -> Run:
+    def exchange(self, fixed: Round, step: int) -> Run:
         """One round: every opening, sending and reveal of a slot together."""
-        fixed = self.known_rounds.get(equations[0])
-        if fixed is None:
-            fixed = self.known_rounds[equations[0]] = self.round_of(equations)
         send: dict[int, list[Array]] = {}
         mine: list[Any] = []
         for made, packed, to in fixed.parts:
@@ -172,7 +168,9 @@ class Rounds(Alone):
             return domain.low(words, width)
 
         def word(mine: Any, answer: Answer) -> Any:
-            whole = mine.item() + sum([answer[peer][at].item() for peer, at in places])
+            whole = mine.item()
+            for peer, at in places:
+                whole += answer[peer][at].item()
             return np.array(whole & _WORD, np.uint64)
 
         return word if domain is self.ring and e.output.type.shape == () and width == domain.bits == 64 else opened

@@ -5,7 +5,7 @@
 
 One thread drives it, and it is the one that computes: a round's messages leave before the engine goes on (of a long one
 to a slow peer, what the connection takes), and no other thread is asked for anything in between. A brain is asked event
-by event, and every instruction is performed before the next one is asked for; a `Swap` may bring what came in return.
+by event, and every instruction is performed before the next one is asked for; a `Swap` goes on while its answers come.
 """
 
 from __future__ import annotations
@@ -293,37 +293,45 @@ class Actor:
         return sum(channel.unsent for channel in self._channels.values())
 
     def _send(self, s: Send) -> None:
-        m = Message(s.type, self.brain.me, s.to, s.session, s.step, s.meta, tuple(s.frames))
         channel = self._channels.get(s.to)
-        if channel is not None:  # else: the last words to a coordinator that is gone
-            channel.send(m)
+        if channel is None or not channel.again(s.type, s.session, s.step, s.meta, s.frames):
+            m = Message(s.type, self.brain.me, s.to, s.session, s.step, s.meta, tuple(s.frames))
+            if channel is not None:  # else: the last words to a coordinator that is gone
+                channel.send(m)
+            if s.type is Type.ABORT and s.meta["final"]:
+                self.watch.alarm(m)
+        if channel is not None:
             self._flush(s.to, channel)
-        if s.type is Type.ABORT and s.meta["final"]:
-            self.watch.alarm(m)
 
     def _swap(self, s: Swap) -> None:
-        """Send, and have what is owed in return at once if it comes before anything else is due."""
-        self._send(s)
+        """Send, and hand over what is owed in return; again and again, while it comes before anything else is due."""
         channel = self._channels[s.to]
-        if channel.events or self._untold or self._clock() >= self._until:
-            return
-        packet = self.mesh.at_once(s.to)
-        if packet is not None:
-            self._received(channel, packet)
-            s.came = self._owed(s)
-            if s.came is None:
+        self._send(s)
+        while not channel.events and not self._untold and self._clock() < self._until:
+            packet = self.mesh.at_once(s.to)
+            if packet is None:
+                return
+            came = self._owed(channel, s, packet)
+            if came is None:
                 self._undigested.append(s.to)
+                return
+            if not s.answered(came):
+                return
+            self._send(s)
 
-    def _owed(self, s: Swap) -> Message | None:
-        """What a peer owes in return, if that is all that its channel has to say."""
-        events = self._channels[s.to].events
-        if len(events) != 1 or type(events[0]) is not Delivered:
+    def _owed(self, channel: Channel, s: Swap, packet: Packet) -> Sequence[Buffer] | None:
+        """The frames of what a peer owes in return, if this is that, and all that its channel has to say then."""
+        if not packet.fresh:
+            frame = channel.returned(packet.parts, self._clock(), s.type, s.session, s.step)
+            if frame is not None:
+                return (frame,)
+        self._received(channel, packet)
+        said = channel.events
+        m = said[0].message if len(said) == 1 and isinstance(said[0], Delivered) else None
+        if m is None or m.type is not s.type or m.step != s.step or m.session != s.session:
             return None
-        m = events[0].message
-        if m.type is not s.type or m.step != s.step or m.session != s.session:
-            return None
-        events.clear()
-        return m
+        said.clear()
+        return m.frames
 
     def _flush(self, peer: int, channel: Channel) -> None:
         channel.flush(partial(self.mesh.send, peer))

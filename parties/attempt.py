@@ -16,7 +16,7 @@ from mpc.prg import SEED_BYTES, Entropy, PartyEntropy, fresh_entropy, party_entr
 from parties.agree import PURPOSES, Terms, Verdict, pair_seed
 from parties.cluster import DEALER
 from parties.machinery import Engine, randomness
-from parties.wire import BadMessage, Buffer, Message, Type, unpack_arrays
+from parties.wire import BadMessage, Buffer, Message, Type, pack_arrays, unpack_arrays
 
 __all__ = ["Attempt", "Stage"]
 
@@ -200,18 +200,35 @@ class Attempt:
         """All that the dealer gave for later: seeds and corrections in order."""
         return b"".join(self._seeds), list(self._stock)
 
-    def park(self, m: Message) -> None:
+    def park(self, peer: int, step: int, frames: tuple[Buffer, ...]) -> None:
         """A peer's arrays for an exchange that this party may not have reached yet."""
-        parked, size = self._parked[m.src], m.payload
-        if not 0 < m.step <= self._rounds:
-            raise BadMessage("data of a round that the program does not have", m.src)
-        _frugal(m.frames, size, m.src)
-        self._room[m.src] -= size
-        if self._room[m.src] < 0:
-            raise BadMessage("more data than the program lets it send", m.src)
-        if m.step in parked or (parked and m.step < max(parked)):
-            raise BadMessage("data of one exchange twice", m.src)
-        parked[m.step] = m.frames
+        parked, size = self._parked[peer], sum(map(len, frames))
+        if not 0 < step <= self._rounds:
+            raise BadMessage("data of a round that the program does not have", peer)
+        _frugal(frames, size, peer)
+        self._room[peer] -= size
+        if self._room[peer] < 0:
+            raise BadMessage("more data than the program lets it send", peer)
+        if step in parked or (parked and step < max(parked)):
+            raise BadMessage("data of one exchange twice", peer)
+        parked[step] = frames
+
+    def owed(self, request: Exchange, peer: int, frames: Sequence[Buffer]) -> list[Array] | None:
+        """What these frames are of an exchange with this peer alone, whose turn it is.
+
+        None, and nothing is done, if they are not what the program expects, or anything else is here: `park` and
+        `answer` say what to make of that.
+        """
+        expect, size = request.expect[peer], sum(map(len, frames))
+        if len(frames) != len(expect) or size > self._room[peer] or any(self._parked.values()):
+            return None
+        try:
+            arrays = unpack_arrays(frames, expect)
+        except BadMessage:
+            return None
+        self._room[peer] -= size
+        self.request = None
+        return arrays
 
     def answer(self) -> dict[int, list[Array]] | list[Array] | None:
         """What the engine asked for, when all of it is here."""
@@ -284,12 +301,14 @@ class Attempt:
 
     # ------------------------------------------------------------------------------------------------ measures
 
-    def count(self, frames: Sequence[Buffer]) -> None:
-        """Payload that goes to a peer, in the order of their numbers; under test entropy also its hash."""
+    def packed(self, arrays: Sequence[Array]) -> tuple[Buffer, ...]:
+        """What goes to a peer, in the order of their numbers: it is counted, under test entropy also hashed."""
+        frames = pack_arrays(arrays)
         self.bytes_sent += sum(map(len, frames))
         if self._transcript is not None:
             for frame in frames:
                 self._transcript.update(frame)
+        return frames
 
     def measures(self, now: float, memory: int) -> dict[str, Any]:
         """What this party counted."""

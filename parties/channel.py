@@ -61,8 +61,10 @@ _PAST = 16  # former incarnations of the peer whose last words are not listened 
 _GREETINGS = frozenset({Type.HELLO, Type.WELCOME})
 _ANSWERS = frozenset({Type.SCHEMA, Type.LABELS, Type.HOLDS, Type.REFUSED})
 _UNNUMBERED = _GREETINGS | {Type.ACK, Type.PING}
+_BARE = HEADER.size + len(NO_META)
 _MISNUMBERED = "a number where none belongs, or none where one does"
 
+_Numbers = tuple[int, int, int, int, int]
 Post = Callable[[Sequence[Buffer]], bool]
 
 
@@ -237,21 +239,20 @@ class Channel:
 
     def send(self, message: Message) -> None:
         """Number a message and keep it until the peer has it; long ones go in pieces. Raises BadMessage (meta)."""
-        if self._shut is not None:
-            return
-        kind, session, fixed = self._alike
-        frames, plain = message.frames, not message.meta and not message.flags
-        like = plain and len(frames) == 1 and message.type is kind and message.session == session
-        if like and (size := len(frames[0])) <= CHUNK:
-            seq = self._sent + 1
-            header = fixed + NUMBERS.pack(seq, self._received, message.step, 1, size)
-            self._sent = seq
-            self._queue.append(_Stored(seq, HEADER.size + len(NO_META) + size, [header, NO_META, frames[0]], 0))
-        else:
-            self._say(message)
-            if plain and message.type not in _ANSWERS:
-                self._alike = message.type, message.session, bytes(self._queue[-1].parts[0][:FIXED])
-        self._paid()
+        m = message
+        if self._shut is None and (m.flags or not self.again(m.type, m.session, m.step, m.meta, m.frames)):
+            self._say(m)
+
+    def again(self, kind: Type, session: bytes, step: int, meta: Any, frames: Sequence[Buffer]) -> bool:
+        """Send a message that has the header of the one before but for the numbers; False if it is not like that."""
+        alike, before, fixed = self._alike
+        if kind is not alike or meta or len(frames) != 1 or session != before or (size := len(frames[0])) > CHUNK:
+            return False
+        seq = self._sent = self._sent + 1
+        header = fixed + NUMBERS.pack(seq, self._received, step, 1, size)
+        self._queue.append(_Stored(seq, _BARE + size, [header, NO_META, frames[0]], 0))
+        self._owed = self._owed_bytes = 0
+        return True
 
     def _say(self, message: Message) -> None:
         for piece in split(message):
@@ -262,6 +263,9 @@ class Channel:
             answer = size if message.type in _ANSWERS else 0
             self._answers += answer
             self._queue.append(_Stored(seq, size, parts, answer))
+        if not message.meta and not message.flags and message.type not in _ANSWERS:
+            self._alike = message.type, message.session, bytes(self._queue[-1].parts[0][:FIXED])
+        self._paid()
 
     def _stamped(self, m: Message, seq: int) -> list[Buffer]:
         return encode(m, (self.me, self.peer, self._incarnation, seq, self._received))
@@ -293,26 +297,54 @@ class Channel:
         All that `_accept` would find out about it is known then; whatever else there is to say, it says. Source: the
         header prediction of Jacobson, 1990, for TCP.
         """
+        numbers = self._likely(parts)
+        if numbers is None:
+            return False
+        self._take(numbers, now)
+        assert self._before is not None
+        assert self._theirs is not None
+        (_, kind, session), (seq, ack, step, *_) = self._before, numbers
+        m = Message(kind, self.peer, self.me, session, step, {}, (parts[2],), 0, self._theirs, seq, ack)
+        self.events.append(Delivered(m))
+        return True
+
+    def returned(self, parts: Sequence[Buffer], now: float, kind: Type, session: bytes, step: int) -> Buffer | None:
+        """The frame of a message that `_predicted` would take, if it is of this kind, session and step.
+
+        Else nothing is done, and `receive` is to look at it.
+        """
+        numbers = self._likely(parts)
+        if numbers is None or numbers[2] != step:
+            return None
+        assert self._before is not None
+        if self._before[1] is not kind or self._before[2] != session:
+            return None
+        self._take(numbers, now)
+        return parts[2]
+
+    def _likely(self, parts: Sequence[Buffer]) -> _Numbers | None:
+        """What differs from the message before, if this is the next one and like it, and nothing is wrong with it."""
         if self._before is None or len(parts) != 3:
-            return False
+            return None
         header, meta, frame = parts
-        fixed, kind, session = self._before
-        if len(header) != HEADER.size or header[:FIXED] != fixed or meta != NO_META:
-            return False
-        seq, ack, step, nframes, length = NUMBERS.unpack_from(header, FIXED)
-        if seq != self._received + 1 or (nframes, length) != (1, len(frame)):
-            return False
-        if self._unheeded >= UNHEEDED_MESSAGES or self._answers > ANSWERS_BYTES:
-            return False
-        self._acknowledged(ack)
+        if len(header) != HEADER.size or header[:FIXED] != self._before[0] or meta != NO_META:
+            return None
+        numbers: _Numbers = NUMBERS.unpack_from(header, FIXED)
+        seq, ack, _, nframes, length = numbers
+        if seq != self._received + 1 or nframes != 1 or length != len(frame) or ack > self._sent:
+            return None
+        return None if self._unheeded >= UNHEEDED_MESSAGES or self._answers > ANSWERS_BYTES else numbers
+
+    def _take(self, numbers: _Numbers, now: float) -> None:
+        seq, ack, _, _, length = numbers
+        if self._quiet_since is not None:
+            self._quiet_since, self._patience = now, QUIET_SECONDS
+        if ack > self._acked:
+            self._acknowledged(ack)
         if self._flying or self._queue:
             self._unheeded += 1
         self._received, self._gap_since = seq, None
         self._owe(length, now)
-        assert self._theirs is not None
-        m = Message(kind, self.peer, self.me, session, step, {}, (frame,), 0, self._theirs, seq, ack)
-        self.events.append(Delivered(m))
-        return True
 
     def _accept(self, m: Message, now: float) -> None:
         if m.incarnation == self._shut:
@@ -429,6 +461,7 @@ class Channel:
 
     def _listen_no_more(self) -> None:
         self._shut, self._before = self._theirs or 0, None
+        self._alike = (None, b"", b"")
 
     def _break(self, reason: str) -> None:
         if self._shut is not None:

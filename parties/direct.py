@@ -69,20 +69,27 @@ class Direct:
 
         Raises Ended.
         """
-        self._out.append(parts)
-        if not self.pending:
-            self.push()
+        if self.pending:
+            self._out.append(parts)
+        else:
+            self.push(parts)
 
-    def push(self) -> None:
-        """Go on with what waits. Raises Ended."""
+    def push(self, parts: Sequence[Buffer] | None = None) -> None:
+        """Go on with what waits, or begin with these parts, if that is nothing. Raises Ended."""
         try:
-            while self._next():
+            if parts is not None:
+                self._begin(parts)
+            while self.pending or self._next():
                 count = self.socket.send(self.pending)
                 self.pending = self.pending[count:] if count < len(self.pending) else b""
         except BlockingIOError:
             return
         except (OSError, Unsealed) as error:
             raise Ended(str(error)) from None
+
+    def _begin(self, parts: Sequence[Buffer]) -> None:
+        self.pending = self._sealer.short(parts)
+        self._records = None if self.pending else self._sealer.records(parts)
 
     def _next(self) -> bool:
         """On to the next record, if the last one has gone; whether there is one."""
@@ -91,9 +98,7 @@ class Direct:
                 self.pending = next(self._records, b"")
                 self._records = self._records if self.pending else None
             elif self._out:
-                parts = self._out.popleft()
-                self.pending = self._sealer.short(parts)
-                self._records = None if self.pending else self._sealer.records(parts)
+                self._begin(self._out.popleft())
             else:
                 return False
         return True
@@ -101,13 +106,13 @@ class Direct:
     def receive(self) -> list[Buffer] | None:
         """The next message, or None if it is not all there yet. Raises Ended."""
         try:
-            message = self._opener.message() if self._opener.unread else None
+            opener = self._opener
+            message = opener.message() if opener.unread else None
             while message is None:
-                count = self.socket.recv_into(self._opener.space())
+                count = self.socket.recv_into(opener.space())
                 if not count:
                     raise Ended("the other end has closed it")
-                self._opener.taken(count)
-                message = self._opener.message()
+                message = opener.message(count)
         except BlockingIOError:
             return None
         except (OSError, Unsealed) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,9 +88,13 @@ class Send:
 
 @dataclass(slots=True)
 class Swap(Send):
-    """Send a message to an actor that owes one of the same kind and step; `came` is that one, if it came at once."""
+    """Send a message to an actor that owes one of the same kind, session and step, and go on while that comes at once.
 
-    came: Message | None = field(default=None, repr=False)
+    answered: is given the frames of what came; True if `step` and `frames` are now those of the next to be sent, for
+    which the same holds.
+    """
+
+    answered: Callable[[Sequence[Buffer]], bool] = field(kw_only=True, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

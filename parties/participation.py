@@ -13,7 +13,7 @@ routes messages to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from mpc.errors import InputError, MpcError, PeerError
@@ -25,10 +25,11 @@ from parties.cluster import DEALER
 from parties.ending import KEYING, LIVE, Steps, Surroundings, nothing
 from parties.events import Instruction, Keep, Say, Send, Swap, Tell, Written
 from parties.stocking import Stocking
-from parties.wire import BadMessage, Message, Type, line, pack_arrays
+from parties.wire import BadMessage, Buffer, Message, Type, line
 
 __all__ = ["Participation"]
 
+Request = Exchange | Draw | Save
 _AWAITED = (Exchange, Draw)
 
 
@@ -74,7 +75,7 @@ class Participation(Stocking):
         yield from self._advance(None)
 
     def _data(self, m: Message) -> Iterable[Instruction]:
-        self.attempt.park(m)
+        self.attempt.park(m.src, m.step, m.frames)
         return self._go_on(Exchange)
 
     def _drawn(self) -> Iterable[Instruction]:
@@ -109,30 +110,41 @@ class Participation(Stocking):
         while a.engine is not None:
             if type(answer) is list:  # of a draw
                 yield from self._credit()
-            try:
-                request = a.engine.send(answer)
-            except StopIteration as end:
-                yield from self._finish(end.value)
+            asked: Request | Exception | None = self._ask(answer)
+            while type(asked) is Exchange and not asked.reveals:
+                asked = yield from self._share(asked)
+            if asked is not None and type(asked) is not Draw:
+                yield from self._pause(asked)
                 return
-            except Exception as error:  # noqa: BLE001 - the one place where an engine's failure becomes a report
-                yield from self._engine_failed(error)
-                return
-            a.request = request
-            a.answered += 1
-            if isinstance(request, Save):
-                self._breathe(self.around.limits.stall)
-                yield self._write(self._shares(request), self._saved)
-                return
-            if isinstance(request, Exchange):
-                if request.reveals:
-                    self._breathe(self.around.limits.stall)
-                    yield self._write(records.Disclose(a.terms, a.lowered, request.reveals), self._disclosed)
-                    return
-                yield from self._share(request)
             answer = self._answer()
             if answer is None:
                 self._breathe(self.around.limits.stall)
                 return
+
+    def _ask(self, answer: dict[int, list[Array]] | list[Array] | None) -> Request | Exception:
+        """What the engine wants next, given an answer; StopIteration with its results if that is nothing more."""
+        a = self.attempt
+        assert a.engine is not None
+        try:
+            a.request = request = a.engine.send(answer)
+        except Exception as error:  # noqa: BLE001 - the one place where an engine's failure becomes a report
+            return error
+        a.answered += 1
+        return request
+
+    def _pause(self, asked: Request | Exception) -> Steps:
+        """Something has to be on disk before the engine goes on, or it has come to its end."""
+        a = self.attempt
+        if isinstance(asked, StopIteration):
+            yield from self._finish(asked.value)
+        elif isinstance(asked, Exception):
+            yield from self._engine_failed(asked)
+        elif isinstance(asked, Save):
+            self._breathe(self.around.limits.stall)
+            yield self._write(self._shares(asked), self._saved)
+        elif isinstance(asked, Exchange):
+            self._breathe(self.around.limits.stall)
+            yield self._write(records.Disclose(a.terms, a.lowered, asked.reveals), self._disclosed)
 
     def _shares(self, request: Save) -> Any:
         """A checkpoint, under the next epoch, with what the first one of its loop held and no later one changes."""
@@ -176,8 +188,11 @@ class Participation(Stocking):
         yield from self._share(request)
         yield from self._go_on(Exchange)
 
-    def _share(self, request: Exchange) -> Steps:
-        """Send what an exchange sends. What its only peer sends in return is parked if it comes at once."""
+    def _share(self, request: Exchange) -> Generator[Instruction, None, Request | Exception | None]:
+        """Send what an exchange sends, and of those that follow, for as long as its only peer answers at once.
+
+        Returns what the engine has asked for last, unless that is sent.
+        """
         a, now = self.attempt, self.around.clock()
         if a.began is None:
             a.began = now
@@ -186,22 +201,42 @@ class Participation(Stocking):
             a.told = now
             yield Send(a.boss, Type.PROGRESS, a.session, request.number, meta={"where": line(a.where, 200)})
         only = self._only_peer(request)
-        for peer, arrays in sorted(request.send.items()):
-            frames = pack_arrays(arrays)
-            a.count(frames)
-            if peer != only:
-                yield Send(peer, Type.DATA, a.session, request.number, frames=frames)
-                continue
-            swap = Swap(peer, Type.DATA, a.session, request.number, frames=frames)
-            yield swap
-            if swap.came is not None:
-                a.park(swap.came)
+        if only < 0:
+            for peer, arrays in sorted(request.send.items()):
+                yield Send(peer, Type.DATA, a.session, request.number, frames=a.packed(arrays))
+            return None
+        further: Request | Exception | None = None
+        unfit: Sequence[Buffer] | None = None
+
+        def answered(frames: Sequence[Buffer]) -> bool:
+            nonlocal request, further, unfit
+            arrays = a.owed(request, only, frames)
+            if arrays is None:
+                unfit = frames
+                return False
+            if request.sharing:
+                a.shared = self.around.clock()
+            asked = self._ask({only: arrays})
+            if type(asked) is not Exchange or asked.reveals or not _between_two(asked, only):
+                further = asked
+                return False
+            request = asked
+            a.rounds, a.where = request.number, request.where
+            swap.step, swap.frames = request.number, a.packed(request.send[only])
+            return True
+
+        frames = a.packed(request.send[only])
+        swap = Swap(only, Type.DATA, a.session, request.number, frames=frames, answered=answered)
+        yield swap
+        if unfit is not None:
+            a.park(only, swap.step, tuple(unfit))
+        return further
 
     def _only_peer(self, request: Exchange) -> int:
         """The peer whose message is all that this party can go on with, once its own has gone; −1 if there is none."""
-        one = len(request.send) == 1 and request.send.keys() == request.expect.keys()
-        peer = self.attempt.waits_for() if one and len(self.around.sessions) == 1 else -1
-        return peer if peer in request.send else -1  # else: it is here already
+        alone = len(self.around.sessions) == 1 and not request.reveals
+        peer = self.attempt.waits_for() if alone else -1
+        return peer if _between_two(request, peer) else -1  # else: it is here already
 
     def _finish(self, results: dict[str, Any]) -> Steps:
         a = self.attempt
@@ -235,6 +270,11 @@ class Participation(Stocking):
         else:
             # The text of a foreign exception may hold a value; its type and place cannot.
             yield from self._fail("internal", f"{name}: {type(error).__name__} at {place(error)}")
+
+
+def _between_two(request: Exchange, peer: int) -> bool:
+    """Whether an exchange is with this peer alone, both ways."""
+    return len(request.send) == len(request.expect) == 1 and peer in request.send and peer in request.expect
 
 
 _Handler = Callable[[Participation, Message], Iterable[Instruction]]

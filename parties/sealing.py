@@ -105,12 +105,16 @@ class Sealer(_Counted):
 
 
 class Opener(_Counted):
-    """What the other end sent: bytes go into `space`, so many are `taken`, and `message` gives whole messages."""
+    """What the other end sent: bytes go into `space`, and `message` is told how many and gives whole messages.
+
+    unread: whether bytes lie here that no message has been made of: perhaps another one, whole.
+    """
 
     def __init__(self, key: bytes) -> None:
         super().__init__(key)
         self._bytes = memoryview(bytearray(2 * (_COUNT.size + _RECORD + _TAG)))
         self._from = self._to = 0
+        self.unread = False
         self._parts: list[memoryview] = []  # of a long message that is under way
         self._filled = 0  # of the part that comes
         self._before: tuple[bytes, int, list[slice]] = (b"", -1, [])  # a short one: head, length, parts
@@ -128,24 +132,17 @@ class Opener(_Counted):
             self._from, self._to = 0, rest
         return self._bytes[self._to :]
 
-    def taken(self, count: int) -> None:
-        """So many bytes have come."""
-        self._to += count
-
-    @property
-    def unread(self) -> bool:
-        """Whether bytes lie here that no message has been made of: perhaps another one, whole."""
-        return self._from != self._to
-
-    def message(self) -> list[Buffer] | None:
+    def message(self, count: int = 0) -> list[Buffer] | None:
         """The parts of the next whole message, MALFORMED if it is none; None if more bytes are needed. Raises Unsealed.
 
-        Arrays of long messages are filled in place, as their records come.
+        count: how many bytes have come. Arrays of long messages are filled in place, as their records come.
         """
+        self._to += count
         message = None
         while message is None:
             if self._shut:
                 raise Unsealed(self._shut)
+            self.unread = self._from != self._to
             start = self._from + _COUNT.size
             if self._to < start:
                 return None
@@ -157,6 +154,7 @@ class Opener(_Counted):
                 return None
             self._from, record = end, self._bytes[start:end]
             message = self._into_part(record) if self._parts else self._first(record)
+        self.unread = self._from != self._to
         return message
 
     def _first(self, sealed: memoryview) -> list[Buffer] | None:

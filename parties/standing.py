@@ -53,7 +53,7 @@ class Standing:
 
     def send(self, direct: Direct, parts: Sequence[Buffer]) -> bool:
         """Send over a standing connection; False if too much waits, or it turns out broken: `happened` will say so."""
-        if direct.full:
+        if direct.pending and direct.full:
             return False
         try:
             direct.send(parts)

@@ -7,7 +7,7 @@ same plan gives the same run to the byte, keys included.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from parties.actor import Actor
@@ -17,6 +17,7 @@ from parties.coordinator import CoordinatorBrain
 from parties.data import read_csv
 from parties.dealer import DealerBrain
 from parties.events import Send, Swap, Write, Written
+from parties.happenings import Packet
 from parties.limits import Limits
 from parties.party import PartyBrain
 from parties.simulation.dice import Dice
@@ -27,7 +28,7 @@ from parties.simulation.person import Person
 from parties.simulation.programs import Case, Library
 from parties.simulation.rules import Rules, Violation
 from parties.store import Store
-from parties.wire import Message
+from parties.wire import Buffer, Message
 
 __all__ = ["LIMITS", "Kit", "World"]
 
@@ -76,11 +77,13 @@ class _Body(Actor):
         self.burn()
         return written
 
-    def _owed(self, s: Swap) -> Message | None:
-        m = super()._owed(s)
-        if m is not None:
-            self.rules.delivered(self.brain.me, s.to, m)
-        return m
+    def _owed(self, channel: Channel, s: Swap, packet: Packet) -> Sequence[Buffer] | None:
+        frames = super()._owed(channel, s, packet)
+        if frames is not None:
+            me, theirs = self.brain.me, channel._theirs or 0
+            m = Message(s.type, s.to, me, s.session, s.step, {}, tuple(frames), incarnation=theirs)
+            self.rules.delivered(me, s.to, m)
+        return frames
 
     def _digest(self, peer: int, channel: Channel) -> None:
         self.rules.digested(self.brain.me, peer, channel)

@@ -190,15 +190,12 @@ class Net:
         written = []
         for instruction in instructions:
             match instruction:
+                case Swap():
+                    self._send(actor, instruction)
+                    while (m := self._back(actor, instruction)) is not None and instruction.answered(m.frames):
+                        self._send(actor, instruction)
                 case Send():
-                    m = Message(
-                        instruction.type, actor, instruction.to, instruction.session, instruction.step,
-                        instruction.meta, tuple(instruction.frames),
-                    )  # fmt: skip
-                    self.log.append(m)
-                    self.links.setdefault((actor, instruction.to), deque()).append(encode(m))
-                    if isinstance(instruction, Swap):
-                        instruction.came = self._back(actor, instruction)
+                    self._send(actor, instruction)
                 case Say(text):
                     self.said.setdefault(actor, []).append(text)
                 case Tell(text):
@@ -206,12 +203,20 @@ class Net:
                 case Keep(name, value):
                     self.kept.setdefault(actor, {})[name] = value
                 case Write(token, record):
-                    try:
-                        written.append(Written(token, record.apply(self.homes[actor])))
-                    except MpcError as error:
-                        written.append(Written(token, None, str(error)))
+                    written.append(self._written(actor, token, record))
         for event in written:
             self.event(actor, event)
+
+    def _written(self, actor, token, record):
+        try:
+            return Written(token, record.apply(self.homes[actor]))
+        except MpcError as error:
+            return Written(token, None, str(error))
+
+    def _send(self, actor, s):
+        m = Message(s.type, actor, s.to, s.session, s.step, s.meta, tuple(s.frames))
+        self.log.append(m)
+        self.links.setdefault((actor, s.to), deque()).append(encode(m))
 
     def _back(self, actor, swap):
         """What is owed in return, if it is next and `pick` would have it at once."""

@@ -16,16 +16,12 @@ class Gullible:
     """A broken twin of Opener: whatever comes is a message."""
 
     def __init__(self, _key=b""):
-        self._room, self._count, self.unread = memoryview(bytearray(1000)), 0, False
+        self._room, self.unread = memoryview(bytearray(1000)), False
 
     def space(self):
         return self._room
 
-    def taken(self, count):
-        self._count = count
-
-    def message(self):
-        count, self._count = self._count, 0
+    def message(self, count=0):
         return ([] if count < 100 else [b"x"]) if count else None
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from parties import channel as module
 from parties.channel import Broken, Delivered
 from parties.pieces import split
-from parties.wire import CHUNK, MORE, Message, Type, encode
+from parties.wire import CHUNK, MORE, NO_SESSION, Message, Type, encode
 
 
 @pytest.fixture
@@ -53,11 +53,14 @@ def _flipped(parts, at, bit):
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(CHANGES, DAMAGE), max_size=8), st.integers(0, 2))
 def test_a_message_that_follows_another_is_taken_as_if_it_were_looked_at_whole(told, answers):
-    """Header prediction changes nothing: one end that never uses it says, acknowledges and knows the same."""
-    both = []
-    for predicts in (True, False):
+    """Header prediction changes nothing: one end that never uses it says, acknowledges and knows the same.
+
+    Nor does asking for a message of one kind, session and step first.
+    """
+    told_by = []
+    for way in ("looks", "predicts", "asks"):
         ends = Ends()
-        if not predicts:
+        if way == "looks":
             ends.listener._predicted = lambda _parts, _now: False
         ends.connect()
         ends.settle()
@@ -67,10 +70,42 @@ def test_a_message_that_follows_another_is_taken_as_if_it_were_looked_at_whole(t
         ends.listener.receive(from_caller(ends), 0.0)
         usual = {"ack": answers, "frames": (b"12345678",)}
         for count, (changes, damage) in enumerate(told, 2):
-            ends.listener.receive(damage(from_caller(ends, **{"seq": count, **usual, **changes})), 0.0)
+            parts = damage(from_caller(ends, **{"seq": count, **usual, **changes}))
+            asks = way == "asks" and bool(ends.listener.events)
+            frame = ends.listener.returned(parts, 0.0, Type.DATA, NO_SESSION, 0) if asks else None
+            if frame is None:
+                ends.listener.receive(parts, 0.0)
+            else:
+                m = Message(Type.DATA, 1, 0, NO_SESSION, 0, frames=(frame,), incarnation=100, seq=count, ack=answers)
+                ends.listener.events.append(Delivered(m))
         said = [(e, getattr(e, "message", None)) for e in ends.listener.events]
-        both.append((said, [(m.type, m.ack) for m in ends.flush(ends.listener)], repr(ends.listener)))
-    assert both[0] == both[1]
+        told_by.append((said, [(m.type, m.ack) for m in ends.flush(ends.listener)], repr(ends.listener)))
+    assert told_by[0] == told_by[1] == told_by[2]
+
+
+@pytest.mark.parametrize("other", [{"kind": Type.PAIR}, {"session": b"t" * 16}, {"step": 3}])
+def test_what_is_asked_for_is_taken_once_and_nothing_else_is(ends, other):
+    ends.listener.receive(from_caller(ends, seq=1, step=1, frames=(b"12345678",)), 0.0)
+    ends.listener.events.clear()
+    parts, before = from_caller(ends, seq=2, step=2, frames=(b"87654321",)), repr(vars(ends.listener))
+    asked = {"kind": Type.DATA, "session": NO_SESSION, "step": 2}
+    assert ends.listener.returned(parts, 1.0, **asked | other) is None
+    assert repr(vars(ends.listener)) == before
+    assert ends.listener.returned(parts, 1.0, **asked) == b"87654321"
+    assert ends.listener._received == 2
+    assert ends.listener.returned(parts, 1.0, **asked) is None
+    assert not ends.listener.events
+
+
+def test_what_acknowledges_more_than_was_sent_is_not_taken_as_asked_for(ends):
+    ends.listener.receive(from_caller(ends, seq=1, frames=(b"12345678",)), 0.0)
+    ends.listener.events.clear()
+    parts = from_caller(ends, seq=2, ack=1, frames=(b"12345678",))
+    assert ends.listener.returned(parts, 0.0, Type.DATA, NO_SESSION, 0) is None
+    ends.listener.receive(parts, 0.0)
+    assert list(ends.listener.events) == [
+        Broken("sent a malformed message (an acknowledgement of something never sent)")
+    ]  # fmt: skip
 
 
 SCHEMA = {"ask": 1, "offered": False, "table": False, "shape": []}

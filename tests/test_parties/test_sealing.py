@@ -31,10 +31,10 @@ def opened(opener, data, cuts=(1 << 20,)):
         space = opener.space()
         count = min(len(space), next(sizes), len(view))
         space[:count] = view[:count]
-        opener.taken(count)
-        view = view[count:]
-        while (message := opener.message()) is not None:
+        message, view = opener.message(count), view[count:]
+        while message is not None:
             found.append([bytes(part) for part in message])
+            message = opener.message()
     return found
 
 
@@ -87,9 +87,9 @@ def test_a_whole_record_always_has_space(cut):
         space = opener.space()
         assert len(space) >= 4 + (128 << 10) + 16
         space[: len(piece)] = piece
-        opener.taken(len(piece))
-        while opener.message() is not None:
-            pass
+        message = opener.message(len(piece))
+        while message is not None:
+            message = opener.message()
     assert not opener.unread
 
 
@@ -107,8 +107,7 @@ def test_arrays_of_long_messages_are_aligned_and_nobody_writes_to_them():
     for start in range(0, len(data), 50_000):
         piece = data[start : start + 50_000]
         opener.space()[: len(piece)] = piece
-        opener.taken(len(piece))
-        message = opener.message()
+        message = opener.message(len(piece))
     assert message is not None
     assert all(part.readonly for part in message)
 
@@ -245,9 +244,8 @@ def test_a_changed_length_within_a_long_message_is_not_the_peers_fault(length):
     opener = Opener(KEY)
     assert opened(opener, head) == []
     opener.space()[: len(changed)] = changed
-    opener.taken(len(changed))
     with pytest.raises(Unsealed):
-        opener.message()  # and MALFORMED never comes
+        opener.message(len(changed))  # and MALFORMED never comes
 
 
 @pytest.mark.parametrize("size", [0, 1, 19_999, 20_001])
@@ -259,8 +257,7 @@ def test_a_record_of_another_length_than_belongs_there_is_the_peers_fault(size):
     longer = sealer.sealed(bytes(size))
     space = opener.space()
     space[: len(longer)] = longer
-    opener.taken(len(longer))
-    assert opener.message() == MALFORMED
+    assert opener.message(len(longer)) == MALFORMED
     with pytest.raises(Unsealed):
         opener.message()
 

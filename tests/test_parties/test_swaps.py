@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from actors import Net, make_cluster, script_text, scripted
 
+from mpc.errors import MpcError, PeerError
 from mpc.exchange import Exchange, Frame
 from parties.actor import Actor
 from parties.attempt import Stage
@@ -56,14 +57,15 @@ class Swapper:
     def handle(self, event):
         self.told.append(event)
         if isinstance(event, Arrived) and event.message.type is Type.DATA:
-            step, came = event.message.step, event.message
-            while came is not None:
-                step += 1
-                swap = Swap(PEER, Type.DATA, SESSION, step, frames=(b"12345678",))
-                yield swap
-                came = swap.came
-                if came is not None:
-                    self.told.append(came.step)
+
+            def answered(frames):
+                assert [bytes(f) for f in frames] == [b"87654321"]
+                self.told.append(swap.step)
+                swap.step += 1
+                return True
+
+            swap = Swap(PEER, Type.DATA, SESSION, event.message.step + 1, frames=(b"12345678",), answered=answered)
+            yield swap
 
     @property
     def steps(self):
@@ -264,6 +266,66 @@ def test_bad_data_that_comes_at_once_is_its_senders():
     assert abort.dst == COORDINATOR
     assert abort.meta["origin"] == 2
     assert "party carol sent a bad message (more data than the program lets it send)" in abort.meta["reason"]
+
+
+ENDS = {
+    "results": (None, "sum"),
+    "a wrong program": (MpcError("the program is wrong"), "alice: the program is wrong"),
+    "bad shares": (PeerError("party bob sent nonsense"), "alice: party bob sent nonsense"),
+    "a fault of ours": (ValueError("it could hold data"), "alice: ValueError at"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("pick", [lambda k: 0, lambda k: k - 1], ids=["in its turn", "at once"])
+def test_whatever_ends_an_engine_ends_it_in_the_middle_of_a_swap_too(pick, end):
+    error, expected = ENDS[end]
+
+    def three(lowered, me, inputs, entropy, kept=()):
+        word = Frame("<u8", (1,))
+        for number in (1, 2, 3):
+            yield Exchange(number, "-", {1 - me: [np.ones(1, np.uint64)]}, {1 - me: (word,)})
+        if error is not None and me == 0:
+            raise error
+        return {"sum": 3.0}
+
+    net = Net(2, machinery=scripted(three), pick=pick)
+    net.begin(script_text(3, 2))
+    net.settle()
+    if error is None:
+        assert net.outcome.results[expected] == 3.0
+    else:
+        aborts = [m for m in net.log if m.type is Type.ABORT and m.src == 0]
+        assert expected in aborts[0].meta["reason"]
+        assert "could hold" not in repr(aborts)
+
+
+@pytest.mark.parametrize("frames", [(), (b"1234", b"123"), (b"1234567",), (b"12345678" * 2,)])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_what_is_not_what_the_program_expects_is_its_senders_fault(frames, at, monkeypatch):
+    """However far two parties have come from swap to swap, and whether it is asked for at once or not."""
+
+    def three(lowered, me, inputs, entropy, kept=()):
+        word = Frame("<u8", (1,))
+        for number in (1, 2, 3):
+            yield Exchange(number, "-", {1 - me: [np.ones(1, np.uint64)]}, {1 - me: (word,)})
+        return {"sum": 3.0}
+
+    for pick in (lambda k: 0, lambda k: k - 1):
+        net = Net(2, machinery=scripted(three), pick=pick)
+        sent = net._send
+
+        def lies(actor, s, sent=sent):
+            if actor == 1 and s.type is Type.DATA and s.step == at:
+                s = Swap(s.to, s.type, s.session, s.step, s.meta, frames, answered=s.answered)
+            sent(actor, s)
+
+        monkeypatch.setattr(net, "_send", lies)
+        net.begin(script_text(3, 2))
+        net.settle()
+        reports = [m.meta for m in net.log if m.type is Type.ABORT and m.src == 0]
+        assert [r["origin"] for r in reports][:1] == [1]
+        assert "party bob sent a bad message" in reports[0]["reason"]
 
 
 def test_what_is_here_already_is_not_waited_for(monkeypatch):
