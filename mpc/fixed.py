@@ -27,18 +27,19 @@ def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: 
     numbers = np.ascontiguousarray(x).reshape(-1)
     whole = np.empty(numbers.shape, dtype=np.int64)
     for start in range(0, len(whole), _CHUNK):  # as much as stays in the cache
-        part = np.ldexp(numbers[start : start + _CHUNK], scale)
+        part = numbers[start : start + _CHUNK] * 2.0**scale  # exact, as a power of two is
         whole[start : start + _CHUNK] = np.rint(part, out=part)
     return ring.reduce(whole.view(np.uint64).reshape(x.shape))
 
 
 def inside(x: NDArray[Any], lo: Any, hi: Any, at: Any) -> NDArray[Any]:
     """x, if all of it is finite and within [lo, hi], numbers or one for each column; else InputError, as `encode`."""
-    bad = np.argwhere(~np.isfinite(x))
-    if len(bad):
-        raise InputError(f"{at(tuple(bad[0]))} is not finite: fill or remove it")
-    out = np.argwhere((x < np.asarray(lo)) | (x > np.asarray(hi)))
-    if len(out):
+    finite = np.isfinite(x)
+    if not finite.all():
+        raise InputError(f"{at(tuple(np.argwhere(~finite)[0]))} is not finite: fill or remove it")
+    within = (x >= np.asarray(lo)) & (x <= np.asarray(hi))
+    if not within.all():
+        out = np.argwhere(~within)
         low, high = (float(np.broadcast_to(end, x.shape)[tuple(out[0])]) for end in (lo, hi))
         more = f" ({len(out)} such values)" if len(out) > 1 else ""
         raise InputError(
@@ -50,7 +51,7 @@ def inside(x: NDArray[Any], lo: Any, hi: Any, at: Any) -> NDArray[Any]:
 
 def decode(ring: Ring, x: NDArray[np.uint64], scale: int, unit: Fraction) -> NDArray[np.float64]:
     """Integers to reals: x · 2^−scale · unit, exact in float64 below 2^53."""
-    real = np.ldexp(ring.signed(x).astype(np.float64), -scale)
+    real = ring.signed(x).astype(np.float64) * 2.0**-scale  # exact, as a power of two is
     if unit == 1:
         return real
     if unit.numerator == 1 and unit.denominator < 1 << 53:

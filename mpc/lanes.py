@@ -26,7 +26,8 @@ __all__ = ["BLOCKS", "Part", "Sweep", "parts", "piece_of"]
 Shape = tuple[int, ...]
 Layout = tuple[Shape, Shape]  # the axes before the lanes, and those behind
 
-_LONG = 1 << 23  # words of a value above which memory counts; shorter ones are sooner done whole
+_LONG = 1 << 23  # words of a value above which memory counts; shorter ones are sooner done whole,
+_MUCH = 1 << 25  # unless they are so many words together
 _PIECE = 1 << 17  # words of a piece of the largest value
 _FEWEST, _MOST = 1 << 10, 1 << 14  # lanes of a piece
 _ELEMENTWISE = frozenset({"add", "sub", "mul", "neg", "shl", "shr", "msb", "bit", "cast"})
@@ -169,7 +170,7 @@ def piece_of(stream: Stream, seed: bytes, at: Position, t: Type, part: Part, num
 def parts(local: Sequence[Equation]) -> list[Part]:
     """Local equations of a slot in an order that keeps what depends on what; long runs of one shape together."""
     items: list[Equation | Part] = list(local)
-    for lanes in _shapes(local) if any(v.type.size >= _LONG for e in local for v in e.outputs) else []:
+    for lanes in _shapes(local) if _long([v.type.size for e in local for v in e.outputs]) else []:
         items = _gathered(items, lanes)
     out: list[Part] = []
     for item in items:
@@ -224,8 +225,13 @@ def _gathered(items: Sequence[Equation | Part], lanes: Shape) -> list[Equation |
 def _worth(part: Part) -> bool:
     if len(part.equations) < 2:
         return False
-    longest = max(part.count * prod(before) * prod(after) for before, after in part.layouts.values())
-    return longest >= _LONG and part.count >= 2 * part.piece
+    sizes = [part.count * prod(before) * prod(after) for before, after in part.layouts.values()]
+    return part.count >= 2 * part.piece and _long(sizes)
+
+
+def _long(sizes: Sequence[int]) -> bool:
+    """Whether values of so many words are worth being done piece by piece."""
+    return max(sizes, default=0) >= _LONG or sum(sizes) >= _MUCH
 
 
 def _layouts(e: Equation, lanes: Shape, known: dict[Var, Layout]) -> dict[Var, Layout] | None:

@@ -42,18 +42,18 @@ def gradient_steps(
     """Weights after `steps` from zero, and those one step before, in the form of scikit-learn's objective.
 
     X: secret (n, d) at 10 fraction bits, |x| ≤ 16; y: secret (n,) of 0 and 1, or (n, k), a column for each of k models;
-    penalised: of 0 and 1, for each weight. intercept: whether a last column of ones is added, to each batch and not to
-    X, of which there would be a second copy. seed: of the order of the rows; None: as they are. Where no row is used
-    more than twice, each batch is taken out of X, which is not copied in order.
+    penalised: of 0 and 1, for each weight. intercept: whether a last weight stands alone, as if X had a last column of
+    ones: it is added to Xw, and its gradient is the sum of the residuals. seed: of the order of the rows; None: as they
+    are. Where no row is used more than twice, each batch is taken out of X, which is not copied in order.
     margin: the stated bound of |Xw|; the sigmoid is right up to it and the plan lists it.
-    Gives secret (d,) or (d, k) at 46 bits; d counts the intercept. Cost of a step: 3 rounds, 2·batch + d words (the
-    openings of Xw, of the residual, of the new weights), whatever the size of X; penalty and momentum truncate wires
-    that are open already.
+    Gives secret (d,) or (d, k) at 46 bits, or (d + 1, …) with an intercept. Cost of a step: 3 rounds, 2·batch + d words
+    (the openings of Xw, of the residual, of the gradient), whatever the size of X; penalty and momentum truncate wires
+    that are open already, and the intercept is made of what is open.
     Security: rule 1; the rounding of the residual depends on masks (about 2^-14 of it), which `accept_rounding` states.
     """
     gain = steps.rate / steps.batch
     target = y * mpc.constant(gain, _RESIDUAL_BITS)
-    n, ones = X.shape[0], np.ones((steps.batch, 1))
+    n, d = X.shape
     order = mpc.permutation(n, seed) if seed is not None and steps.times * steps.batch <= 2 * n else None
     if seed is not None and order is None:
         X, target = mpc.permute(X, seed), mpc.permute(target, seed)
@@ -64,23 +64,23 @@ def gradient_steps(
         part = slice(at, at + steps.batch)
         return of[part] if order is None else mpc.permute(of, rows=order[part])
 
-    def rows(i: Any) -> tuple[Any, Any]:
-        part = batch(X, i)
-        return mpc.concatenate([part, ones], axis=1) if intercept else part, batch(target, i)
-
     def step(i: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
         w, before = state
-        part, goal = rows(i)
-        u = mpc.assume_range(part @ w, -margin, margin)
+        rows, goal = batch(X, i), batch(target, i)
+        sums = rows @ w[:d] + w[d:] if intercept else rows @ w
+        u = mpc.assume_range(sums, -margin, margin)
         residual = mpc.sigmoid(u, gain=gain, scale=_RESIDUAL_BITS) - goal
-        new = w - part.T @ residual
+        slope = rows.T @ residual
+        if intercept:
+            slope = mpc.concatenate([slope, mpc.sum(residual, axis=0, keepdims=True)])
+        new = w - slope
         if steps.penalty:
             new = new - _scaled(w, steps.rate * steps.penalty * penalised.reshape(-1, *(1,) * (y.ndim - 1)))
         if steps.momentum:
             new = new + _scaled(w - before, np.full(w.shape, steps.momentum))
         return mpc.accept_rounding(mpc.assume_range(new, -WEIGHTS, WEIGHTS)), w
 
-    zero = mpc.constant(np.zeros((X.shape[1] + intercept, *y.shape[1:])), _WEIGHT_BITS)
+    zero = mpc.constant(np.zeros((d + intercept, *y.shape[1:])), _WEIGHT_BITS)
     w, before = mpc.repeat(steps.times, step, (zero, zero))
     return w, before
 

@@ -33,7 +33,8 @@ def cut(equations: list[Equation]) -> list[tuple[bool, list[int]]]:
 
 def test_sizes_are_what_they_were() -> None:
     """Corrections come in the order of the pieces: a dealer and parties that cut in another way do not fit."""
-    assert (lanes._LONG, lanes._PIECE, lanes._FEWEST, lanes._MOST) == (1 << 23, 1 << 17, 1 << 10, 1 << 14)
+    assert (lanes._LONG, lanes._MUCH) == (1 << 23, 1 << 25)
+    assert (lanes._PIECE, lanes._FEWEST, lanes._MOST) == (1 << 17, 1 << 10, 1 << 14)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,9 @@ def test_a_piece_is_as_much_as_stays_in_the_cache(layouts: list[Layout], piece: 
         (2, (32, 64), [WHOLE, ((), (4096,))], True),
         (2, (2047,), [((), (4100,))], False),
         (2, (2048,), [((), (4095,))], False),
+        (2, (1 << 18,), [WHOLE] * 128, True),
+        (2, (1 << 18,), [WHOLE] * 127, False),
+        (2, (1 << 18,), [((4,), ()), *[WHOLE] * 124], True),
     ],
 )
 def test_what_is_worth_cutting(equations: int, run: tuple[int, ...], layouts: list[Layout], worth: bool) -> None:
