@@ -15,6 +15,7 @@ from mpc.ring import Ring
 __all__ = ["decode", "encode", "inside", "scalar"]
 
 _CHUNK = 1 << 15
+_LARGEST = 1022
 
 
 def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: bool, at: Any) -> NDArray[np.uint64]:
@@ -27,7 +28,7 @@ def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: 
     numbers = np.ascontiguousarray(x).reshape(-1)
     whole = np.empty(numbers.shape, dtype=np.int64)
     for start in range(0, len(whole), _CHUNK):  # as much as stays in the cache
-        part = numbers[start : start + _CHUNK] * 2.0**scale  # exact, as a power of two is
+        part = _times(numbers[start : start + _CHUNK], scale)
         whole[start : start + _CHUNK] = np.rint(part, out=part)
     return ring.reduce(whole.view(np.uint64).reshape(x.shape))
 
@@ -51,12 +52,17 @@ def inside(x: NDArray[Any], lo: Any, hi: Any, at: Any) -> NDArray[Any]:
 
 def decode(ring: Ring, x: NDArray[np.uint64], scale: int, unit: Fraction) -> NDArray[np.float64]:
     """Integers to reals: x · 2^−scale · unit, exact in float64 below 2^53."""
-    real = ring.signed(x).astype(np.float64) * 2.0**-scale  # exact, as a power of two is
+    real = _times(ring.signed(x).astype(np.float64), -scale)
     if unit == 1:
         return real
     if unit.numerator == 1 and unit.denominator < 1 << 53:
         return real / unit.denominator
     return real * unit.numerator / unit.denominator
+
+
+def _times(x: NDArray[np.float64], power: int) -> NDArray[np.float64]:
+    """x · 2^power. A product with a power of two is as exact as ldexp, and sooner done, where that is a number."""
+    return x * 2.0**power if abs(power) <= _LARGEST else np.ldexp(x, power)
 
 
 def scalar(value: float, t: Type) -> float | bool:

@@ -170,7 +170,7 @@ def piece_of(stream: Stream, seed: bytes, at: Position, t: Type, part: Part, num
 def parts(local: Sequence[Equation]) -> list[Part]:
     """Local equations of a slot in an order that keeps what depends on what; long runs of one shape together."""
     items: list[Equation | Part] = list(local)
-    for lanes in _shapes(local) if _long([v.type.size for e in local for v in e.outputs]) else []:
+    for lanes in _shapes(local) if _long([v.type.size for e in local for v in (*e.inputs, *e.outputs)]) else []:
         items = _gathered(items, lanes)
     out: list[Part] = []
     for item in items:

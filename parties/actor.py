@@ -315,8 +315,10 @@ class Actor:
             if came is None:
                 self._undigested.append(s.to)
                 return
-            if not s.answered(came):
+            following = s.answered(came)
+            if following is None:
                 return
+            s.step, s.frames = following
             self._send(s)
 
     def _owed(self, channel: Channel, s: Swap, packet: Packet) -> Sequence[Buffer] | None:

@@ -251,7 +251,7 @@ class Channel:
         seq = self._sent = self._sent + 1
         header = fixed + NUMBERS.pack(seq, self._received, step, 1, size)
         self._queue.append(_Stored(seq, _BARE + size, [header, NO_META, frames[0]], 0))
-        self._owed = self._owed_bytes = 0
+        self._paid()
         return True
 
     def _say(self, message: Message) -> None:

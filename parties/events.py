@@ -90,11 +90,11 @@ class Send:
 class Swap(Send):
     """Send a message to an actor that owes one of the same kind, session and step, and go on while that comes at once.
 
-    answered: is given the frames of what came; True if `step` and `frames` are now those of the next to be sent, for
-    which the same holds.
+    answered: is given the frames of what came, and says the step and the frames of the next to be sent, for which the
+    same holds; None if there is none. It knows nothing of the Swap: what both hold is let go of with them.
     """
 
-    answered: Callable[[Sequence[Buffer]], bool] = field(kw_only=True, repr=False)
+    answered: Callable[[Sequence[Buffer]], tuple[int, Sequence[Buffer]] | None] = field(kw_only=True, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from parties.wire import BadMessage, Buffer, Message, Type, line
 
 __all__ = ["Participation"]
 
-Request = Exchange | Draw | Save
+Asked = Exchange | Draw | Save | Steps
 _AWAITED = (Exchange, Draw)
 
 
@@ -110,40 +110,38 @@ class Participation(Stocking):
         while a.engine is not None:
             if type(answer) is list:  # of a draw
                 yield from self._credit()
-            asked: Request | Exception | None = self._ask(answer)
-            while type(asked) is Exchange and not asked.reveals:
+            asked: Asked | None = self._ask(answer)
+            answer = None  # the engine lets go of it when it likes
+            while isinstance(asked, Exchange) and not asked.reveals:
                 asked = yield from self._share(asked)
-            if asked is not None and type(asked) is not Draw:
-                yield from self._pause(asked)
+            if asked is not None and not isinstance(asked, Draw):
+                yield from self._pause(asked) if isinstance(asked, Exchange | Save) else asked
                 return
             answer = self._answer()
             if answer is None:
                 self._breathe(self.around.limits.stall)
                 return
 
-    def _ask(self, answer: dict[int, list[Array]] | list[Array] | None) -> Request | Exception:
-        """What the engine wants next, given an answer; StopIteration with its results if that is nothing more."""
+    def _ask(self, answer: dict[int, list[Array]] | list[Array] | None) -> Asked:
+        """What the engine wants next, given an answer; what to do about its end, if it has come to that."""
         a = self.attempt
         assert a.engine is not None
         try:
             a.request = request = a.engine.send(answer)
+        except StopIteration as end:
+            return self._finish(end.value)
         except Exception as error:  # noqa: BLE001 - the one place where an engine's failure becomes a report
-            return error
+            return self._engine_failed(error)
         a.answered += 1
         return request
 
-    def _pause(self, asked: Request | Exception) -> Steps:
-        """Something has to be on disk before the engine goes on, or it has come to its end."""
+    def _pause(self, asked: Exchange | Save) -> Steps:
+        """Something has to be on disk before the engine goes on."""
         a = self.attempt
-        if isinstance(asked, StopIteration):
-            yield from self._finish(asked.value)
-        elif isinstance(asked, Exception):
-            yield from self._engine_failed(asked)
-        elif isinstance(asked, Save):
-            self._breathe(self.around.limits.stall)
+        self._breathe(self.around.limits.stall)
+        if isinstance(asked, Save):
             yield self._write(self._shares(asked), self._saved)
-        elif isinstance(asked, Exchange):
-            self._breathe(self.around.limits.stall)
+        else:
             yield self._write(records.Disclose(a.terms, a.lowered, asked.reveals), self._disclosed)
 
     def _shares(self, request: Save) -> Any:
@@ -188,7 +186,7 @@ class Participation(Stocking):
         yield from self._share(request)
         yield from self._go_on(Exchange)
 
-    def _share(self, request: Exchange) -> Generator[Instruction, None, Request | Exception | None]:
+    def _share(self, request: Exchange) -> Generator[Instruction, None, Asked | None]:
         """Send what an exchange sends, and of those that follow, for as long as its only peer answers at once.
 
         Returns what the engine has asked for last, unless that is sent.
@@ -205,31 +203,29 @@ class Participation(Stocking):
             for peer, arrays in sorted(request.send.items()):
                 yield Send(peer, Type.DATA, a.session, request.number, frames=a.packed(arrays))
             return None
-        further: Request | Exception | None = None
+        further: Asked | None = None
         unfit: Sequence[Buffer] | None = None
 
-        def answered(frames: Sequence[Buffer]) -> bool:
+        def answered(frames: Sequence[Buffer]) -> tuple[int, Sequence[Buffer]] | None:
             nonlocal request, further, unfit
             arrays = a.owed(request, only, frames)
             if arrays is None:
                 unfit = frames
-                return False
+                return None
             if request.sharing:
                 a.shared = self.around.clock()
             asked = self._ask({only: arrays})
-            if type(asked) is not Exchange or asked.reveals or not _between_two(asked, only):
+            if not isinstance(asked, Exchange) or asked.reveals or not _between_two(asked, only):
                 further = asked
-                return False
+                return None
             request = asked
             a.rounds, a.where = request.number, request.where
-            swap.step, swap.frames = request.number, a.packed(request.send[only])
-            return True
+            return request.number, a.packed(request.send[only])
 
         frames = a.packed(request.send[only])
-        swap = Swap(only, Type.DATA, a.session, request.number, frames=frames, answered=answered)
-        yield swap
+        yield Swap(only, Type.DATA, a.session, request.number, frames=frames, answered=answered)
         if unfit is not None:
-            a.park(only, swap.step, tuple(unfit))
+            a.park(only, request.number & 0xFFFFFFFF, tuple(unfit))
         return further
 
     def _only_peer(self, request: Exchange) -> int:

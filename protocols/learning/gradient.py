@@ -47,8 +47,8 @@ def gradient_steps(
     are. Where no row is used more than twice, each batch is taken out of X, which is not copied in order.
     margin: the stated bound of |Xw|; the sigmoid is right up to it and the plan lists it.
     Gives secret (d,) or (d, k) at 46 bits, or (d + 1, …) with an intercept. Cost of a step: 3 rounds, 2·batch + d words
-    (the openings of Xw, of the residual, of the gradient), whatever the size of X; penalty and momentum truncate wires
-    that are open already, and the intercept is made of what is open.
+    (the openings of Xw, of the residual, of the new weights), whatever the size of X, and one for an intercept with a
+    penalty or momentum: alone it is made of what is open. Penalty and momentum truncate wires that are open already.
     Security: rule 1; the rounding of the residual depends on masks (about 2^-14 of it), which `accept_rounding` states.
     """
     gain = steps.rate / steps.batch

@@ -192,7 +192,8 @@ class Net:
             match instruction:
                 case Swap():
                     self._send(actor, instruction)
-                    while (m := self._back(actor, instruction)) is not None and instruction.answered(m.frames):
+                    while (m := self._back(actor, instruction)) and (more := instruction.answered(m.frames)):
+                        instruction.step, instruction.frames = more
                         self._send(actor, instruction)
                 case Send():
                     self._send(actor, instruction)

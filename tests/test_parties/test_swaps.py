@@ -1,6 +1,9 @@
 """A message that is owed in return and comes at once goes straight to whoever waits; all others go the usual way."""
 
+import gc
 import random
+import weakref
+from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +17,7 @@ from parties.attempt import Stage
 from parties.channel import Channel
 from parties.cluster import COORDINATOR
 from parties.control import Alive
-from parties.events import Arrived, Swap
+from parties.events import Arrived, Swap, Tick
 from parties.happenings import Gone, Packet
 from parties.liveness import Sign
 from parties.wire import Message, Type, decode, encode
@@ -49,23 +52,25 @@ class Swapper:
     me, deadline, pumping, awaited, sign = ME, None, False, PEER, Sign(0, waiting=True)
 
     def __init__(self):
-        self.told = []
+        self.told, self.frames = [], (b"87654321",)
 
     def room(self, _m):
         return 1 << 20
 
     def handle(self, event):
         self.told.append(event)
-        if isinstance(event, Arrived) and event.message.type is Type.DATA:
+        if isinstance(event, Tick):
+            self.deadline = None
+        if isinstance(event, Tick) or (isinstance(event, Arrived) and event.message.type is Type.DATA):
 
             def answered(frames):
-                assert [bytes(f) for f in frames] == [b"87654321"]
-                self.told.append(swap.step)
-                swap.step += 1
-                return True
+                assert tuple(bytes(f) for f in frames) == self.frames
+                self.told.append(next(steps))
+                return self.told[-1] + 1, (b"12345678",)
 
-            swap = Swap(PEER, Type.DATA, SESSION, event.message.step + 1, frames=(b"12345678",), answered=answered)
-            yield swap
+            first = event.message.step + 1 if isinstance(event, Arrived) else 1
+            steps = count(first)
+            yield Swap(PEER, Type.DATA, SESSION, first, frames=(b"12345678",), answered=answered)
 
     @property
     def steps(self):
@@ -104,7 +109,7 @@ class Pair:
     def say(self, *steps, kind=Type.DATA, session=SESSION):
         """Packets with these steps, as the peer sends them."""
         for step in steps:
-            frames = (b"87654321",) if kind is Type.DATA else ()
+            frames = self.brain.frames if kind is Type.DATA else ()
             meta = {} if kind is Type.DATA else ABORT
             self.far.send(Message(kind, PEER, ME, session, step, meta, frames))
         return [Packet(PEER, parts) for parts in self.posted()]
@@ -146,6 +151,32 @@ def test_neither_is_one_of_another_session_or_type(pair, what):
     pair.wire.inbox, pair.wire.soon = [[first]], [other]
     pair.step()
     assert pair.brain.steps == [[1], [2]]
+
+
+def test_what_is_owed_may_be_another_kind_of_message_than_the_one_before(pair):
+    """It is looked at whole then, and handed over all the same, once."""
+    (first,) = pair.say(1)
+    pair.brain.frames = (b"8765", b"4321")
+    pair.wire.inbox, pair.wire.soon = [[first]], pair.say(2, 3)
+    pair.step()
+    assert pair.brain.steps == [[1], 2, 3]
+
+
+def test_what_is_not_owed_is_told_though_no_message_of_its_sender_began_this(pair):
+    """A deadline did, or what another actor said: nobody is going through that channel just now."""
+    (other,) = pair.say(7)
+    pair.brain.deadline, pair.wire.soon = pair.now, [other]
+    pair.step()
+    assert pair.brain.steps == [[7]]
+
+
+def test_what_is_owed_is_a_new_connections_first_word_if_it_comes_over_one(pair):
+    first, owed = pair.say(1, 2)
+    owed.fresh = True
+    pair.wire.inbox, pair.wire.soon = [[first]], [owed]
+    pair.step()
+    assert pair.brain.steps == [[1], 2]
+    assert not pair.actor._channels[PEER].up
 
 
 def test_nothing_overtakes_what_came_before_it(pair):
@@ -326,6 +357,44 @@ def test_what_is_not_what_the_program_expects_is_its_senders_fault(frames, at, m
         reports = [m.meta for m in net.log if m.type is Type.ABORT and m.src == 0]
         assert [r["origin"] for r in reports][:1] == [1]
         assert "party bob sent a bad message" in reports[0]["reason"]
+
+
+class Watched(np.ndarray):
+    """An array of which it can be told whether it still is."""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("pick", [lambda k: 0, lambda k: k - 1], ids=["in its turn", "at once"])
+def test_what_is_sent_and_what_an_engine_held_is_let_go_of_at_once(pick, fails):
+    """Without the garbage collector, which counts objects and not their bytes."""
+    held, most = [], []
+
+    def eight(lowered, me, inputs, entropy, kept=()):
+        word = Frame("<u8", (1,))
+        secret = np.zeros(1000, np.uint64).view(Watched)
+        held.append(weakref.ref(secret))
+        for number in range(1, 9):
+            array = np.ones(1, np.uint64).view(Watched)
+            held.append(weakref.ref(array))
+            send = {1 - me: [array]}
+            del array
+            yield Exchange(number, "-", send, {1 - me: (word,)})
+            del send
+            most.append(sum(ref() is not None for ref in held))
+        if fails and me == 0:
+            raise ValueError("it could hold data")
+        return {"sum": float(secret.sum())}
+
+    gc.collect()
+    gc.disable()
+    try:
+        net = Net(2, machinery=scripted(eight), pick=pick)
+        net.begin(script_text(8, 2))
+        net.settle()
+        assert max(most) <= 4
+        assert not any(ref() is not None for ref in held)
+    finally:
+        gc.enable()
 
 
 def test_what_is_here_already_is_not_waited_for(monkeypatch):
