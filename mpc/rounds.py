@@ -33,10 +33,11 @@ Run = Generator[Request, Answer, None]
 class Round:
     """A round, as far as the program fixes it: what it is in words, what goes to whom, what each peer owes.
 
-    parts: for each opening how this party's words are made, how they are packed, and to whom they go. joins: where each
-    goes, and how it is made of this party's words and the answer.
+    equations: what is opened, sent and revealed. parts: for each of these how this party's words are made, how they are
+    packed, and to whom they go. joins: where each goes, and how it is made of this party's words and the answer.
     """
 
+    equations: tuple[Equation, ...]
     words: str
     where: str
     parts: tuple[tuple[Callable[[int], Any], Callable[[Any], Array], list[int]], ...]
@@ -98,8 +99,8 @@ class Rounds(Alone):
         reveals = tuple(e.params["name"] for e in equations if e.op == "reveal")
         sharing = all(e.op == "send" for e in equations)
         gates = any(e.op == "reveal" and e.output is self.gate for e in equations)
-        first = equations[0]
-        return Round(spoken(first), first.where, tuple(parts), tuple(joins), owed, reveals, sharing, gates)
+        those, words, where = tuple(equations), spoken(equations[0]), equations[0].where
+        return Round(those, words, where, tuple(parts), tuple(joins), owed, reveals, sharing, gates)
 
     def sources(self, e: Equation) -> list[int]:
         """From whom others' parts of one opening come."""

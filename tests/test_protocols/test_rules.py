@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -63,9 +63,9 @@ def openings(program: Lowered, inputs: Any, monkeypatch: pytest.MonkeyPatch) -> 
     pads = {v: [m for m in made[v].inputs if m.type.kind is Kind.MASK] for v in opened}
     original = engine._Party.exchange
 
-    def exchange(self: Any, equations: list[Equation], iteration: int) -> Any:
-        yield from original(self, equations, iteration)
-        for e in equations:
+    def exchange(self: Any, fixed: Any, iteration: int) -> Any:
+        yield from original(self, fixed, iteration)
+        for e in fixed.equations:
             ids = [e.params["mask"]] if e.op == "send" else [made[v].params["id"] for v in pads.get(e.inputs[0], [])]
             for number in ids if e.op in ("open", "send") else []:
                 found[number, iteration].add(np.asarray(self.values[e.output.number]).tobytes())
@@ -453,7 +453,7 @@ def public_values(program: Lowered, monkeypatch: pytest.MonkeyPatch) -> list[lis
     seen: list[list[bytes]] = [[], [], []]
     bound, exchange = engine._Party.bound, engine._Party.exchange
 
-    def note(self: Any, equations: list[Equation]) -> None:
+    def note(self: Any, equations: Iterable[Equation]) -> None:
         for v in (v for e in equations for v in e.outputs if v.type.kind in (Kind.PUBLIC, Kind.CONST)):
             if v.number in self.values:
                 seen[self.me].append(np.asarray(self.values[v.number]).tobytes())
@@ -468,9 +468,9 @@ def public_values(program: Lowered, monkeypatch: pytest.MonkeyPatch) -> list[lis
 
         return noted
 
-    def noted_exchange(self: Any, equations: list[Equation], iteration: int) -> Any:
-        yield from exchange(self, equations, iteration)
-        note(self, equations)
+    def noted_exchange(self: Any, fixed: Any, iteration: int) -> Any:
+        yield from exchange(self, fixed, iteration)
+        note(self, fixed.equations)
 
     with monkeypatch.context() as m:
         m.setattr(engine._Party, "bound", noted_bound)
