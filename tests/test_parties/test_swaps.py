@@ -397,6 +397,34 @@ def test_what_is_sent_and_what_an_engine_held_is_let_go_of_at_once(pick, fails):
         gc.enable()
 
 
+@pytest.mark.parametrize(
+    ("frames", "room", "parked", "taken"),
+    [
+        ((b"12345678", b"87654321"), 16, False, True),
+        ((b"12345678", b"87654321"), 15, False, False),
+        ((b"12345678", b"87654321"), 16, True, False),
+        ((b"1234567887654321",), 99, False, False),
+        ((b"12345678", b"8765432"), 99, False, False),
+        ((), 99, False, False),
+    ],
+)
+def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, parked, taken, monkeypatch):
+    net = Net(2, pick=lambda k: 0)
+    net.begin(script_text(3, 2))
+    monkeypatch.setattr(net, "_back", lambda _actor, _swap: None)
+    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
+        assert net.step()
+    a, word = net.attempt(0), Frame("<u8", (1,))
+    a.request = request = Exchange(2, "-", {1: []}, {1: (word, word)})
+    a._room[1], a._parked[1] = room, {3: (b"x",)} if parked else {}
+    arrays = a.owed(request, 1, frames)
+    assert (arrays is not None) == taken
+    assert a._room[1] == room - (16 if taken else 0)
+    assert a.request is (None if taken else request)
+    if taken:
+        assert [x.tobytes() for x in arrays] == list(frames)
+
+
 def test_what_is_here_already_is_not_waited_for(monkeypatch):
     """Nor is anything while another run is on, which would wait too."""
     for sessions, parked in ((1, False), (1, True), (2, False)):
