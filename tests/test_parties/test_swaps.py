@@ -416,7 +416,7 @@ def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, 
         assert net.step()
     a, word = net.attempt(0), Frame("<u8", (1,))
     a.request = request = Exchange(2, "-", {1: []}, {1: (word, word)})
-    a._room[1], a._parked[1] = room, {3: (b"x",)} if parked else {}
+    a._room[1], a._parked = room, {1: {}, 2: {3: (b"x",)} if parked else {}}
     arrays = a.owed(request, 1, frames)
     assert (arrays is not None) == taken
     assert a._room[1] == room - (16 if taken else 0)
