@@ -15,7 +15,7 @@ from mpc.ring import Ring
 __all__ = ["decode", "encode", "inside", "scalar"]
 
 _CHUNK = 1 << 15
-_LARGEST = 1022
+_LARGEST = 1022  # of the powers of two whose inverse is a normal number too
 
 
 def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: bool, at: Any) -> NDArray[np.uint64]:

@@ -283,10 +283,9 @@ class Channel:
 
     def receive(self, parts: Sequence[Buffer], now: float) -> None:
         """What an authenticated peer sent. What there is to say about it is in `events`."""
-        if self._quiet_since is not None:
-            self._quiet_since, self._patience = now, QUIET_SECONDS
         try:
             if not self._predicted(parts, now):
+                self._heard(now)
                 self._accept(decode(parts), now)
         except BadMessage as error:
             self._break(f"sent a malformed message ({error})")
@@ -337,14 +336,17 @@ class Channel:
 
     def _take(self, numbers: _Numbers, now: float) -> None:
         seq, ack, _, _, length = numbers
-        if self._quiet_since is not None:
-            self._quiet_since, self._patience = now, QUIET_SECONDS
+        self._heard(now)
         if ack > self._acked:
             self._acknowledged(ack)
         if self._flying or self._queue:
             self._unheeded += 1
         self._received, self._gap_since = seq, None
         self._owe(length, now)
+
+    def _heard(self, now: float) -> None:
+        if self._quiet_since is not None:
+            self._quiet_since, self._patience = now, QUIET_SECONDS
 
     def _accept(self, m: Message, now: float) -> None:
         if m.incarnation == self._shut:
