@@ -7,19 +7,21 @@ an opening, and what it sends depends on nothing but the program and its seeds, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from mpc.batch import MASKS, Batch, Steps, batch_of
 from mpc.exchange import Array, Frame
 from mpc.ir import Block, Equation, Var, walk
 from mpc.kernels import KERNELS
 from mpc.lanes import Part, Sweep, piece_of
 from mpc.lowering import Lowered
-from mpc.prg import DealerEntropy, Position
+from mpc.prg import DealerEntropy, Position, steps_of
 from mpc.ring import Domains, total
 from mpc.schedule import DEALT, Spent
 
@@ -106,6 +108,7 @@ class _Dealer:
         self.values: dict[int, Any] = {}
         self.draws = [0] * len(self.names)
         self.pieces: dict[tuple[int, int], list[Equation]] = {}
+        self.batches: dict[Block, Batch | None] = {}
         self.sweeping: Part | None = None
         self.start = 0  # of the lanes that are being done
 
@@ -158,7 +161,10 @@ class _Dealer:
         for p, v in pairs:
             if p.number in self.needed:
                 self.values[p.number] = self.values[v.number]
-        for i in range(times):
+        batch = self.batch(body, carry)
+        if batch is not None:
+            yield from self.steps(batch, iteration * times, times, step, start)
+        for i in range(times) if batch is None else ():
             self.values[step.number] = np.asarray(start + i, dtype=np.uint64)
             yield from self.block(body, iteration * times + i)
             state = [self.values.get(v.number) for v in body.results]
@@ -169,41 +175,85 @@ class _Dealer:
             if p.number in self.needed:
                 self.values[out.number] = self.values[p.number]
 
+    def batch(self, body: Block, carry: int) -> Batch | None:
+        if body not in self.batches:
+            slots = self.lowered.slots(body)
+            self.batches[body] = batch_of(body, slots, carry, self.needed, len(self.names))
+        return self.batches[body]
+
+    def steps(self, batch: Batch, first: int, times: int, step: Var, start: int) -> Iterator[Correction]:
+        """All steps of a loop, many at once, and their corrections in the order of the program."""
+        for done in range(0, times, batch.steps):
+            count, at = min(batch.steps, times - done), first + done
+            steps = Steps(self, batch, at, count, step, start + done)
+            steps.run()
+            all_blocks = partial(self.of_steps, first=at, count=count)
+            words = {e: self.correction(e, steps.value(e.inputs[0]), all_blocks) for e in batch.together}
+            for i in range(count):
+                steps.late(i)
+                blocks = partial(self.blocks, iteration=at + i)
+                for party, deals in batch.deals:
+                    arrays = [
+                        words[e][i, ...] if e in words else self.correction(e, steps.at(e.inputs[0], i), blocks)
+                        for e in deals
+                    ]
+                    self.draws[party] += 1
+                    yield Correction(party, self.draws[party], arrays)
+            steps.leave()
+        for v in batch.made:
+            self.values.pop(v.number, None)
+
     def equation(self, e: Equation, iteration: int, corrections: dict[int, list[Array]]) -> None:
         if e.op == "deal":
-            self.deal(e, Position(e.params["id"], iteration), corrections)
+            self.deal(e, iteration, corrections)
         elif any(v.number in self.needed for v in e.outputs):
             results = self.evaluate(e, iteration)
             for v, value in zip(e.outputs, results, strict=True):
                 self.values[v.number] = value
 
     def evaluate(self, e: Equation, iteration: int) -> tuple[Any, ...]:
-        if e.op in ("mask", "owner_mask"):
-            owner = e.output.type.owner
-            seeds = self.entropy.owners[self.names.index(owner)] if owner else self.entropy.parties
-            at = Position(e.params["id"], iteration)
-            return (total(self.domains[e.output.type.bits], [self.blocks(s, at, e.output) for s in seeds]),)
+        if e.op in MASKS:
+            return (self.mask(e, partial(self.blocks, iteration=iteration)),)
         inputs = [self.values[v.number] for v in e.inputs]
         if e.op == "cast":
             return (inputs[0],)
         result = KERNELS[e.op](self.domains[e.outputs[0].type.bits], e.params, *inputs)
         return result if len(e.outputs) > 1 else (np.asarray(result),)
 
-    def blocks(self, seed: bytes, at: Position, v: Var) -> Any:
-        stream, t = self.entropy.stream, v.type
-        if self.sweeping is None:
-            words = stream(seed, at, t.shape)
-        else:
-            words = piece_of(stream, seed, at, t, self.sweeping, v.number, self.start)
-        return self.domains[t.bits].reduce(words)
+    def mask(self, e: Equation, blocks: Callable[[bytes, Equation], Any]) -> Any:
+        """The sum of the parties' shares of it."""
+        owner = e.output.type.owner
+        seeds = self.entropy.owners[self.names.index(owner)] if owner else self.entropy.parties
+        return total(self.domains[e.output.type.bits], [blocks(s, e) for s in seeds])
 
-    def deal(self, e: Equation, at: Position, corrections: dict[int, list[Array]]) -> None:
-        """All shares but one come from streams; the one party `id mod n` is sent what is missing (rule 3)."""
+    def masks(self, e: Equation, first: int, count: int) -> Any:
+        """The same in so many steps."""
+        return self.mask(e, partial(self.of_steps, first=first, count=count))
+
+    def blocks(self, seed: bytes, e: Equation, iteration: int) -> Any:
+        """One share that comes from a stream."""
+        stream, at, v = self.entropy.stream, Position(e.params["id"], iteration), e.output
+        if self.sweeping is None:
+            words = stream(seed, at, v.type.shape)
+        else:
+            words = piece_of(stream, seed, at, v.type, self.sweeping, v.number, self.start)
+        return self.domains[v.type.bits].reduce(words)
+
+    def of_steps(self, seed: bytes, e: Equation, first: int, count: int) -> Any:
+        """The same in so many steps."""
+        at, t = Position(e.params["id"], first), e.output.type
+        return self.domains[t.bits].reduce(steps_of(self.entropy.stream, seed, at, count, t.shape))
+
+    def deal(self, e: Equation, iteration: int, corrections: dict[int, list[Array]]) -> None:
         value = self.values[e.inputs[0].number]
-        party = at.number % len(self.names)
-        others = [s for i, s in enumerate(self.entropy.parties) if i != party]
-        domain = self.domains[e.output.type.bits]
-        rest = total(domain, [self.blocks(s, at, e.output) for s in others])
-        corrections.setdefault(party, []).append(np.asarray(domain.sub(value, rest), dtype="<u8", order="C"))
+        words = self.correction(e, value, partial(self.blocks, iteration=iteration))
+        corrections.setdefault(e.params["id"] % len(self.names), []).append(words)
         if e.output.number in self.needed:
             self.values[e.output.number] = value
+
+    def correction(self, e: Equation, value: Any, blocks: Callable[[bytes, Equation], Any]) -> Array:
+        """All shares but one come from streams; the one party `id mod n` is sent what is missing (rule 3)."""
+        party = e.params["id"] % len(self.names)
+        domain = self.domains[e.output.type.bits]
+        rest = total(domain, [blocks(s, e) for i, s in enumerate(self.entropy.parties) if i != party])
+        return np.asarray(domain.sub(value, rest), dtype="<u8", order="C")

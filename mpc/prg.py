@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "SEED_BYTES", "Ahead", "DealerEntropy", "Entropy", "PartyEntropy", "Position", "Streams", "block", "fresh_entropy",
+    "steps_of",
 ]  # fmt: skip
 
 SEED_BYTES = 16
@@ -72,6 +74,14 @@ def _counter(at: Position) -> int:
     return (number << 96) | (iteration << 48) | (start // 2)
 
 
+def _counters(numbers: Any, steps: Words, offsets: Words) -> NDArray[Any]:
+    """The counter blocks of many steps, by step. numbers: those of the sharings, times 2^32; steps: a column."""
+    counters = np.empty((len(steps), len(offsets), 2), dtype=">u8")
+    counters[..., 0] = numbers | steps >> np.uint64(16)
+    counters[..., 1] = steps << np.uint64(48) | offsets
+    return counters
+
+
 class Streams:
     """`block`, sooner for few words: the cipher of each seed is set up once. Holds key material as long as it lives."""
 
@@ -87,9 +97,7 @@ class Streams:
         size = prod(shape)
         if size > _FEW or at.start:
             return self._block(seed, at, shape)
-        cipher = self._ciphers.get(seed)
-        if cipher is None:
-            cipher = self._ciphers[seed] = Cipher(AES128(seed), ECB()).encryptor()  # noqa: S305 - of counters: CTR
+        cipher = self._cipher(seed)
         first, blocks = _counter(at), (size + 1) // 2
         if size <= _SINGLE:
             counters: Any = b"".join([(first + i).to_bytes(16, "big") for i in range(blocks)])
@@ -100,6 +108,23 @@ class Streams:
             counters = pairs.data.cast("B")
         return np.frombuffer(cipher.update(counters), dtype="<u8", count=size).reshape(shape)
 
+    def of_steps(self, seed: bytes, at: Position, count: int, shape: tuple[int, ...]) -> Words:
+        """What `block` gives for one sharing in so many steps, of which `at` is the first; by step."""
+        size = prod(shape)
+        if not 0 < size <= _FEW:
+            return _each(self, seed, at, count, shape)
+        _counter(Position(at.number, at.iteration + count - 1))  # in range
+        steps = np.arange(at.iteration, at.iteration + count, dtype=np.uint64)[:, None]
+        counters = _counters(np.uint64(at.number << 32), steps, np.arange((size + 1) // 2, dtype=np.uint64))
+        words = np.frombuffer(self._cipher(seed).update(counters.data.cast("B")), dtype="<u8")
+        return words.reshape(count, -1)[:, :size].reshape(count, *shape)
+
+    def _cipher(self, seed: bytes) -> CipherContext:
+        cipher = self._ciphers.get(seed)
+        if cipher is None:
+            cipher = self._ciphers[seed] = Cipher(AES128(seed), ECB()).encryptor()  # noqa: S305 - of counters: CTR
+        return cipher
+
     def _block(self, seed: bytes, at: Position, shape: tuple[int, ...]) -> Words:
         counter = _counter(at).to_bytes(16, "big")
         encryptor = self._counting.get(seed)
@@ -107,6 +132,15 @@ class Streams:
             encryptor = self._counting[seed] = Cipher(AES128(seed), CTR(counter)).encryptor()
         encryptor.reset_nonce(counter)
         return _long(encryptor, at.start % 2, shape)
+
+
+def steps_of(stream: Stream, seed: bytes, at: Position, count: int, shape: tuple[int, ...]) -> Words:
+    """The words of one sharing in so many steps, of which `at` is the first; by step."""
+    return (stream.of_steps if isinstance(stream, Streams) else partial(_each, stream))(seed, at, count, shape)
+
+
+def _each(stream: Stream, seed: bytes, at: Position, count: int, shape: tuple[int, ...]) -> Words:
+    return np.stack([stream(seed, Position(at.number, at.iteration + i), shape) for i in range(count)])
 
 
 class Ahead:
@@ -149,9 +183,7 @@ class Ahead:
         _counter(Position(0, first + self._steps - 1))  # in range
         self._made = range(first, first + self._steps)
         steps = np.arange(self._made.start, self._made.stop, dtype=np.uint64)[:, None]
-        counters = np.empty((self._steps, len(self._offsets), 2), dtype=">u8")
-        counters[..., 0] = self._numbers | steps >> np.uint64(16)
-        counters[..., 1] = steps << np.uint64(48) | self._offsets
+        counters = _counters(self._numbers, steps, self._offsets)
         words = np.frombuffer(self._cipher.update(counters.data.cast("B")), dtype="<u8").reshape(self._steps, -1)
         self.words = [done(words[:, part]).reshape(self._steps, *shape) for part, shape, done in self._parts]
 
