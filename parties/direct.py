@@ -1,7 +1,7 @@
 """One end of a direct connection: a TCP socket that the computing thread drives itself, and sealed records on it.
 
 A message that goes over ZeroMQ is handed to a thread of libzmq's at one end and by another at the other end, and with
-two parties on two cores those four threads wait for each other. Here sending is one system call, and so is receiving.
+two processes on two cores those four threads wait for each other. Here sending is one system call, and so is receiving.
 What breaks is said, and nothing is sent again: the channel above does that, over whatever connection there is then.
 """
 

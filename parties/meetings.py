@@ -1,4 +1,4 @@
-"""How two parties come to have a direct connection, and who has one now.
+"""How two actors come to have a direct connection, and who has one now.
 
 Whoever calls over ZeroMQ calls here too, and both say what is needed inside CURVE, which has proved who they are:
 
@@ -84,20 +84,20 @@ class Meetings(Standing):
         self._invited: dict[int, _Invited] = {}
         self._number = 0
 
-    def open(self, host: str, cluster: str, peers: frozenset[int]) -> bool:
+    def open(self, host: str, cluster: str, peers: frozenset[int], *, finishing: bool = True) -> bool:
         """Call these and be called by them from now on; False where the system does not have what it takes.
 
-        host: the interface of the listener, or "*". cluster: the digest of the cluster file.
+        host: the interface of the listener, or "*". cluster: the digest of the cluster file. finishing: as above.
         """
         if not hasattr(self._selector, "fileno"):
             return False
-        self._host, self._cluster, self._peers = host, cluster, peers
+        self._host, self._cluster, self._peers, self.finishing = host, cluster, peers, finishing
         return True
 
     # ------------------------------------------------------------------------------------- the ZeroMQ connection
 
     def reached(self, peer: int, public: str) -> None:
-        """The ZeroMQ connection to a party that this one calls stands: call it directly too, after the greeting."""
+        """The ZeroMQ connection to an actor that this one calls stands: call it directly too, after the greeting."""
         if peer in self._peers:
             self._wishes[peer] = _Wish(public, 0.0, _FIRST_AGAIN)
 

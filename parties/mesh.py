@@ -1,10 +1,11 @@
-"""All connections of one actor: one listener, one dialled socket per actor that this one calls, direct ones of parties.
+"""All connections of one actor: one listener, one dialled socket per actor that this one calls, and direct ones.
 
 A party and the dealer listen with a ROUTER; the higher index dials the lower with a DEALER, parties dial the dealer,
 the coordinator dials everybody. Who a message comes from is the CURVE key that ZAP vouched for, never a routing id or a
 field of the message. What is under way when a connection breaks is lost here; `parties.channel` sends it again. A peer
 refused once never dials again by itself, and what an old connection left in the queue may be read after the first
-message of the new one. Two parties have a direct connection besides where the network lets them (`parties.meetings`).
+message of the new one. Parties and the dealer have direct connections besides, where the
+network lets them (`parties.meetings`).
 """
 
 from __future__ import annotations
@@ -103,12 +104,13 @@ class Mesh:
         if self._zap is not None:
             self._zap.allowed = frozenset(allowed)
 
-    def meet(self, host: str, cluster: str, peers: frozenset[int]) -> None:
+    def meet(self, host: str, cluster: str, peers: frozenset[int], *, finishing: bool = True) -> None:
         """Have a direct connection with these too, where the network lets it come about. Before they are dialled.
 
-        host: the interface that this mesh listens on, or "*". cluster: the digest of the cluster file.
+        host: the interface that this mesh listens on, or "*". cluster: the digest of the cluster file. finishing:
+        whether what a socket does not take at once is written before `send` returns, for as long as bytes move.
         """
-        if self._meetings.open(host, cluster, peers):
+        if self._meetings.open(host, cluster, peers, finishing=finishing):
             self._poller.register(self._meetings.fileno(), zmq.POLLIN)
 
     def dial(self, peer: int, address: str, public: str) -> None:

@@ -36,11 +36,14 @@ def dial(mesh: Mesh, cluster: Cluster, me: int) -> None:
 
 
 def meet(mesh: Mesh, cluster: Cluster, me: int) -> None:
-    """Two parties have a direct connection besides."""
-    parties = range(len(cluster.parties))
-    if me in parties:
+    """Parties, and each of them and the dealer, have a direct connection besides.
+
+    The dealer looks round after every megabyte that it deals, and a party may compute for long.
+    """
+    those = frozenset({*range(len(cluster.parties)), DEALER})
+    if me in those:
         host = endpoint(cluster.member(me)).removeprefix("tcp://").rpartition(":")[0].strip("[]")
-        mesh.meet(host, cluster.digest(), frozenset(parties) - {me})
+        mesh.meet(host, cluster.digest(), those - {me}, finishing=me != DEALER)
 
 
 def endpoint(member: Member) -> str:

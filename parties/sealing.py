@@ -1,4 +1,4 @@
-"""Messages as sealed records, for a direct connection of two parties. Keys and bytes; no socket, no clock.
+"""Messages as sealed records, for a direct connection. Keys and bytes; no socket, no clock.
 
 Each direction of each connection has a key of its own, made of secrets that both ends drew for this connection alone
 and told each other inside CURVE. A record is sealed with AES-256-GCM under a counter that both ends keep and nobody
@@ -36,6 +36,7 @@ _TAG = 16
 _MOST_BYTES = CHUNK + (64 << 10)
 _MOST_PARTS = FRAMES_LIMIT + 3
 _MOST_RECORDS = 1 << 32
+_ALIGNED = 64
 _COUNT = struct.Struct("<I")
 _HEADS = [struct.Struct(f"<I{count}I") for count in range(64)]
 
@@ -169,7 +170,7 @@ class Opener(_Counted):
         if lengths is None:
             return MALFORMED
         if sum(lengths) > _SHORT:
-            self._parts = [_room(length) for length in lengths]
+            self._parts = _rooms(lengths)
             self._at = self._filled = 0
             self._skip_empty()
             return None
@@ -230,5 +231,11 @@ def _lengths(text: bytes) -> list[int] | None:
     return lengths if total <= _MOST_BYTES and len(text) == end + inside else None
 
 
-def _room(length: int) -> memoryview:
-    return np.empty(length, np.uint8).data  # not filled with zeros first: that takes as long as opening it
+def _rooms(lengths: Sequence[int]) -> list[memoryview]:
+    """Room for the parts of a long message: in one block, as many small ones would leave no room for large arrays.
+
+    Each begins where any array may.
+    """
+    starts = list(accumulate((-(-length // _ALIGNED) * _ALIGNED for length in lengths), initial=0))
+    block = np.empty(starts[-1], np.uint8).data  # not filled with zeros first: that takes as long as opening it
+    return [block[start : start + length] for start, length in zip(starts, lengths, strict=False)]

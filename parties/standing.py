@@ -20,10 +20,15 @@ _MOST_WRITING = 0.25
 
 
 class Standing:
-    """standing: whom messages go to directly; all of them are to be read."""
+    """standing: whom messages go to directly; all of them are to be read.
+
+    finishing: whether what a socket does not take at once is written before this thread goes on, for as long as bytes
+    move. Not for one that looks round again in a moment, whatever it does: it has the rest written then.
+    """
 
     def __init__(self) -> None:
         self.standing: dict[int, Direct] = {}
+        self.finishing = True
         self._selector = selectors.DefaultSelector()
         self._met: dict[int, Direct] = {}  # by a caller that has not greeted over it yet
         self._writing: set[Direct] = set()
@@ -62,7 +67,8 @@ class Standing:
             return False
         if direct.pending:
             self._watch(direct)
-            self._go_on_writing(_MOST_WRITING)
+            if self.finishing:
+                self._go_on_writing(_MOST_WRITING)
         return True
 
     def _go_on_writing(self, seconds: float) -> None:
@@ -112,7 +118,7 @@ class Standing:
     def happened(self) -> list[Happening]:
         """Deal with whatever is ready."""
         self._look(0.0)
-        if self._found:
+        if self._found and self.finishing:
             self._go_on_writing(_MOST_WRITING)
         found, self._found = self._found, []
         return found

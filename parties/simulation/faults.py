@@ -103,9 +103,12 @@ def make_plan(seed: int, programs: list[str], parties: int | None = None) -> Pla
     rare = Dice(seed, "severed")  # of its own, so that seeds keep the faults that they had before there was this one
     if severity not in {"none", "mild"} and rare.chance(0.1):
         faults.append(_severed(rare, actors, span))
-    moved = Dice(seed, "moved")  # as two parties do that come to have a direct connection
+    moved = Dice(seed, "moved")  # as two actors do that come to have a direct connection
     if moved.chance(0.3):
         faults += [_moved(moved, range(n), span) for _ in range(1 + moved.below(3))]
+    dealt = Dice(seed, "moved to the dealer")
+    if dealt.chance(0.2):
+        faults.append(_moved(dealt, (dealt.below(n), DEALER), span))
     return Plan(
         seed, program, n, tuple(faults), tuple(range(len(faults))),
         delay, dice.one_of([0.0, 0.02, 0.1]), dice.one_of([0.0, 0.05, 0.2]),
@@ -124,9 +127,9 @@ def _severed(dice: Dice, actors: list[int], span: float) -> Fault:
     return Fault("severed", (first, second), dice.between(0, span), seconds)
 
 
-def _moved(dice: Dice, parties: Sequence[int], span: float) -> Fault:
-    first = dice.one_of(list(parties))
-    second = dice.one_of([a for a in parties if a != first])
+def _moved(dice: Dice, actors: Sequence[int], span: float) -> Fault:
+    first = dice.one_of(list(actors))
+    second = dice.one_of([a for a in actors if a != first])
     return Fault("moved", (first, second), dice.between(0, span), 0.001)
 
 

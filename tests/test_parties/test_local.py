@@ -430,3 +430,24 @@ def test_results_are_plain_data(three):
     run = three.run("mean", values={name: np.arange(4.0) for name in three.parties})
     assert json.dumps({k: np.asarray(v).tolist() for k, v in run.results.items()})
     assert "mean" in catalog
+
+
+def connections(pid):
+    """How many TCP connections of a process stand."""
+    files = Path(f"/proc/{pid}/fd")
+    own = {str(file.readlink()).removeprefix("socket:[").rstrip("]") for file in files.iterdir() if file.is_symlink()}
+    tables = [Path(f"/proc/{pid}/net/{table}").read_text() for table in ("tcp", "tcp6")]
+    lines = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return sum(words[3] == "01" and words[9] in own for words in lines)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_parties_and_dealer_are_connected_directly_besides():
+    """Each of the three: data and signs of life to the other two and the coordinator, and to the two once more."""
+    with parties.local(2) as ps:
+        x, y = np.ones(3), np.ones(3)
+        assert ps.run(inner, x={"alice": x}, y={"bob": y}).results["product"] == 3
+        pids, end = ps.pids(), time.monotonic() + 10.0
+        while (found := {name: connections(pid) for name, pid in pids.items()}) != dict.fromkeys(pids, 8):
+            assert time.monotonic() < end, found
+            time.sleep(0.05)

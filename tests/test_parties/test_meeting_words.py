@@ -6,9 +6,11 @@ import struct
 from types import SimpleNamespace
 
 import pytest
+from actors import make_cluster
 from ends import NOW, read
 
-from parties import meetings
+from parties import meetings, network
+from parties.cluster import COORDINATOR, DEALER
 from parties.direct import beside, call
 from parties.happenings import Reached
 from parties.meetings import Meetings
@@ -68,6 +70,20 @@ def test_one_of_which_nothing_is_known_calls_nobody_and_invites_nobody():
     meeting.heard(0, "key 0", struct.pack("<4scIH32s", b"PRVM", b"C", 1, 0, bytes(32)), "127.0.0.1")
     assert said == []
     meeting.close(0.0)
+
+
+@pytest.mark.parametrize("me", [0, 1, 2, DEALER, COORDINATOR])
+def test_parties_and_dealer_meet_each_other_and_nobody_else(me):
+    """The dealer looks round again in a moment, and waits for no socket."""
+    cluster, _ = make_cluster(3, "127.0.0.1:{}")
+    met = []
+    mesh = SimpleNamespace(meet=lambda *given, **more: met.append((*given, more)))
+    network.meet(mesh, cluster, me)
+    if me == COORDINATOR:
+        assert met == []
+    else:
+        others = {0, 1, 2, DEALER} - {me}
+        assert met == [("127.0.0.1", cluster.digest(), others, {"finishing": me != DEALER})]
 
 
 def test_a_system_that_cannot_wait_for_many_sockets_at_once_meets_nobody(monkeypatch):

@@ -4,6 +4,7 @@ import itertools
 import os
 import struct
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
@@ -103,13 +104,17 @@ def test_it_is_known_whether_bytes_lie_here_that_no_message_has_been_made_of():
 
 
 def test_arrays_of_long_messages_are_aligned_and_nobody_writes_to_them():
-    opener, data = Opener(KEY), b"".join(stream(Sealer(KEY), [b"x", bytes(400_000)]))
+    """Wherever the parts before them end. All parts lie in one block of memory."""
+    opener, data = Opener(KEY), b"".join(stream(Sealer(KEY), [b"x", bytes(13), bytes(400_000), b"", bytes(8)]))
     for start in range(0, len(data), 50_000):
         piece = data[start : start + 50_000]
         opener.space()[: len(piece)] = piece
         message = opener.message(len(piece))
     assert message is not None
+    assert list(map(len, message)) == [1, 13, 400_000, 0, 8]
     assert all(part.readonly for part in message)
+    assert all(np.frombuffer(part, np.uint64).flags.aligned for part in message[2:] if len(part))
+    assert len({id(part.obj) for part in message}) == 1
 
 
 @pytest.mark.parametrize("bit", range(0, 8 * 40, 3))

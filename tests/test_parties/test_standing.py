@@ -167,6 +167,27 @@ def test_whoever_takes_a_little_now_and_then_does_not_hold_the_other(ends, monke
     assert looks == [0.02] * 3  # after 1/16, 2/16 and 3/16 of at most 1/4 second
 
 
+@pytest.mark.parametrize("when", ["sent", "told"])
+def test_whoever_looks_round_again_in_a_moment_has_the_rest_written_then(ends, monkeypatch, when):
+    """As the dealer, which deals on meanwhile: nothing waits for bytes to move, and all of them go in the end."""
+    e = ends()
+    so_far(e, "standing")
+    one = e.ends[1]
+    one.finishing = False
+    with monkeypatch.context() as patch:
+        patch.setattr(one, "_go_on_writing", lambda _: pytest.fail("waits for bytes to move"))
+        assert one.send(one.standing[0], [bytes(30_000_000)])
+        assert one.send(one.standing[0], [b"next"])
+        assert one._writing
+        if when == "told":
+            assert e.ends[0].send(e.ends[0].standing[1], [b"x"])
+            one.standing[0].wait(5.0)
+            assert one.happened() == [Packet(0, [b"x"])]
+        told = e.until(lambda told: len(told[0]) == 2)
+    assert [len(h.parts[0]) for h in told[0]] == [30_000_000, 4]
+    assert one.quiet
+
+
 @pytest.mark.parametrize("used", [False, True], ids=["unused", "used"])
 def test_a_new_connection_takes_the_place_of_an_earlier_one(ends, used):
     e = ends()
