@@ -31,7 +31,7 @@ _Rule = Callable[[Domain, dict[str, Any], int, Sequence[Shared]], Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """How a body is dealt. steps: at once. state: parameters that the dealer needs, with what they are next.
+    """How a body is dealt. steps: at once. state: parameters that the dealer needs and that change, with what is next.
 
     before, within, after: equations that do not depend on the state, those through which it depends on itself, and
     those which only read it. late: those of single steps, with what follows from them. deals: whom what is dealt in a
@@ -54,16 +54,17 @@ class Batch:
 
 
 def batch_of(body: Block, slots: Sequence[Slot], carry: int, needed: set[int], parties: int) -> Batch | None:
-    """How this body is dealt many steps at once; None if it is not: it holds loops, or its state is too long.
+    """How this body is dealt many steps at once; None if it is not.
 
-    needed: the numbers of the values that deals depend on.
+    That is if it holds loops, or long values that are done in pieces, or if its state, with what leads to it, is too
+    long. needed: the numbers of the values that deals depend on.
     """
     parts = [part for slot in slots for part in slot.parts]
     if any(part.swept for part in parts) or any(inner.op == "repeat" for inner in walk(body)):
         return None
     mine = [e for part in parts for e in part.equations if any(v.number in needed for v in e.outputs)]
     pairs = zip(body.params[1 : 1 + carry], body.results, strict=True)
-    state = [(p, r) for p, r in pairs if p.number in needed]
+    state = [(p, r) for p, r in pairs if p.number in needed and p is not r]
     leading = _leading(mine, {r for _, r in state})
     long = {e for e in mine if e not in leading and _long(e)}
     late = long | _following(mine, {v for e in long for v in e.outputs})
@@ -71,7 +72,8 @@ def batch_of(body: Block, slots: Sequence[Slot], carry: int, needed: set[int], p
     single = {v for e in late for v in e.outputs}
     deals = [e for part in parts for e in part.deals]
     together = [e for e in deals if single.isdisjoint(e.inputs) and not _long(e)]
-    words = sum(v.type.size for e in (*soon, *together) for v in e.outputs)
+    made = [v for e in (*soon, *together) for v in e.outputs]
+    words = sum(v.type.size for v in (*made, *(p for p, _ in state)))
     steps = min(_MOST, _WORDS // max(1, words))
     reading = _following(soon, {p for p, _ in state})
     batch = Batch(

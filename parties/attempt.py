@@ -23,6 +23,7 @@ __all__ = ["Attempt", "Stage"]
 
 _BROUGHT_LIMIT = 1 << 20
 _EMPTY_FRAMES = 64
+_FEW = 4096  # bytes that are copied: what is short may stay for a whole run, and would keep a long message with it
 _EMPTY_CORRECTIONS = 4096  # as many as the stock may hold of corrections without content
 
 
@@ -241,11 +242,11 @@ class Attempt:
         return None
 
     def _cut(self, size: int) -> Buffer:
-        """The next bytes of what was dealt. Without a copy where they lie in one piece."""
+        """The next bytes of what was dealt: without a copy, if they lie in one piece and are worth keeping it for."""
         self._in_stock -= size
         if self._views and len(self._views[0]) > size:
             piece, self._views[0] = self._views[0][:size], self._views[0][size:]
-            return piece
+            return piece if size > _FEW else bytes(piece)
         pieces: list[memoryview] = []
         while size:
             if not self._views:
@@ -257,7 +258,7 @@ class Attempt:
                 self._views[0] = view[len(pieces[-1]) :]
             else:
                 self._used_up()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 and size > _FEW else b"".join(pieces)
 
     def _used_up(self) -> None:
         """One frame is; with the last one of a message, that message."""

@@ -20,7 +20,9 @@ from parties.wire import Buffer
 
 __all__ = ["Direct", "Ended", "beside", "call"]
 
-_UNHEARD_MS = 20_000  # a middlebox may drop a connection without a word; longer than a party computes without reading
+# A middlebox may drop a connection without a word. It ends as well if a party computes so long without reading what it
+# is sent: then that comes again over ZeroMQ.
+_UNHEARD_MS = 20_000
 _PROBE_SECONDS = 5
 _MOST_WAITING = 64  # messages, as many as a ZeroMQ socket keeps: whoever reads nothing lets no heap of them grow
 

@@ -259,7 +259,8 @@ class Meetings(Standing):
             self._found.append(Reached(peer))
 
     def close(self, linger: float) -> None:
-        """Close everything; what waits to be written gets at most so many seconds."""
+        """Close everything; what waits to be written gets at most so many seconds, and nobody is called any more."""
+        self._wishes.clear()
         self._go_on_writing(linger)
         for peer in {*self._calls, *self._invited, *self._met, *self.standing}:
             self.drop(peer)

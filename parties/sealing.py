@@ -37,6 +37,7 @@ _MOST_BYTES = CHUNK + (64 << 10)
 _MOST_PARTS = FRAMES_LIMIT + 3
 _MOST_RECORDS = 1 << 32
 _ALIGNED = 64
+_OWN = 256 << 10  # bytes from which on a part is a block of its own
 _COUNT = struct.Struct("<I")
 _HEADS = [struct.Struct(f"<I{count}I") for count in range(64)]
 
@@ -232,10 +233,17 @@ def _lengths(text: bytes) -> list[int] | None:
 
 
 def _rooms(lengths: Sequence[int]) -> list[memoryview]:
-    """Room for the parts of a long message: in one block, as many small ones would leave no room for large arrays.
+    """Room for the parts of a long message: short ones in one block, as many would leave no room for large arrays.
 
     Each begins where any array may.
     """
-    starts = list(accumulate((-(-length // _ALIGNED) * _ALIGNED for length in lengths), initial=0))
-    block = np.empty(starts[-1], np.uint8).data  # not filled with zeros first: that takes as long as opening it
-    return [block[start : start + length] for start, length in zip(starts, lengths, strict=False)]
+    padded = [-(-length // _ALIGNED) * _ALIGNED if length < _OWN else 0 for length in lengths]
+    starts, block = accumulate(padded, initial=0), _room(sum(padded))
+    return [
+        block[start : start + length] if length < _OWN else _room(length)
+        for start, length in zip(starts, lengths, strict=False)
+    ]
+
+
+def _room(length: int) -> memoryview:
+    return np.empty(length, np.uint8).data  # not filled with zeros first: that takes as long as opening it

@@ -23,7 +23,7 @@ class Standing:
     """standing: whom messages go to directly; all of them are to be read.
 
     finishing: whether what a socket does not take at once is written before this thread goes on, for as long as bytes
-    move. Not for one that looks round again in a moment, whatever it does: it has the rest written then.
+    move. Not for one that looks round often: it is told that no more is taken until then.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Standing:
 
     def send(self, direct: Direct, parts: Sequence[Buffer]) -> bool:
         """Send over a standing connection; False if too much waits, or it turns out broken: `happened` will say so."""
-        if direct.pending and direct.full:
+        if direct.pending and (direct.full or not self.finishing):
             return False
         try:
             direct.send(parts)

@@ -135,6 +135,31 @@ def _short_of_one(self: Steps) -> None:
     self._dealer.values |= {number: np.asarray(x) + np.uint64(1) for number, x in self._state.items()}
 
 
+@mpc.program
+def swaps(x: mpc.PerParty[mpc.Private], times: int = 100) -> Any:
+    """Two arrays change places in every step, and one stays."""
+    a, b = (mpc.share(v, range=(-1, 1)) for v in x)
+
+    def step(_i: Any, state: Any) -> Any:
+        w, one, other, still = state
+        return small(w * w * 0.5), other, one, still
+
+    w, one, other, still = mpc.repeat(times, step, (a[:2], a, b, a))
+    return mpc.reveal(w), mpc.reveal((one * other + one * still).sum())
+
+
+@pytest.mark.parametrize(("length", "at_once"), [(100, [64, 36]), (10_000, [6] * 16 + [4]), (100_000, [])])
+def test_a_state_that_is_handed_on_counts(length: int, at_once: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step of a batch has its own; what comes back as itself is there once."""
+    counted: list[int] = []
+    run = Steps.run
+    monkeypatch.setattr(Steps, "run", lambda self: (counted.append(self._count), run(self))[1])
+    lowered, _ = prepared(swaps, {"x": {p: RNG.random(length) for p in names_of(2)}}, names_of(2), {})
+    many = corrections(lowered)
+    assert counted == at_once
+    assert many == one_by_one(lowered, monkeypatch)
+
+
 @pytest.mark.parametrize("twin", [_unmoved, _short_of_one])
 def test_twins_whose_state_is_another_are_caught(twin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "_LONG", 2)

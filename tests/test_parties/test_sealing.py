@@ -25,8 +25,8 @@ def stream(sealer, *messages):
     return records
 
 
-def opened(opener, data, cuts=(1 << 20,)):
-    """All messages in these bytes, which come in pieces of these lengths."""
+def opened(opener, data, cuts=(1 << 20,), part=bytes):
+    """All messages in these bytes, which come in pieces of these lengths; part: what is made of each."""
     found, view, sizes = [], memoryview(data), itertools.cycle(cuts)
     while view.nbytes:
         space = opener.space()
@@ -34,7 +34,7 @@ def opened(opener, data, cuts=(1 << 20,)):
         space[:count] = view[:count]
         message, view = opener.message(count), view[count:]
         while message is not None:
-            found.append([bytes(part) for part in message])
+            found.append([part(each) for each in message])
             message = opener.message()
     return found
 
@@ -114,7 +114,15 @@ def test_arrays_of_long_messages_are_aligned_and_nobody_writes_to_them():
     assert list(map(len, message)) == [1, 13, 400_000, 0, 8]
     assert all(part.readonly for part in message)
     assert all(np.frombuffer(part, np.uint64).flags.aligned for part in message[2:] if len(part))
-    assert len({id(part.obj) for part in message}) == 1
+    assert len({id(part.obj) for part in message}) == 2  # the long one's, and that of all others
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_long_part_is_not_kept_by_a_short_one(more):
+    """Short ones share a block, and long ones have one each."""
+    data = b"".join(stream(Sealer(KEY), [bytes(8), bytes((256 << 10) - 1 + more), bytes(8)]))
+    (message,) = opened(Opener(KEY), data, part=memoryview)
+    assert len({id(part.obj) for part in message}) == 1 + more
 
 
 @pytest.mark.parametrize("bit", range(0, 8 * 40, 3))

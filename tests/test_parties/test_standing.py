@@ -169,7 +169,7 @@ def test_whoever_takes_a_little_now_and_then_does_not_hold_the_other(ends, monke
 
 @pytest.mark.parametrize("when", ["sent", "told"])
 def test_whoever_looks_round_again_in_a_moment_has_the_rest_written_then(ends, monkeypatch, when):
-    """As the dealer, which deals on meanwhile: nothing waits for bytes to move, and all of them go in the end."""
+    """As the dealer, which deals on: it waits for no byte to move, and no more is taken: so it knows what waits."""
     e = ends()
     so_far(e, "standing")
     one = e.ends[1]
@@ -177,15 +177,29 @@ def test_whoever_looks_round_again_in_a_moment_has_the_rest_written_then(ends, m
     with monkeypatch.context() as patch:
         patch.setattr(one, "_go_on_writing", lambda _: pytest.fail("waits for bytes to move"))
         assert one.send(one.standing[0], [bytes(30_000_000)])
-        assert one.send(one.standing[0], [b"next"])
+        assert not one.send(one.standing[0], [b"next"])
         assert one._writing
         if when == "told":
             assert e.ends[0].send(e.ends[0].standing[1], [b"x"])
             one.standing[0].wait(5.0)
             assert one.happened() == [Packet(0, [b"x"])]
-        told = e.until(lambda told: len(told[0]) == 2)
-    assert [len(h.parts[0]) for h in told[0]] == [30_000_000, 4]
-    assert one.quiet
+        told = e.until(lambda told: told[0])
+        assert [len(h.parts[0]) for h in told[0]] == [30_000_000]
+        assert one.quiet
+        assert one.send(one.standing[0], [b"next"])
+    assert e.until(lambda told: told[0], only=0)[0] == [Packet(1, [b"next"])]
+
+
+def test_whoever_closes_calls_nobody_any_more(ends):
+    """Though the other end is gone when the last words are to be written: there may be no socket left to call with."""
+    e = ends()
+    so_far(e, "standing")
+    filled(e.ends[1], 0)
+    e.ends[0].drop(1)
+    e.words(1)
+    e.ends[1].close(0.2)
+    assert e.words(1) == []
+    assert e.ends[1].standing == {}
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["unused", "used"])

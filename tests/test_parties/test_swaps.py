@@ -11,7 +11,7 @@ import pytest
 from actors import Net, make_cluster, script_text, scripted
 
 from mpc.errors import MpcError, PeerError
-from mpc.exchange import Exchange, Frame
+from mpc.exchange import Draw, Exchange, Frame
 from parties.actor import Actor
 from parties.attempt import Stage
 from parties.channel import Channel
@@ -423,6 +423,31 @@ def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, 
     assert a.request is (None if taken else request)
     if taken:
         assert [x.tobytes() for x in arrays] == list(frames)
+
+
+@pytest.mark.parametrize("left", [0, 5])
+def test_what_is_drawn_is_copied_if_it_is_short_and_else_lies_where_it_came(monkeypatch, left):
+    """A single word may stay for a whole run, and would keep its message. left: words of another draw behind it."""
+    net = Net(2, pick=lambda k: 0)
+    net.begin(script_text(3, 2))
+    monkeypatch.setattr(net, "_back", lambda _actor, _swap: None)
+    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
+        assert net.step()
+    a, came = net.attempt(0), np.arange(1 + 513 + 1 + left, dtype="<u8")
+    a._stock.clear()
+    a._views.clear()
+    a._in_stock, a._dealer_room = 0, 1 << 20
+    a.put_in_stock((came.tobytes(), b""))
+    a.put_in_stock((b"", b"12345678"))
+    kept = np.frombuffer(a._stock[0][0], "<u8")
+    drawn = []
+    for size in (1, 513, 1, *((left,) if left else ()), 1):
+        a.request = Draw(1, "-", (Frame("<u8", (size,)),))
+        drawn += a.answer()
+    assert [np.shares_memory(x, kept) for x in drawn] == [False, True, *(False,) * (len(drawn) - 2)]
+    assert np.array_equal(np.concatenate(drawn[:-1]), came)
+    assert drawn[-1].tobytes() == b"12345678"
+    assert a._in_stock == 0
 
 
 def test_what_is_here_already_is_not_waited_for(monkeypatch):
