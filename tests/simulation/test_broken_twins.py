@@ -97,7 +97,7 @@ class TakesTwice(Channel):
 
 @pytest.mark.parametrize("twin", [NeverAgain, UnderANewNumber, OtherBytes, AcknowledgesTooMuch, TakesTwice])
 def test_channels(twin, library):
-    caught(library, kit_of(channel=twin), most=400)
+    caught(library, kit_of(channel=twin), most=600)  # other bytes are seen once in some 250 seeds
 
 
 class SameKeys(DealerBrain):

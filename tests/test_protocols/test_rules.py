@@ -168,8 +168,8 @@ def uses(program: Lowered, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[bytes,
         m.setattr(engine._Party, "part", noted_part)
         for name in ("ahead", "sourced"):
             m.setattr(engine._Party, name, noted(getattr(engine._Party, name), 1))
-        m.setattr(dealing._Dealer, "evaluate", noted(dealing._Dealer.evaluate, 1))
-        m.setattr(dealing._Dealer, "deal", noted(dealing._Dealer.deal, 1))
+        for name in ("mask", "correction"):  # of one step, or of many at once
+            m.setattr(dealing._Dealer, name, noted(getattr(dealing._Dealer, name), 1))
         entropy = (replace(dealer, stream=stream), [replace(p, stream=stream) for p in parties])
         run_in_memory(program, data(1), entropy=entropy)
     return found
