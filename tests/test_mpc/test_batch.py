@@ -80,7 +80,31 @@ def products(x: mpc.PerParty[mpc.Private], times: int = 9) -> Any:
     return mpc.reveal(mpc.repeat(times, step, b[0]))
 
 
-OWN = [(walks, (3, 3)), (products, (4, 3))]
+@mpc.program
+def sums(x: mpc.PerParty[mpc.Private], times: int = 9) -> Any:
+    """A state that follows from itself through several equations, as its mask does, and is read in every step."""
+    a, b = (mpc.share(v, range=(-1, 1)) for v in x)
+
+    def step(i: Any, state: Any) -> Any:
+        total, w = state
+        total = mpc.assume_range(mpc.concatenate([total[1:] * 2, total[:1] * -1]) + w.sum() - w * i, -40, 40)
+        return total, small(w * 0.5 + total[0] * b * 0.0125)
+
+    total, w = mpc.repeat(times, step, (a, b))
+    return mpc.reveal((total * w).sum())
+
+
+def test_a_state_may_follow_from_itself_through_several_equations() -> None:
+    lowered, _ = prepared(sums, {"x": {p: RNG.random(3) for p in names_of(2)}}, names_of(2), {})
+    (loop,) = (e for e in lowered.block.equations if e.op == "repeat")
+    needed = {v.number for v in dealing.needed_for_dealing(lowered.block)}
+    made = batch_of(loop.body, lowered.slots(loop.body), loop.params["carry"], needed, 2)
+    assert made is not None
+    assert len(made.within) > 3
+    assert made.after
+
+
+OWN = [(walks, (3, 3)), (products, (4, 3)), (sums, (3,))]
 
 
 def lowereds() -> Iterator[Any]:
