@@ -20,6 +20,7 @@ from mpc.openings import recipients
 from mpc.owner import FLOAT_KINDS, Locator, Where, held, own, shared_integers
 from mpc.prg import Ahead, PartyEntropy, Position, Streams
 from mpc.ring import Domains, Shared, total
+from mpc.schedule import receiver
 from mpc.words import OPS, fused
 
 __all__ = ["SMALL", "Act", "Alone"]
@@ -65,7 +66,7 @@ class Alone:
 
     def mine(self, e: Equation) -> bool:
         """Whether the dealer corrects this party's share of a dealt value; the others' come from streams (rule 3)."""
-        return int(e.params["id"]) % self.n == self.me
+        return receiver(e, self.n) == self.me
 
     def drawn(self, equations: Sequence[Equation], looped: bool) -> tuple[list[Act], list[Equation]]:
         """The small blocks of masks and dealt values among these, made many steps at a time; and what is left."""

@@ -17,7 +17,7 @@ import numpy as np
 from mpc.ir import Block, Equation, Var, walk
 from mpc.kernels import KERNELS, slices
 from mpc.ring import Domain, Domains
-from mpc.schedule import Slot
+from mpc.schedule import Slot, receiver
 
 __all__ = ["MASKS", "Batch", "Steps", "batch_of"]
 
@@ -116,7 +116,7 @@ def _leading(equations: Sequence[Equation], values: set[Var]) -> set[Equation]:
 def _by_party(deals: Sequence[Equation], parties: int) -> list[tuple[int, list[Equation]]]:
     of: dict[int, list[Equation]] = {}
     for e in deals:
-        of.setdefault(e.params["id"] % parties, []).append(e)
+        of.setdefault(receiver(e, parties), []).append(e)
     return sorted(of.items())
 
 

@@ -23,7 +23,7 @@ from mpc.lanes import Part, Sweep, piece_of
 from mpc.lowering import Lowered
 from mpc.prg import DealerEntropy, Position, steps_of
 from mpc.ring import Domains, total
-from mpc.schedule import DEALT, Spent
+from mpc.schedule import DEALT, Spent, receiver
 
 __all__ = ["Correction", "Dealt", "needed_for_dealing", "run_dealer"]
 
@@ -155,25 +155,31 @@ class _Dealer:
         body = e.body
         if not any(v.number in self.needed for v in e.outputs) and not any(inner.op == "deal" for inner in walk(body)):
             return
-        times, carry, start = e.params["times"], e.params["carry"], e.params.get("start", 0)
-        step, *params = body.params
+        carry, (step, *params) = e.params["carry"], body.params
         pairs = list(zip(params, e.inputs, strict=True))
         for p, v in pairs:
             if p.number in self.needed:
                 self.values[p.number] = self.values[v.number]
+        times, start = e.params["times"], e.params.get("start", 0)
         batch = self.batch(body, carry)
-        if batch is not None:
-            yield from self.steps(batch, iteration * times, times, step, start)
-        for i in range(times) if batch is None else ():
-            self.values[step.number] = np.asarray(start + i, dtype=np.uint64)
-            yield from self.block(body, iteration * times + i)
-            state = [self.values.get(v.number) for v in body.results]
-            for p, value in zip(params[:carry], state, strict=True):
-                if p.number in self.needed:
-                    self.values[p.number] = value
+        if batch is None:
+            yield from self.one_by_one(body, iteration * times, times, start)
+        else:
+            yield from self.many(batch, iteration * times, times, step, start)
         for out, p in zip(e.outputs, params[:carry], strict=True):
             if p.number in self.needed:
                 self.values[out.number] = self.values[p.number]
+
+    def one_by_one(self, body: Block, first: int, times: int, start: int) -> Iterator[Correction]:
+        """The steps of a loop, from the flat index `first` on."""
+        step, *params = body.params
+        for i in range(times):
+            self.values[step.number] = np.asarray(start + i, dtype=np.uint64)
+            yield from self.block(body, first + i)
+            state = [self.values.get(v.number) for v in body.results]
+            for p, value in zip(params, state, strict=False):  # what stays the same comes after the state
+                if p.number in self.needed:
+                    self.values[p.number] = value
 
     def batch(self, body: Block, carry: int) -> Batch | None:
         if body not in self.batches:
@@ -181,8 +187,8 @@ class _Dealer:
             self.batches[body] = batch_of(body, slots, carry, self.needed, len(self.names))
         return self.batches[body]
 
-    def steps(self, batch: Batch, first: int, times: int, step: Var, start: int) -> Iterator[Correction]:
-        """All steps of a loop, many at once, and their corrections in the order of the program."""
+    def many(self, batch: Batch, first: int, times: int, step: Var, start: int) -> Iterator[Correction]:
+        """The same, many at once; their corrections in the order of the program."""
         for done in range(0, times, batch.steps):
             count, at = min(batch.steps, times - done), first + done
             steps = Steps(self, batch, at, count, step, start + done)
@@ -247,13 +253,13 @@ class _Dealer:
     def deal(self, e: Equation, iteration: int, corrections: dict[int, list[Array]]) -> None:
         value = self.values[e.inputs[0].number]
         words = self.correction(e, value, partial(self.blocks, iteration=iteration))
-        corrections.setdefault(e.params["id"] % len(self.names), []).append(words)
+        corrections.setdefault(receiver(e, len(self.names)), []).append(words)
         if e.output.number in self.needed:
             self.values[e.output.number] = value
 
     def correction(self, e: Equation, value: Any, blocks: Callable[[bytes, Equation], Any]) -> Array:
         """All shares but one come from streams; the one party `id mod n` is sent what is missing (rule 3)."""
-        party = e.params["id"] % len(self.names)
+        party = receiver(e, len(self.names))
         domain = self.domains[e.output.type.bits]
         rest = total(domain, [blocks(s, e) for i, s in enumerate(self.entropy.parties) if i != party])
         return np.asarray(domain.sub(value, rest), dtype="<u8", order="C")

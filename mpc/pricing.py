@@ -19,7 +19,7 @@ from mpc.kernels import STRUCTURAL
 from mpc.lowering import Lowered
 from mpc.openings import frame_of, recipients
 from mpc.programs import RANGES_HOLD
-from mpc.schedule import Slot
+from mpc.schedule import Slot, receiver
 
 __all__ = ["AHEAD", "Plan", "price"]
 
@@ -71,7 +71,7 @@ class _Count:
         for slot in self.slots(b):
             for e in slot.deals:
                 size = 8 * e.output.type.size * times
-                self.dealt[e.params["id"] % self.n] += size
+                self.dealt[receiver(e, self.n)] += size
                 self.line(e)["dealt_bytes"] += size
             moved = [self.exchange(e, times) for e in slot.exchange]
             if any(moved):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from mpc.ir import Block, Equation, Kind, Var
 from mpc.lanes import BLOCKS, Part, parts
 
-__all__ = ["DEALT", "Slot", "Spent", "schedule"]
+__all__ = ["DEALT", "Slot", "Spent", "receiver", "schedule"]
 
 EXCHANGED = frozenset({"open", "send", "reveal"})
 DEALT = frozenset({Kind.CONST, Kind.MASK, Kind.DEALER})  # what the dealer knows
@@ -55,6 +55,11 @@ class Slot:
     def deals(self) -> list[Equation]:
         """Those whose corrections the dealer sends, in that order."""
         return [e for part in self.parts for e in part.deals]
+
+
+def receiver(deal: Equation, parties: int) -> int:
+    """The party that is sent what is missing of a dealt value; the shares of all others come from streams."""
+    return int(deal.params["id"]) % parties
 
 
 def schedule(block: Block, *, sweep: bool = True) -> list[Slot]:

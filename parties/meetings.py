@@ -87,7 +87,7 @@ class Meetings(Standing):
     def open(self, host: str, cluster: str, peers: frozenset[int], *, finishing: bool = True) -> bool:
         """Call these and be called by them from now on; False where the system does not have what it takes.
 
-        host: the interface of the listener, or "*". cluster: the digest of the cluster file. finishing: as above.
+        host: the interface of the listener, or "*". cluster: the digest of the cluster file. finishing: see `Standing`.
         """
         if not hasattr(self._selector, "fileno"):
             return False

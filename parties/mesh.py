@@ -4,8 +4,8 @@ A party and the dealer listen with a ROUTER; the higher index dials the lower wi
 the coordinator dials everybody. Who a message comes from is the CURVE key that ZAP vouched for, never a routing id or a
 field of the message. What is under way when a connection breaks is lost here; `parties.channel` sends it again. A peer
 refused once never dials again by itself, and what an old connection left in the queue may be read after the first
-message of the new one. Parties and the dealer have direct connections besides, where the
-network lets them (`parties.meetings`).
+message of the new one. Parties and the dealer have direct connections besides, where the network lets them
+(`parties.meetings`).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 from actors import Net, make_cluster, script_text, scripted
 
 from mpc.errors import MpcError, PeerError
-from mpc.exchange import Draw, Exchange, Frame
+from mpc.exchange import Exchange, Frame
 from parties.actor import Actor
 from parties.attempt import Stage
 from parties.channel import Channel
@@ -395,59 +395,6 @@ def test_what_is_sent_and_what_an_engine_held_is_let_go_of_at_once(pick, fails):
         assert not any(ref() is not None for ref in held)
     finally:
         gc.enable()
-
-
-@pytest.mark.parametrize(
-    ("frames", "room", "parked", "taken"),
-    [
-        ((b"12345678", b"87654321"), 16, False, True),
-        ((b"12345678", b"87654321"), 15, False, False),
-        ((b"12345678", b"87654321"), 16, True, False),
-        ((b"1234567887654321",), 99, False, False),
-        ((b"12345678", b"8765432"), 99, False, False),
-        ((), 99, False, False),
-    ],
-)
-def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, parked, taken, monkeypatch):
-    net = Net(2, pick=lambda k: 0)
-    net.begin(script_text(3, 2))
-    monkeypatch.setattr(net, "_back", lambda _actor, _swap: None)
-    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
-        assert net.step()
-    a, word = net.attempt(0), Frame("<u8", (1,))
-    a.request = request = Exchange(2, "-", {1: []}, {1: (word, word)})
-    a._room[1], a._parked = room, {1: {}, 2: {3: (b"x",)} if parked else {}}
-    arrays = a.owed(request, 1, frames)
-    assert (arrays is not None) == taken
-    assert a._room[1] == room - (16 if taken else 0)
-    assert a.request is (None if taken else request)
-    if taken:
-        assert [x.tobytes() for x in arrays] == list(frames)
-
-
-@pytest.mark.parametrize("left", [0, 5])
-def test_what_is_drawn_is_copied_if_it_is_short_and_else_lies_where_it_came(monkeypatch, left):
-    """A single word may stay for a whole run, and would keep its message. left: words of another draw behind it."""
-    net = Net(2, pick=lambda k: 0)
-    net.begin(script_text(3, 2))
-    monkeypatch.setattr(net, "_back", lambda _actor, _swap: None)
-    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
-        assert net.step()
-    a, came = net.attempt(0), np.arange(1 + 513 + 1 + left, dtype="<u8")
-    a._stock.clear()
-    a._views.clear()
-    a._in_stock, a._dealer_room = 0, 1 << 20
-    a.put_in_stock((came.tobytes(), b""))
-    a.put_in_stock((b"", b"12345678"))
-    kept = np.frombuffer(a._stock[0][0], "<u8")
-    drawn = []
-    for size in (1, 513, 1, *((left,) if left else ()), 1):
-        a.request = Draw(1, "-", (Frame("<u8", (size,)),))
-        drawn += a.answer()
-    assert [np.shares_memory(x, kept) for x in drawn] == [False, True, *(False,) * (len(drawn) - 2)]
-    assert np.array_equal(np.concatenate(drawn[:-1]), came)
-    assert drawn[-1].tobytes() == b"12345678"
-    assert a._in_stock == 0
 
 
 def test_what_is_here_already_is_not_waited_for(monkeypatch):

@@ -1,0 +1,61 @@
+"""What an attempt is owed and what it draws: taken whole and counted, or left as it is."""
+
+import numpy as np
+import pytest
+from actors import Net, script_text
+
+from mpc.exchange import Draw, Exchange, Frame
+from parties.attempt import Stage
+
+
+@pytest.mark.parametrize(
+    ("frames", "room", "parked", "taken"),
+    [
+        ((b"12345678", b"87654321"), 16, False, True),
+        ((b"12345678", b"87654321"), 15, False, False),
+        ((b"12345678", b"87654321"), 16, True, False),
+        ((b"1234567887654321",), 99, False, False),
+        ((b"12345678", b"8765432"), 99, False, False),
+        ((), 99, False, False),
+    ],
+)
+def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, parked, taken, monkeypatch):
+    net = Net(2, pick=lambda k: 0)
+    net.begin(script_text(3, 2))
+    monkeypatch.setattr(net, "_back", lambda _actor, _swap: None)
+    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
+        assert net.step()
+    a, word = net.attempt(0), Frame("<u8", (1,))
+    a.request = request = Exchange(2, "-", {1: []}, {1: (word, word)})
+    a._room[1], a._parked = room, {1: {}, 2: {3: (b"x",)} if parked else {}}
+    arrays = a.owed(request, 1, frames)
+    assert (arrays is not None) == taken
+    assert a._room[1] == room - (16 if taken else 0)
+    assert a.request is (None if taken else request)
+    if taken:
+        assert [x.tobytes() for x in arrays] == list(frames)
+
+
+@pytest.mark.parametrize("left", [0, 5])
+def test_what_is_drawn_is_copied_if_it_is_short_and_else_lies_where_it_came(monkeypatch, left):
+    """A single word may stay for a whole run, and would keep its message. left: words of another draw behind it."""
+    net = Net(2, pick=lambda k: 0)
+    net.begin(script_text(3, 2))
+    monkeypatch.setattr(net, "_back", lambda _actor, _swap: None)
+    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
+        assert net.step()
+    a, came = net.attempt(0), np.arange(1 + 513 + 1 + left, dtype="<u8")
+    a._stock.clear()
+    a._views.clear()
+    a._in_stock, a._dealer_room = 0, 1 << 20
+    a.put_in_stock((came.tobytes(), b""))
+    a.put_in_stock((b"", b"12345678"))
+    kept = np.frombuffer(a._stock[0][0], "<u8")
+    drawn = []
+    for size in (1, 513, 1, *((left,) if left else ()), 1):
+        a.request = Draw(1, "-", (Frame("<u8", (size,)),))
+        drawn += a.answer()
+    assert [np.shares_memory(x, kept) for x in drawn] == [False, True, *(False,) * (len(drawn) - 2)]
+    assert np.array_equal(np.concatenate(drawn[:-1]), came)
+    assert drawn[-1].tobytes() == b"12345678"
+    assert a._in_stock == 0
