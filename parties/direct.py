@@ -1,8 +1,10 @@
-"""One end of a direct connection: a TCP socket that the computing thread drives itself, and sealed records on it.
+"""One end of a direct connection: a socket that the computing thread drives itself, and sealed records on it.
 
 A message that goes over ZeroMQ is handed to a thread of libzmq's at one end and by another at the other end, and with
 two processes on two cores those four threads wait for each other. Here sending is one system call, and so is receiving.
 What breaks is said, and nothing is sent again: the channel above does that, over whatever connection there is then.
+
+The socket is TCP's, or a Unix one between two processes of one host: the kernel then hands bytes over without packets.
 """
 
 from __future__ import annotations
@@ -13,17 +15,18 @@ import select
 import socket
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from parties.sealing import Opener, Sealer, Unsealed
 from parties.wire import Buffer
 
-__all__ = ["Direct", "Ended", "beside", "call"]
+__all__ = ["Direct", "Ended", "at_home", "beside", "call", "call_at_home"]
 
 # A middlebox may drop a connection without a word. It ends as well if a party computes so long without reading what it
 # is sent: then that comes again over ZeroMQ.
 _UNHEARD_MS = 20_000
 _PROBE_SECONDS = 5
+_ROOM = 4 << 20  # bytes that the kernel may hold for whoever computes, as it does for TCP
 _MOST_WAITING = 64  # messages, as many as a ZeroMQ socket keeps: whoever reads nothing lets no heap of them grow
 
 
@@ -131,6 +134,9 @@ class Direct:
 
 
 def _settle(connection: socket.socket) -> None:
+    if connection.family not in {socket.AF_INET, socket.AF_INET6}:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
+        return
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":
@@ -153,6 +159,35 @@ def beside(host: str) -> socket.socket:
         listener = socket.create_server(("", 0), backlog=16)
     listener.setblocking(False)
     return listener
+
+
+def at_home(name: str) -> socket.socket:
+    """A listening Unix socket that this host's network namespace knows by a name, without a file. Raises OSError."""
+    listener = _unix(lambda fresh: fresh.bind(_known_as(name)))
+    listener.listen(16)
+    return listener
+
+
+def call_at_home(name: str) -> socket.socket:
+    """A socket connected to who listens by this name in the same network namespace. Raises OSError if nobody does."""
+    return _unix(lambda fresh: fresh.connect(_known_as(name)))
+
+
+def _unix(begin: Callable[[socket.socket], None]) -> socket.socket:
+    if sys.platform != "linux":
+        raise OSError("this system knows Unix sockets by files alone")
+    fresh = socket.socket(socket.AF_UNIX)
+    fresh.setblocking(False)
+    try:
+        begin(fresh)
+    except OSError:
+        fresh.close()
+        raise
+    return fresh
+
+
+def _known_as(name: str) -> str:
+    return f"\0privity {name}"
 
 
 def call(host: str, port: int) -> socket.socket:

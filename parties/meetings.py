@@ -4,9 +4,12 @@ Whoever calls over ZeroMQ calls here too, and both say what is needed inside CUR
 
     caller → listener     CALL number, secret          once the ZeroMQ connection stands, or some time after a failure
     listener → caller     HERE number, port, secret    a port for this one connection, open for three seconds
-    caller → listener     over TCP to that port: an empty sealed message; whoever can seal it is the caller
+    caller → listener     to that port: an empty sealed message; whoever can seal it is the caller
     listener → caller     over it: an empty sealed message; from now on the caller uses it, and greets over it
     caller → listener     LEFT, over ZeroMQ            the direct connection is no more
+
+On one host that is no port but a Unix socket, by a name that both make of the secrets: the caller looks for it first,
+and where there is none the listener is elsewhere.
 
 For the channel above, a direct connection is a new connection like any other: it greets, and what was not acknowledged
 is sent again over it. Where a firewall or a proxy is between the two, none comes about and ZeroMQ carries everything;
@@ -15,6 +18,7 @@ it is asked for again at growing intervals. It never outlives the ZeroMQ connect
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import secrets
 import selectors
@@ -24,7 +28,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from parties.direct import Direct, Ended, beside, call
+from parties.direct import Direct, Ended, at_home, beside, call, call_at_home
 from parties.happenings import Reached
 from parties.sealing import SECRET_BYTES, Opener, Sealer, keys_of
 from parties.standing import Standing
@@ -63,9 +67,9 @@ class _Calling:
 
 @dataclass(slots=True)
 class _Invited:
-    """A port that is open for one caller. keys: what this end seals and opens with."""
+    """What is open for one caller. keys: what this end seals and opens with."""
 
-    listener: socket.socket
+    listeners: list[socket.socket]
     keys: tuple[bytes, bytes] = field(repr=False)
     until: float
     comers: list[Direct] = field(default_factory=list)
@@ -141,12 +145,9 @@ class Meetings(Standing):
         calling, wish = self._calls.get(peer), self._wishes.get(peer)
         if calling is None or wish is None or calling.number != number or calling.direct is not None:
             return
-        if not port:
-            self._failed(peer)
-            return
-        mine, theirs = keys_of(self._me, wish.public, self._cluster, calling.secret + secret)
+        mine, theirs, name = keys_of(self._me, wish.public, self._cluster, calling.secret + secret)
         try:
-            direct = Direct(peer, call(address, port), Sealer(mine), Opener(theirs))
+            direct = Direct(peer, _connecting(name, address, port), Sealer(mine), Opener(theirs))
         except OSError:
             self._failed(peer)
             return
@@ -154,7 +155,7 @@ class Meetings(Standing):
         self._selector.register(direct.socket, selectors.EVENT_WRITE, lambda _: self._connected(direct))
 
     def _connected(self, direct: Direct) -> None:
-        """The TCP connection stands, or does not: show who this is."""
+        """The connection stands, or does not: show who this is."""
         self._selector.modify(direct.socket, selectors.EVENT_READ, lambda _: self._answered(direct))
         try:
             direct.send([])  # fails if nobody listens there
@@ -191,22 +192,29 @@ class Meetings(Standing):
 
     def _invite(self, peer: int, public: str, number: int, secret: bytes) -> None:
         self._uninvite(peer)
-        try:
-            listener = beside(self._host)
-        except (OSError, ValueError):
-            self._post(peer, _WORD.pack(MARK, _HERE, number, 0, _NOTHING))
-            return
         own = secrets.token_bytes(SECRET_BYTES)
-        theirs, mine = keys_of(public, self._me, self._cluster, secret + own)
-        invited = _Invited(listener, (mine, theirs), time.monotonic() + _PATIENCE)
+        theirs, mine, name = keys_of(public, self._me, self._cluster, secret + own)
+        invited = _Invited([], (mine, theirs), time.monotonic() + _PATIENCE)
         self._invited[peer] = invited
-        self._selector.register(listener, selectors.EVENT_READ, lambda _: self._comes(peer, invited))
-        self._post(peer, _WORD.pack(MARK, _HERE, number, listener.getsockname()[1], own))
+        port = 0
+        with contextlib.suppress(OSError, ValueError):
+            port = self._listen(peer, invited, beside(self._host)).getsockname()[1]
+        with contextlib.suppress(OSError):
+            self._listen(peer, invited, at_home(name))
+        if not invited.listeners:
+            del self._invited[peer]
+            own = _NOTHING
+        self._post(peer, _WORD.pack(MARK, _HERE, number, port, own))
 
-    def _comes(self, peer: int, invited: _Invited) -> None:
-        """Somebody connects to an open port; strangers too, of whom the longest silent make room."""
+    def _listen(self, peer: int, invited: _Invited, listener: socket.socket) -> socket.socket:
+        invited.listeners.append(listener)
+        self._selector.register(listener, selectors.EVENT_READ, lambda _: self._comes(peer, invited, listener))
+        return listener
+
+    def _comes(self, peer: int, invited: _Invited, listener: socket.socket) -> None:
+        """Somebody connects; strangers too, of whom the longest silent make room."""
         try:
-            connection, _ = invited.listener.accept()
+            connection, _ = listener.accept()
         except OSError as error:
             if error.errno in {errno.EMFILE, errno.ENFILE}:
                 self._uninvite(peer)
@@ -246,8 +254,9 @@ class Meetings(Standing):
     def _uninvite(self, peer: int) -> None:
         invited = self._invited.pop(peer, None)
         if invited is not None:
-            self._selector.unregister(invited.listener)
-            invited.listener.close()
+            for listener in invited.listeners:
+                self._selector.unregister(listener)
+                listener.close()
             for comer in invited.comers:
                 self._close(comer)
 
@@ -265,3 +274,13 @@ class Meetings(Standing):
         for peer in {*self._calls, *self._invited, *self._met, *self.standing}:
             self.drop(peer)
         self._selector.close()
+
+
+def _connecting(name: str, address: str, port: int) -> socket.socket:
+    """On its way to a listener on this host, or else to its port. Raises OSError."""
+    try:
+        return call_at_home(name)
+    except OSError:
+        if not port:
+            raise
+        return call(address, port)

@@ -46,15 +46,17 @@ class Unsealed(Exception):
     """Bytes that the other end did not send like this, or not here: the connection is not to be trusted any more."""
 
 
-def keys_of(caller: str, listener: str, cluster: str, secrets: bytes) -> tuple[bytes, bytes]:
+def keys_of(caller: str, listener: str, cluster: str, secrets: bytes) -> tuple[bytes, bytes, str]:
     """The keys of a connection: what its caller seals with, and what its listener does; 32 bytes each.
+
+    And a name for it that may be seen by anybody: it says as little about the keys as one key about the other.
 
     caller, listener: their public CURVE keys. cluster: the digest of the cluster file. secrets: what the caller and
     then the listener drew.
     """
     about = f"privity direct 1\0{caller}\0{listener}\0{cluster}".encode()
-    both = HKDF(SHA256(), 64, None, about).derive(secrets)
-    return both[:32], both[32:]
+    derived = HKDF(SHA256(), 96, None, about).derive(secrets)
+    return derived[:32], derived[32:64], derived[64:].hex()
 
 
 class _Counted:

@@ -1,4 +1,4 @@
-"""What an exchange of two parties costs: over ZeroMQ and CURVE, and over a direct connection, sealed.
+"""What an exchange of two parties costs: over ZeroMQ and CURVE, and over direct connections, sealed.
 
     python scripts/measure/exchange.py [BYTES ...]        # 64 and 8000000 unless given
 
@@ -8,6 +8,7 @@ processes on loopback. It is what docs/decisions/direct-connections.md weighs.
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Callable
 
 import zmq
 
-from parties.direct import Direct, beside, call
+from parties.direct import Direct, at_home, beside, call, call_at_home
 from parties.sealing import Opener, Sealer
 
 _KEYS = (bytes(32), bytes(31) + b"1")  # of a measurement that moves zeros between two processes of one machine
@@ -28,8 +29,7 @@ Exchange = Callable[[bytes], None]
 
 def exchanged(way: str, size: int) -> float:
     """Seconds of one exchange of so many bytes each way."""
-    begin = {"curve": _curve_listener, "direct": _direct_listener}[way]
-    exchange, other = begin(way, size)
+    exchange, other = (_curve_listener if way == "curve" else _direct_listener)(way, size)
     payload, taken = bytes(size), []
     try:
         for _ in range(_times(size)):
@@ -81,25 +81,27 @@ def _curve_listener(way: str, size: int) -> tuple[Exchange, subprocess.Popen[byt
 
 
 def _direct_listener(way: str, size: int) -> tuple[Exchange, subprocess.Popen[bytes]]:
-    listener = beside("127.0.0.1")
+    name = f"measure {os.getpid()}"
+    listener = beside("127.0.0.1") if way == "tcp" else at_home(name)
     listener.setblocking(True)
-    other = _other(way, str(size), str(listener.getsockname()[1]), "")
+    other = _other(way, str(size), str(listener.getsockname()[1]) if way == "tcp" else name, "")
     connection, _ = listener.accept()
     connection.setblocking(False)
     return _through(Direct(0, connection, Sealer(_KEYS[0]), Opener(_KEYS[1]))), other
 
 
-def _answer(way: str, size: str, port: str, server: str) -> None:
+def _answer(way: str, size: str, where: str, server: str) -> None:
     if way == "curve":
         socket = zmq.Context.instance().socket(zmq.DEALER)
         socket.curve_serverkey = server.encode()
         socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
         socket.linger, socket.rcvtimeo = 0, _WAIT
-        socket.connect(f"tcp://127.0.0.1:{port}")
+        socket.connect(f"tcp://127.0.0.1:{where}")
         socket.send(_READY)
         exchange = _over(socket)
     else:
-        direct = Direct(1, call("127.0.0.1", int(port)), Sealer(_KEYS[1]), Opener(_KEYS[0]))
+        connection = call("127.0.0.1", int(where)) if way == "tcp" else call_at_home(where)
+        direct = Direct(1, connection, Sealer(_KEYS[1]), Opener(_KEYS[0]))
         time.sleep(0.1)  # until it is connected
         exchange = _through(direct)
     payload = bytes(int(size))
@@ -111,9 +113,10 @@ def _answer(way: str, size: str, port: str, server: str) -> None:
 def main(sizes: list[str]) -> None:
     """A line a size."""
     for size in sizes or ["64", "8000000"]:
-        found = {way: 1e6 * exchanged(way, int(size)) for way in ("curve", "direct")}
+        found = {way: 1e6 * exchanged(way, int(size)) for way in ("curve", "tcp", "unix")}
         words = ", ".join(f"{way} {us:,.0f} µs" for way, us in found.items())
-        print(f"{int(size):,} bytes each way: {words}; CURVE takes {found['curve'] / found['direct']:.2f} of direct")
+        ratios = " and ".join(f"{found['curve'] / found[way]:.2f} of {way}" for way in ("tcp", "unix"))
+        print(f"{int(size):,} bytes each way: {words}; CURVE takes {ratios}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""For tests of what an actor keeps, and of two that have a direct connection."""
+"""For tests of what an actor keeps, and of two that have a direct connection.
+
+Two that are on one host have a Unix socket. `way` says which it is; what must be the same either way runs both ways.
+"""
 
 from types import SimpleNamespace
 
@@ -9,6 +12,8 @@ from pairs import Pair
 
 from parties import meetings
 from parties.home import Home
+
+EITHER_WAY = {"test_direct", "test_direct_channel", "test_standing"}
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +30,26 @@ def home(tmp_path):
         yield opened
 
 
+def pytest_generate_tests(metafunc):
+    if "way" in metafunc.fixturenames and metafunc.module.__name__ in EITHER_WAY:
+        metafunc.parametrize("way", ["port", "one host"], indirect=True)
+
+
 @pytest.fixture
-def pair():
+def way(request, monkeypatch):
+    """Over a port, unless it is to be over a Unix socket."""
+    found = getattr(request, "param", "port")
+    if found == "port":
+        monkeypatch.setattr(meetings, "at_home", elsewhere)
+    return found
+
+
+def elsewhere(_name):
+    raise OSError("not on this host")
+
+
+@pytest.fixture
+def pair(way):
     made = []
 
     def make(**more):
@@ -39,7 +62,7 @@ def pair():
 
 
 @pytest.fixture
-def ends(monkeypatch):
+def ends(monkeypatch, way):
     monkeypatch.setattr(meetings, "time", SimpleNamespace(monotonic=lambda: NOW))
     made = []
 

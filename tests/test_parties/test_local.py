@@ -433,21 +433,26 @@ def test_results_are_plain_data(three):
 
 
 def connections(pid):
-    """How many TCP connections of a process stand."""
+    """How many TCP connections of a process stand, and at how many Unix sockets with a name it was called."""
     files = Path(f"/proc/{pid}/fd")
     own = {str(file.readlink()).removeprefix("socket:[").rstrip("]") for file in files.iterdir() if file.is_symlink()}
     tables = [Path(f"/proc/{pid}/net/{table}").read_text() for table in ("tcp", "tcp6")]
     lines = [line.split() for table in tables for line in table.splitlines()[1:]]
-    return sum(words[3] == "01" and words[9] in own for words in lines)
+    named = [line.split() for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines() if "@privity" in line]
+    tcp = sum(words[3] == "01" and words[9] in own for words in lines)
+    return tcp, sum(words[5] == "03" and words[6] in own for words in named)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_parties_and_dealer_are_connected_directly_besides():
-    """Each of the three: data and signs of life to the other two and the coordinator, and to the two once more."""
+    """Each: data and signs of life to the other two and the coordinator, over TCP; a Unix socket for each two."""
     with parties.local(2) as ps:
         x, y = np.ones(3), np.ones(3)
         assert ps.run(inner, x={"alice": x}, y={"bob": y}).results["product"] == 3
         pids, end = ps.pids(), time.monotonic() + 10.0
-        while (found := {name: connections(pid) for name, pid in pids.items()}) != dict.fromkeys(pids, 8):
+        while True:
+            found = {name: connections(pid) for name, pid in pids.items()}
+            if all(tcp == 6 for tcp, _ in found.values()) and sum(unix for _, unix in found.values()) == 3:
+                break
             assert time.monotonic() < end, found
             time.sleep(0.05)

@@ -28,7 +28,7 @@ def test_the_words_are_what_is_written_down_about_them(ends):
     ((to, here),) = e.words(0)
     kind, number, port, own = read(here)
     assert (to, kind, number) == (1, b"H", 1)
-    assert port == e.ends[0]._invited[1].listener.getsockname()[1]
+    assert port == e.ends[0]._invited[1].listeners[0].getsockname()[1]
     assert len({secret, own, bytes(32)}) == 3
     assert e.ends[1].heard(0, "key 0", here, "127.0.0.1") is False
     e.until(lambda _: 0 in e.ends[1].standing)
@@ -341,11 +341,10 @@ def test_a_system_without_files_closes_the_port_and_one_who_is_gone_already_does
         def __getattr__(self, name):
             return getattr(self.listener, name)
 
-    original, here.listener = here.listener, Failing(here.listener)
-    e.ends[0]._comes(1, here)
+    (listener,) = here.listeners
+    e.ends[0]._comes(1, here, Failing(listener))
     assert len(e.ends[0]._invited) == open_still
     assert e.files(0) == open_still
-    here.listener = original
 
 
 def test_sockets_of_those_who_come_block_nobody(ends):

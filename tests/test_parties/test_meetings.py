@@ -5,24 +5,12 @@ import socket
 import time
 
 import pytest
+from ends import Gullible
 
 from parties import direct as directs
 from parties import meetings
 from parties.happenings import Gone, Packet, Reached
 from parties.sealing import MALFORMED, Opener, Sealer
-
-
-class Gullible:
-    """A broken twin of Opener: whatever comes is a message."""
-
-    def __init__(self, _key=b""):
-        self._room, self.unread = memoryview(bytearray(1000)), False
-
-    def space(self):
-        return self._room
-
-    def message(self, count=0):
-        return ([] if count < 100 else [b"x"]) if count else None
 
 
 def stranger_first(p, monkeypatch):

@@ -202,13 +202,14 @@ def test_keys_depend_on_everything():
         secret[at] ^= 1
         variants.append([*args[:3], bytes(secret)])
     variants.append(["listener", "caller", *args[2:]])
-    keys = [key for v in variants for key in keys_of(*v)]
-    assert len(set(keys)) == 2 * len(variants)
-    assert all(len(key) == 32 for key in keys)
+    keys = [key for v in variants for key in keys_of(*v)]  # and names: who sees one knows no key
+    assert len(set(keys)) == 3 * len(variants)
+    assert all(len(key) == 32 for key in keys if isinstance(key, bytes))
+    assert all(len(bytes.fromhex(name)) == 32 for name in keys[2::3])
 
 
 def test_what_one_direction_seals_the_other_does_not_open():
-    calls, listens = keys_of("a", "b", "c", bytes(64))
+    calls, listens, _ = keys_of("a", "b", "c", bytes(64))
     with pytest.raises(Unsealed):
         opened(Opener(listens), b"".join(stream(Sealer(calls), [b"x"])))
 

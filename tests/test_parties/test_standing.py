@@ -282,7 +282,7 @@ def test_closing_closes_everything(ends):
     e.ends[3].turn(NOW)
     e.tell(3)
     listening = e.ends[0]
-    sockets = [listening.standing[1].socket, listening._met[2].socket, listening._invited[3].listener]
+    sockets = [listening.standing[1].socket, listening._met[2].socket, listening._invited[3].listeners[0]]
     for end in (listening, e.ends[3]):
         end.close(0.0)
         assert end._selector.get_map() is None
