@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from parties.events import (
     Event,
     Instruction,
     Keep,
+    Parts,
     Pump,
     Say,
     Send,
@@ -305,21 +306,33 @@ class Actor:
 
     def _swap(self, s: Swap) -> None:
         """Send, and hand over what is owed in return; again and again, while it comes before anything else is due."""
-        channel = self._channels[s.to]
-        self._send(s)
-        while not channel.events and not self._untold and self._clock() < self._until:
-            packet = self.mesh.at_once(s.to)
+        send = Send(-1, s.type, s.session)  # one for all: it is not kept
+        following: tuple[int, Parts, Collection[int]] | None = (s.step, s.parts, s.owed)
+        while following is not None:
+            s.step, s.parts, s.owed = following
+            send.step = s.step
+            for send.to, send.frames in s.parts.items():
+                self._send(send)
+            following = None
+            if came := self._came(s):
+                following = s.answered(came)
+
+    def _came(self, s: Swap) -> Parts:
+        """What is owed, as far as it comes at once."""
+        came: Parts = {}
+        if self._untold or self._clock() >= self._until:
+            return came
+        for peer in s.owed:
+            channel = self._channels[peer]
+            packet = None if channel.events else self.mesh.at_once(peer)
             if packet is None:
-                return
-            came = self._owed(channel, s, packet)
-            if came is None:
-                self._undigested.append(s.to)
-                return
-            following = s.answered(came)
-            if following is None:
-                return
-            s.step, s.frames = following
-            self._send(s)
+                break
+            frames = self._owed(channel, s, packet)
+            if frames is None:
+                self._undigested.append(peer)
+                break
+            came[peer] = frames
+        return came
 
     def _owed(self, channel: Channel, s: Swap, packet: Packet) -> Sequence[Buffer] | None:
         """The frames of what a peer owes in return, if this is that, and all that its channel has to say then."""

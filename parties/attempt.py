@@ -214,22 +214,31 @@ class Attempt:
             raise BadMessage("data of one exchange twice", peer)
         parked[step] = frames
 
-    def owed(self, request: Exchange, peer: int, frames: Sequence[Buffer]) -> list[Array] | None:
-        """What these frames are of an exchange with this peer alone, whose turn it is.
+    def owed(self, request: Exchange, came: dict[int, Sequence[Buffer]]) -> dict[int, list[Array]] | None:
+        """What these frames are of an exchange whose turn it is, if they are all that it waits for.
 
         None, and nothing is done, if they are not what the program expects, or anything else is here: `park` and
         `answer` say what to make of that.
         """
-        expect, size = request.expect[peer], sum(map(len, frames))
-        if len(frames) != len(expect) or size > self._room[peer] or any(self._parked.values()):
+        if len(came) < len(request.expect) or any(self._parked.values()):
             return None
-        try:
-            arrays = unpack_arrays(frames, expect)
-        except BadMessage:
-            return None
-        self._room[peer] -= size
-        self.request = None
+        room, arrays = self._room.copy(), {}
+        for peer, frames in came.items():
+            expect = request.expect[peer]
+            room[peer] -= sum(map(len, frames))
+            if room[peer] < 0 or len(frames) != len(expect):
+                return None
+            try:
+                arrays[peer] = unpack_arrays(frames, expect)
+            except BadMessage:
+                return None
+        self._room, self.request = room, None
         return arrays
+
+    def missing(self, request: Exchange) -> list[int]:
+        """Whose message of an exchange is not here yet."""
+        number = request.number & 0xFFFFFFFF
+        return [peer for peer in request.expect if number not in self._parked[peer]]
 
     def answer(self) -> dict[int, list[Array]] | list[Array] | None:
         """What the engine asked for, when all of it is here."""
@@ -294,11 +303,8 @@ class Attempt:
 
     def waits_for(self) -> int:
         """An actor whose message the engine needs now."""
-        if isinstance(self.request, Exchange):
-            for peer in self.request.expect:
-                if self.request.number not in self._parked[peer]:
-                    return peer
-        return DEALER
+        missing = self.missing(self.request) if isinstance(self.request, Exchange) else []
+        return missing[0] if missing else DEALER
 
     # ------------------------------------------------------------------------------------------------ measures
 

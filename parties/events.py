@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ __all__ = [
     "Event",
     "Instruction",
     "Keep",
+    "Parts",
     "Pump",
     "Say",
     "Send",
@@ -86,15 +87,24 @@ class Send:
     frames: Sequence[Buffer] = field(default=(), repr=False)
 
 
-@dataclass(slots=True)
-class Swap(Send):
-    """Send a message to an actor that owes one of the same kind, session and step, and go on while that comes at once.
+Parts = dict[int, Sequence[Buffer]]  # frames of one message for each actor, or of each
 
-    answered: is given the frames of what came, and says the step and the frames of the next to be sent, for which the
-    same holds; None if there is none. It knows nothing of the Swap: what both hold is let go of with them.
+
+@dataclass(slots=True)
+class Swap:
+    """Send messages of one kind, session and step, and go on while what is owed in return comes at once.
+
+    parts: what goes to whom. owed: who owes a message of the same kind, session and step. answered: is given what came
+    at once, up to the first of them that did not, and says the next step, with what goes to whom and who owes what;
+    None if there is none. It knows nothing of the Swap: what both hold is let go of with them.
     """
 
-    answered: Callable[[Sequence[Buffer]], tuple[int, Sequence[Buffer]] | None] = field(kw_only=True, repr=False)
+    type: Type
+    session: bytes
+    step: int
+    parts: Parts = field(repr=False)
+    owed: Collection[int]
+    answered: Callable[[Parts], tuple[int, Parts, Collection[int]] | None] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +137,4 @@ class Write:
     record: Any = field(repr=False)
 
 
-Instruction = Send | Say | Tell | Keep | Write
+Instruction = Send | Swap | Say | Tell | Keep | Write

@@ -13,7 +13,7 @@ routes messages to them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from mpc.errors import InputError, MpcError, PeerError
@@ -23,9 +23,9 @@ from parties.agree import place
 from parties.attempt import Attempt, Stage
 from parties.cluster import DEALER
 from parties.ending import KEYING, LIVE, Steps, Surroundings, nothing
-from parties.events import Instruction, Keep, Say, Send, Swap, Tell, Written
+from parties.events import Instruction, Keep, Parts, Say, Send, Swap, Tell, Written
 from parties.stocking import Stocking
-from parties.wire import BadMessage, Buffer, Message, Type, line
+from parties.wire import BadMessage, Message, Type, line
 
 __all__ = ["Participation"]
 
@@ -87,7 +87,9 @@ class Participation(Stocking):
         if not isinstance(a.request, kind):
             return ()
         answer = self._answer()
-        return () if answer is None else self._advance(answer)
+        if answer is not None:
+            return self._advance(answer)
+        return self._advance(None, a.request) if isinstance(a.request, Exchange) and self._swaps(a.request) else ()
 
     def _answer(self) -> dict[int, list[Array]] | list[Array] | None:
         """What the engine asked for, when all of it is here."""
@@ -104,22 +106,24 @@ class Participation(Stocking):
             return ()
         return (Send(DEALER, Type.CREDIT, a.session, a.drawn & 0xFFFFFFFF),)
 
-    def _advance(self, answer: dict[int, list[Array]] | list[Array] | None) -> Steps:
-        """Drive the engine until it has to wait."""
-        a = self.attempt
+    def _advance(self, answer: dict[int, list[Array]] | list[Array] | None, asked: Asked | None = None) -> Steps:
+        """Drive the engine until it has to wait. asked: what it waits for; the rest of that may come at once."""
+        a, before = self.attempt, self.attempt.answered
         while a.engine is not None:
-            if type(answer) is list:  # of a draw
-                yield from self._credit()
-            asked: Asked | None = self._ask(answer)
-            answer = None  # the engine lets go of it when it likes
+            if asked is None:
+                if type(answer) is list:  # of a draw
+                    yield from self._credit()
+                asked = self._ask(answer)
+                answer = None  # the engine lets go of it when it likes
             while isinstance(asked, Exchange) and not asked.reveals:
                 asked = yield from self._share(asked)
             if asked is not None and not isinstance(asked, Draw):
                 yield from self._pause(asked) if isinstance(asked, Exchange | Save) else asked
                 return
-            answer = self._answer()
+            asked, answer = None, self._answer()
             if answer is None:
-                self._breathe(self.around.limits.stall)
+                if a.answered > before:
+                    self._breathe(self.around.limits.stall)
                 return
 
     def _ask(self, answer: dict[int, list[Array]] | list[Array] | None) -> Asked:
@@ -187,10 +191,44 @@ class Participation(Stocking):
         yield from self._go_on(Exchange)
 
     def _share(self, request: Exchange) -> Generator[Instruction, None, Asked | None]:
-        """Send what an exchange sends, and of those that follow, for as long as its only peer answers at once.
+        """Send what an exchange sends, unless that is sent, and of those that follow, while what is owed comes at once.
 
         Returns what the engine has asked for last, unless that is sent.
         """
+        a, parts = self.attempt, {}
+        if a.rounds != request.number:
+            yield from self._progress(request)
+            parts = _packed(a, request)
+        if not self._swaps(request):
+            for peer, frames in parts.items():
+                yield Send(peer, Type.DATA, a.session, request.number, frames=frames)
+            return None
+        further: Asked | None = None
+        left: Parts = {}
+
+        def answered(came: Parts) -> tuple[int, Parts, Collection[int]] | None:
+            nonlocal request, further, left
+            arrays = a.owed(request, came)
+            if arrays is None:
+                left = came
+                return None
+            if request.sharing:
+                a.shared = self.around.clock()
+            asked = self._ask(arrays)
+            if not isinstance(asked, Exchange) or asked.reveals:
+                further = asked
+                return None
+            request = asked
+            a.rounds, a.where = request.number, request.where
+            return request.number, _packed(a, request), request.expect
+
+        yield Swap(Type.DATA, a.session, request.number, parts, a.missing(request), answered)
+        for peer, frames in left.items():
+            a.park(peer, request.number & 0xFFFFFFFF, tuple(frames))
+        return further
+
+    def _progress(self, request: Exchange) -> Iterator[Instruction]:
+        """An exchange begins."""
         a, now = self.attempt, self.around.clock()
         if a.began is None:
             a.began = now
@@ -198,41 +236,10 @@ class Participation(Stocking):
         if now - a.told >= self.around.limits.progress:
             a.told = now
             yield Send(a.boss, Type.PROGRESS, a.session, request.number, meta={"where": line(a.where, 200)})
-        only = self._only_peer(request)
-        if only < 0:
-            for peer, arrays in sorted(request.send.items()):
-                yield Send(peer, Type.DATA, a.session, request.number, frames=a.packed(arrays))
-            return None
-        further: Asked | None = None
-        unfit: Sequence[Buffer] | None = None
 
-        def answered(frames: Sequence[Buffer]) -> tuple[int, Sequence[Buffer]] | None:
-            nonlocal request, further, unfit
-            arrays = a.owed(request, only, frames)
-            if arrays is None:
-                unfit = frames
-                return None
-            if request.sharing:
-                a.shared = self.around.clock()
-            asked = self._ask({only: arrays})
-            if not isinstance(asked, Exchange) or asked.reveals or not _between_two(asked, only):
-                further = asked
-                return None
-            request = asked
-            a.rounds, a.where = request.number, request.where
-            return request.number, a.packed(request.send[only])
-
-        frames = a.packed(request.send[only])
-        yield Swap(only, Type.DATA, a.session, request.number, frames=frames, answered=answered)
-        if unfit is not None:
-            a.park(only, request.number & 0xFFFFFFFF, tuple(unfit))
-        return further
-
-    def _only_peer(self, request: Exchange) -> int:
-        """The peer whose message is all that this party can go on with, once its own has gone; −1 if there is none."""
-        alone = len(self.around.sessions) == 1 and not request.reveals
-        peer = self.attempt.waits_for() if alone else -1
-        return peer if _between_two(request, peer) else -1  # else: it is here already
+    def _swaps(self, request: Exchange) -> bool:
+        """Whether this party can go on with nothing but what an exchange owes it: else it looks round first."""
+        return len(self.around.sessions) == 1 and not request.reveals
 
     def _finish(self, results: dict[str, Any]) -> Steps:
         a = self.attempt
@@ -268,9 +275,9 @@ class Participation(Stocking):
             yield from self._fail("internal", f"{name}: {type(error).__name__} at {place(error)}")
 
 
-def _between_two(request: Exchange, peer: int) -> bool:
-    """Whether an exchange is with this peer alone, both ways."""
-    return len(request.send) == len(request.expect) == 1 and peer in request.send and peer in request.expect
+def _packed(a: Attempt, request: Exchange) -> Parts:
+    """What goes to whom, in the order of their numbers."""
+    return {peer: a.packed(request.send[peer]) for peer in sorted(request.send)}
 
 
 _Handler = Callable[[Participation, Message], Iterable[Instruction]]

@@ -81,8 +81,8 @@ class _Body(Actor):
         frames = super()._owed(channel, s, packet)
         if frames is not None:
             me, theirs = self.brain.me, channel._theirs or 0
-            m = Message(s.type, s.to, me, s.session, s.step, {}, tuple(frames), incarnation=theirs)
-            self.rules.delivered(me, s.to, m)
+            m = Message(s.type, channel.peer, me, s.session, s.step, {}, tuple(frames), incarnation=theirs)
+            self.rules.delivered(me, channel.peer, m)
         return frames
 
     def _digest(self, peer: int, channel: Channel) -> None:

@@ -191,10 +191,7 @@ class Net:
         for instruction in instructions:
             match instruction:
                 case Swap():
-                    self._send(actor, instruction)
-                    while (m := self._back(actor, instruction)) and (more := instruction.answered(m.frames)):
-                        instruction.step, instruction.frames = more
-                        self._send(actor, instruction)
+                    self._swap(actor, instruction)
                 case Send():
                     self._send(actor, instruction)
                 case Say(text):
@@ -219,9 +216,23 @@ class Net:
         self.log.append(m)
         self.links.setdefault((actor, s.to), deque()).append(encode(m))
 
-    def _back(self, actor, swap):
-        """What is owed in return, if it is next and `pick` would have it at once."""
-        link = self.links.get((swap.to, actor))
+    def _swap(self, actor, swap):
+        following = swap.step, swap.parts, swap.owed
+        while following is not None:
+            swap.step, swap.parts, swap.owed = following
+            for peer, frames in swap.parts.items():
+                self._send(actor, Send(peer, swap.type, swap.session, swap.step, frames=frames))
+            came = {}
+            for peer in swap.owed:
+                m = self._back(actor, swap, peer)
+                if m is None:
+                    break
+                came[peer] = m.frames
+            following = swap.answered(came) if came else None
+
+    def _back(self, actor, swap, peer):
+        """What a peer owes in return, if it is next and `pick` would have it at once."""
+        link = self.links.get((peer, actor))
         m = decode([bytes(p) for p in link[0]]) if link else None
         owed = m is not None and (m.type, m.session, m.step) == (swap.type, swap.session, swap.step)
         if not owed or not self.pick(2):

@@ -22,18 +22,18 @@ from parties.attempt import Stage
 def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, parked, taken, monkeypatch):
     net = Net(2, pick=lambda k: 0)
     net.begin(script_text(3, 2))
-    monkeypatch.setattr(net, "_back", lambda _actor, _swap: None)
+    monkeypatch.setattr(net, "_back", lambda *_: None)
     while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
         assert net.step()
     a, word = net.attempt(0), Frame("<u8", (1,))
     a.request = request = Exchange(2, "-", {1: []}, {1: (word, word)})
     a._room[1], a._parked = room, {1: {}, 2: {3: (b"x",)} if parked else {}}
-    arrays = a.owed(request, 1, frames)
+    arrays = a.owed(request, {1: frames})
     assert (arrays is not None) == taken
     assert a._room[1] == room - (16 if taken else 0)
     assert a.request is (None if taken else request)
     if taken:
-        assert [x.tobytes() for x in arrays] == list(frames)
+        assert [x.tobytes() for x in arrays[1]] == list(frames)
 
 
 @pytest.mark.parametrize("left", [0, 5])
@@ -41,7 +41,7 @@ def test_what_is_drawn_is_copied_if_it_is_short_and_else_lies_where_it_came(monk
     """A single word may stay for a whole run, and would keep its message. left: words of another draw behind it."""
     net = Net(2, pick=lambda k: 0)
     net.begin(script_text(3, 2))
-    monkeypatch.setattr(net, "_back", lambda _actor, _swap: None)
+    monkeypatch.setattr(net, "_back", lambda *_: None)
     while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
         assert net.step()
     a, came = net.attempt(0), np.arange(1 + 513 + 1 + left, dtype="<u8")

@@ -235,7 +235,7 @@ def one_sentence(net, alive):
 @example(seed=1504, steps=12, victim=DEALER)  # it dies when all is dealt and not all has arrived
 def test_a_death_is_named_by_everybody_in_the_same_words(seed, steps, victim):
     net = Net(3, pick=random.Random(seed).randrange)
-    net.begin(script_text(12))
+    net.begin(script_text(20))
     for _ in range(steps):
         net.step()
     net.kill(victim)

@@ -17,7 +17,7 @@ from parties.attempt import Stage
 from parties.channel import Channel
 from parties.cluster import COORDINATOR
 from parties.control import Alive
-from parties.events import Arrived, Swap, Tick
+from parties.events import Arrived, Send, Swap, Tick
 from parties.happenings import Gone, Packet
 from parties.liveness import Sign
 from parties.wire import Message, Type, decode, encode
@@ -63,14 +63,14 @@ class Swapper:
             self.deadline = None
         if isinstance(event, Tick) or (isinstance(event, Arrived) and event.message.type is Type.DATA):
 
-            def answered(frames):
-                assert tuple(bytes(f) for f in frames) == self.frames
+            def answered(came):
+                assert {peer: tuple(map(bytes, frames)) for peer, frames in came.items()} == {PEER: self.frames}
                 self.told.append(next(steps))
-                return self.told[-1] + 1, (b"12345678",)
+                return self.told[-1] + 1, {PEER: (b"12345678",)}, (PEER,)
 
             first = event.message.step + 1 if isinstance(event, Arrived) else 1
             steps = count(first)
-            yield Swap(PEER, Type.DATA, SESSION, first, frames=(b"12345678",), answered=answered)
+            yield Swap(Type.DATA, SESSION, first, {PEER: (b"12345678",)}, (PEER,), answered)
 
     @property
     def steps(self):
@@ -348,7 +348,7 @@ def test_what_is_not_what_the_program_expects_is_its_senders_fault(frames, at, m
 
         def lies(actor, s, sent=sent):
             if actor == 1 and s.type is Type.DATA and s.step == at:
-                s = Swap(s.to, s.type, s.session, s.step, s.meta, frames, answered=s.answered)
+                s = Send(s.to, s.type, s.session, s.step, s.meta, frames)
             sent(actor, s)
 
         monkeypatch.setattr(net, "_send", lies)
@@ -402,8 +402,7 @@ def test_what_is_here_already_is_not_waited_for(monkeypatch):
     for sessions, parked in ((1, False), (1, True), (2, False)):
         net = Net(2, pick=lambda k: 0)
         net.begin(script_text(3, 2))
-        swaps = []
-        monkeypatch.setattr(net, "_back", lambda _actor, swap, swaps=swaps: swaps.append(swap))
+        monkeypatch.setattr(net, "_back", lambda *_: None)
         party = net.brains[0]
         while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
             assert net.step()
@@ -414,7 +413,11 @@ def test_what_is_here_already_is_not_waited_for(monkeypatch):
             running.attempt._parked[1][2] = (b"12345678",)
         if sessions == 2:
             party.sessions[b"t" * 16] = running
-        assert running._only_peer(request) == (1 if (sessions, parked) == (1, False) else -1)
+        (begun,) = running._share(request)
+        if sessions == 1:
+            assert begun.owed == ([] if parked else [1])
+        else:
+            assert begun == Send(1, Type.DATA, SESSION, 2, frames=begun.frames)
 
 
 def test_the_time_of_input_sharing_ends_with_what_came_at_once():
