@@ -111,7 +111,7 @@ def filled(text: str, parts: Mapping[str, str]) -> str:
 
 def sections(ours: Mapping[str, Any], peers: Mapping[str, Peer], theirs: Mapping[str, Any]) -> dict[str, str]:
     """What stands between the marks."""
-    growth = "\n".join(f"![against {grid.title}](performance-{grid.header[1][1:]}.svg)\n\n{markdown(grid)}"
+    growth = "\n".join(f"![{grid.title}](performance-{grid.header[1][1:]}.svg)\n\n{markdown(grid)}"
                        for grid in growth_grids(ours["growth"]))  # fmt: skip
     return {
         "machine": _told("Our own figures", ours),

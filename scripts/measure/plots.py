@@ -16,14 +16,16 @@ Lines = Sequence[Mapping[str, Any]]
 
 def growth_plot(lines: Lines, what: str, target: Path) -> None:
     """Seconds and bytes against elements, parties or steps, on logarithmic axes (parties: a linear one)."""
-    figure, (seconds, sent) = _figure(2)
+    figure, (seconds, whole, sent) = _figure(3)
     mine = [line for line in lines if line["growth"] == what and "seconds" in line]
     for name in dict.fromkeys(line["workload"] for line in mine):
         points = [line for line in mine if line["workload"] == name]
         across = [line[what] for line in points]
         seconds.plot(across, [line["seconds"] for line in points], marker="o", label=name)
+        whole.plot(across, [line["total_seconds"] for line in points], marker="o", label=name)
         sent.plot(across, [max(line["bytes_sent"], 1) for line in points], marker="o", label=name)
-    for axis, title in ((seconds, "online seconds"), (sent, "bytes sent by the busiest party")):
+    titles = ("online seconds", "seconds in all, dealing too", "bytes sent by the busiest party")
+    for axis, title in zip((seconds, whole, sent), titles, strict=True):
         axis.set(xscale="linear" if what == "parties" else "log", yscale="log", xlabel=what, title=title)
         axis.grid(alpha=0.3)
     seconds.legend(fontsize=8)
@@ -133,7 +135,7 @@ def _figure(columns: int) -> tuple[Any, Sequence[Any]]:
 
     mpl.rcParams["svg.fonttype"] = "none"  # text stays text
     mpl.rcParams["svg.hashsalt"] = "privity"
-    figure = Figure(figsize=(9, 3.6 if columns > 1 else 4.6), layout="constrained")
+    figure = Figure(figsize=(max(9, 4 * columns), 3.6 if columns > 1 else 4.6), layout="constrained")
     return figure, [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
 
 

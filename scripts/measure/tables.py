@@ -119,12 +119,13 @@ def growth_grids(lines: Sequence[Line]) -> list[Grid]:
     """One table for each thing that grows."""
     grids = []
     for what in dict.fromkeys(line["growth"] for line in lines):
-        header = ("workload", f">{what}", ">online", ">preprocessing", ">sends", ">gets from dealer", ">peak memory")
+        times, sizes = (">online", ">preprocessing", ">in all"), (">sends", ">gets from dealer", ">peak memory")
+        header = ("workload", f">{what}", *times, *sizes)
         rows = [
             (
                 at["workload"],
                 f"{at[what]:,}",
-                *(seconds_in_words(at[key]) for key in ("seconds", "preprocessing_seconds")),
+                *(seconds_in_words(at[key]) for key in ("seconds", "preprocessing_seconds", "total_seconds")),
                 *(bytes_in_words(at[key]) for key in ("bytes_sent", "dealt_bytes", "peak_rss_bytes")),
             )
             for at in lines
