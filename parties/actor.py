@@ -313,9 +313,10 @@ class Actor:
             send.step = s.step
             for send.to, send.frames in s.parts.items():
                 self._send(send)
-            following = None
-            if came := self._came(s):
-                following = s.answered(came)
+            send.frames = ()
+            came = self._came(s)
+            following = s.answered(came) if came else None
+            del came  # this thread may look for the next for long
 
     def _came(self, s: Swap) -> Parts:
         """What is owed, as far as it comes at once."""
@@ -332,6 +333,8 @@ class Actor:
                 self._undigested.append(peer)
                 break
             came[peer] = frames
+            if channel.ready:  # an acknowledgement, if nothing goes there
+                self._flush(peer, channel)
         return came
 
     def _owed(self, channel: Channel, s: Swap, packet: Packet) -> Sequence[Buffer] | None:

@@ -22,11 +22,11 @@ from parties.wire import Buffer
 
 __all__ = ["Direct", "Ended", "at_home", "beside", "call", "call_at_home"]
 
-# A middlebox may drop a connection without a word. It ends as well if a party computes so long without reading what it
-# is sent: then that comes again over ZeroMQ.
+# Of TCP: a middlebox may drop a connection without a word. It ends as well if a party computes so long without reading
+# what it is sent: then that comes again over ZeroMQ.
 _UNHEARD_MS = 20_000
 _PROBE_SECONDS = 5
-_ROOM = 4 << 20  # bytes that the kernel may hold for whoever computes, as it does for TCP
+_ROOM = 4 << 20  # bytes that the kernel holds for whoever computes, as Linux does for TCP
 _MOST_WAITING = 64  # messages, as many as a ZeroMQ socket keeps: whoever reads nothing lets no heap of them grow
 
 
@@ -136,6 +136,8 @@ class Direct:
 def _settle(connection: socket.socket) -> None:
     if connection.family not in {socket.AF_INET, socket.AF_INET6}:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
+        if connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2 * _ROOM:  # Linux says twice what it was told
+            raise OSError(f"net.core.wmem_max is below {_ROOM}")
         return
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -161,16 +163,30 @@ def beside(host: str) -> socket.socket:
     return listener
 
 
-def at_home(name: str) -> socket.socket:
-    """A listening Unix socket that this host's network namespace knows by a name, without a file. Raises OSError."""
-    listener = _unix(lambda fresh: fresh.bind(_known_as(name)))
-    listener.listen(16)
-    return listener
+def at_home(name: str, host: str) -> socket.socket:
+    """A listening Unix socket that this host's network namespace knows by a name, without a file.
+
+    host: the interface that is listened at, or "*": whoever calls another one, as where a proxy is in between, is to
+    find nobody. Raises OSError, also where the system would hold much less for whoever computes than it does for TCP.
+    """
+
+    def begin(fresh: socket.socket) -> None:
+        _settle(fresh)
+        fresh.bind(_known_as(name, _plainly(host)))
+        fresh.listen(16)
+
+    return _unix(begin)
 
 
-def call_at_home(name: str) -> socket.socket:
-    """A socket connected to who listens by this name in the same network namespace. Raises OSError if nobody does."""
-    return _unix(lambda fresh: fresh.connect(_known_as(name)))
+def call_at_home(name: str, address: str) -> socket.socket:
+    """A socket connected to who listens by this name, and at this address, in the same network namespace.
+
+    Raises OSError if nobody does.
+    """
+    try:
+        return _unix(lambda fresh: fresh.connect(_known_as(name, _plainly(address))))
+    except OSError:
+        return _unix(lambda fresh: fresh.connect(_known_as(name, "*")))
 
 
 def _unix(begin: Callable[[socket.socket], None]) -> socket.socket:
@@ -186,8 +202,18 @@ def _unix(begin: Callable[[socket.socket], None]) -> socket.socket:
     return fresh
 
 
-def _known_as(name: str) -> str:
-    return f"\0privity {name}"
+def _known_as(name: str, host: str) -> str:
+    return f"\0privity {name} {host}"
+
+
+def _plainly(host: str) -> str:
+    """A host's interface as both ends write it; what is no address stays as it is."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return "*" if plain.is_unspecified else str(plain)
 
 
 def call(host: str, port: int) -> socket.socket:

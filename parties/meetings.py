@@ -3,13 +3,13 @@
 Whoever calls over ZeroMQ calls here too, and both say what is needed inside CURVE, which has proved who they are:
 
     caller → listener     CALL number, secret          once the ZeroMQ connection stands, or some time after a failure
-    listener → caller     HERE number, port, secret    a port for this one connection, open for three seconds
+    listener → caller     HERE number, port, secret    a port for this one connection, open for three seconds; or 0
     caller → listener     to that port: an empty sealed message; whoever can seal it is the caller
     listener → caller     over it: an empty sealed message; from now on the caller uses it, and greets over it
     caller → listener     LEFT, over ZeroMQ            the direct connection is no more
 
-On one host that is no port but a Unix socket, by a name that both make of the secrets: the caller looks for it first,
-and where there is none the listener is elsewhere.
+On one host that is no port but a Unix socket, by a name that both make of the secrets and of the address that is
+called: the caller looks for it first, and where there is none the listener is elsewhere, or a proxy in between.
 
 For the channel above, a direct connection is a new connection like any other: it greets, and what was not acknowledged
 is sent again over it. Where a firewall or a proxy is between the two, none comes about and ZeroMQ carries everything;
@@ -200,15 +200,19 @@ class Meetings(Standing):
         with contextlib.suppress(OSError, ValueError):
             port = self._listen(peer, invited, beside(self._host)).getsockname()[1]
         with contextlib.suppress(OSError):
-            self._listen(peer, invited, at_home(name))
+            self._listen(peer, invited, at_home(name, self._host))
         if not invited.listeners:
             del self._invited[peer]
             own = _NOTHING
         self._post(peer, _WORD.pack(MARK, _HERE, number, port, own))
 
     def _listen(self, peer: int, invited: _Invited, listener: socket.socket) -> socket.socket:
+        try:
+            self._selector.register(listener, selectors.EVENT_READ, lambda _: self._comes(peer, invited, listener))
+        except OSError:
+            listener.close()
+            raise
         invited.listeners.append(listener)
-        self._selector.register(listener, selectors.EVENT_READ, lambda _: self._comes(peer, invited, listener))
         return listener
 
     def _comes(self, peer: int, invited: _Invited, listener: socket.socket) -> None:
@@ -279,7 +283,7 @@ class Meetings(Standing):
 def _connecting(name: str, address: str, port: int) -> socket.socket:
     """On its way to a listener on this host, or else to its port. Raises OSError."""
     try:
-        return call_at_home(name)
+        return call_at_home(name, address)
     except OSError:
         if not port:
             raise

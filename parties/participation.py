@@ -195,12 +195,12 @@ class Participation(Stocking):
 
         Returns what the engine has asked for last, unless that is sent.
         """
-        a, parts = self.attempt, {}
-        if a.rounds != request.number:
+        a = self.attempt
+        sent = a.rounds == request.number
+        if not sent:
             yield from self._progress(request)
-            parts = _packed(a, request)
         if not self._swaps(request):
-            for peer, frames in parts.items():
+            for peer, frames in ({} if sent else _packed(a, request)).items():
                 yield Send(peer, Type.DATA, a.session, request.number, frames=frames)
             return None
         further: Asked | None = None
@@ -222,7 +222,8 @@ class Participation(Stocking):
             a.rounds, a.where = request.number, request.where
             return request.number, _packed(a, request), request.expect
 
-        yield Swap(Type.DATA, a.session, request.number, parts, a.missing(request), answered)
+        missing = a.missing(request)
+        yield Swap(Type.DATA, a.session, request.number, {} if sent else _packed(a, request), missing, answered)
         for peer, frames in left.items():
             a.park(peer, request.number & 0xFFFFFFFF, tuple(frames))
         return further

@@ -117,11 +117,11 @@ class Plane:
         return found
 
     def at_once(self, peer: int) -> Packet | None:
-        """What has come next, if it is a message of this actor."""
-        first = self.inbox[0] if self.inbox else None
-        if not isinstance(first, Packet) or first.peer != peer:
+        """What has come next of this actor, if it is a message."""
+        first = next((happening for happening in self.inbox if happening.peer == peer), None)
+        if not isinstance(first, Packet):
             return None
-        del self.inbox[0]
+        self.inbox = [happening for happening in self.inbox if happening is not first]
         return first
 
     def send(self, peer: int, parts: Sequence[Buffer]) -> bool:

@@ -82,7 +82,7 @@ def _curve_listener(way: str, size: int) -> tuple[Exchange, subprocess.Popen[byt
 
 def _direct_listener(way: str, size: int) -> tuple[Exchange, subprocess.Popen[bytes]]:
     name = f"measure {os.getpid()}"
-    listener = beside("127.0.0.1") if way == "tcp" else at_home(name)
+    listener = beside("127.0.0.1") if way == "tcp" else at_home(name, "127.0.0.1")
     listener.setblocking(True)
     other = _other(way, str(size), str(listener.getsockname()[1]) if way == "tcp" else name, "")
     connection, _ = listener.accept()
@@ -100,7 +100,7 @@ def _answer(way: str, size: str, where: str, server: str) -> None:
         socket.send(_READY)
         exchange = _over(socket)
     else:
-        connection = call("127.0.0.1", int(where)) if way == "tcp" else call_at_home(where)
+        connection = call("127.0.0.1", int(where)) if way == "tcp" else call_at_home(where, "127.0.0.1")
         direct = Direct(1, connection, Sealer(_KEYS[1]), Opener(_KEYS[0]))
         time.sleep(0.1)  # until it is connected
         exchange = _through(direct)

@@ -3,6 +3,7 @@
 import struct
 import time
 
+from parties.direct import at_home
 from parties.happenings import Reached
 from parties.meetings import Meetings
 
@@ -92,6 +93,15 @@ def read(word):
     mark, kind, number, port, secret = struct.unpack("<4scIH32s", word)
     assert mark == b"PRVM"
     return kind, number, port, secret
+
+
+def has_unix():
+    """Whether those on one host have Unix sockets here."""
+    try:
+        at_home("a probe", "*").close()
+    except OSError:
+        return False
+    return True
 
 
 class Gullible:

@@ -32,7 +32,9 @@ def invited(e):
     e.ends[1].turn(NOW)
     e.tell(1)
     (name,) = names() - before
-    return e.ends[0]._invited[1], name.removeprefix("privity ")
+    name, host = name.removeprefix("privity ").split(" ")
+    assert host == "127.0.0.1"  # where it listens
+    return e.ends[0]._invited[1], name
 
 
 def families(e):
@@ -52,7 +54,7 @@ def test_on_one_host_they_meet_at_a_unix_socket_and_its_name_is_gone_then(ends):
 def leads_nowhere(name):
     """Those who have met there keep the name, and nobody gets there by it any more."""
     with pytest.raises(ConnectionRefusedError):
-        call_at_home(name)
+        call_at_home(name, "127.0.0.1")
 
 
 def test_the_port_is_open_too_for_a_caller_that_does_not_see_the_socket(ends, monkeypatch):
@@ -62,7 +64,7 @@ def test_the_port_is_open_too_for_a_caller_that_does_not_see_the_socket(ends, mo
     assert socket.AF_UNIX not in families(e)
 
 
-def nobody_there(_name):
+def nobody_there(_name, _address):
     raise ConnectionRefusedError(errno.ECONNREFUSED, "another host, or another network namespace")
 
 
@@ -97,7 +99,7 @@ def test_the_name_is_another_one_each_time_and_is_in_no_word(ends):
 def stranger_first(e):
     """Somebody who has seen the name comes before the caller does; whether they are taken for the caller."""
     here, name = invited(e)
-    with call_at_home(name) as stranger:
+    with call_at_home(name, "127.0.0.1") as stranger:
         stranger.sendall(Sealer(bytes(32)).sealed(bytes(4)))
         e.until(lambda _: here.comers or e.ends[0]._met, only=0)
         with contextlib.suppress(AssertionError):
@@ -122,10 +124,10 @@ def test_who_has_the_name_already_is_not_taken_for_the_listener(ends, monkeypatc
     """The listener cannot have it then, and the caller finds that the other one cannot seal: it calls again."""
     taken, original = [], meetings.at_home
 
-    def late(name):
+    def late(name, host):
         if not taken:
-            taken.append(original(name))
-        return original(name)
+            taken.append(original(name, host))
+        return original(name, host)
 
     monkeypatch.setattr(meetings, "at_home", late)
     e = ends()
@@ -147,7 +149,7 @@ def test_who_has_the_name_already_is_not_taken_for_the_listener(ends, monkeypatc
 def test_one_who_cannot_be_taken_at_once_is_not_waited_for(ends, monkeypatch):
     """A Unix socket whose callers are too many says so; then it is the port."""
 
-    def busy(_name):
+    def busy(_name, _address):
         raise BlockingIOError(errno.EAGAIN, "its backlog is full")
 
     monkeypatch.setattr(meetings, "call_at_home", busy)
@@ -164,15 +166,16 @@ def test_other_systems_have_none_and_a_socket_that_failed_is_closed(open_one, mo
         made.append(original(*given))
         return made[-1]
 
-    with at_home("taken"), monkeypatch.context() as patch:
+    with at_home("taken", "*"), monkeypatch.context() as patch:
         patch.setattr(directs.socket, "socket", remembered)
         with pytest.raises(OSError, match=r"refused|in use"):
-            open_one("taken" if open_one is at_home else "nobody's")
-        assert [s.fileno() for s in made] == [-1]
+            open_one("taken" if open_one is at_home else "nobody's", "*")
+        assert {s.fileno() for s in made} == {-1}
+        made.clear()
         patch.setattr(directs.sys, "platform", "darwin")
         with pytest.raises(OSError, match="files alone"):
-            open_one("any")
-        assert len(made) == 1
+            open_one("any", "*")
+        assert made == []
 
 
 def test_what_is_said_in_words_is_the_same_as_on_two_hosts(ends):
@@ -184,3 +187,54 @@ def test_what_is_said_in_words_is_the_same_as_on_two_hosts(ends):
     assert (kind, number) == (b"H", 1)
     assert port == e.ends[0]._invited[1].listeners[0].getsockname()[1]
     assert secret != bytes(32)
+
+
+@pytest.mark.parametrize(
+    ("listens", "calls", "found"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "::ffff:127.0.0.1", True),
+        ("::1", "0:0:0:0:0:0:0:1", True),
+        ("*", "10.1.2.3", True),
+        ("::", "10.1.2.3", True),
+        ("0.0.0.0", "10.1.2.3", True),
+        ("127.0.0.2", "127.0.0.1", False),
+        ("10.1.2.3", "127.0.0.1", False),
+        ("127.0.0.1", "", False),
+    ],
+)
+def test_it_is_found_by_those_who_call_the_address_at_which_is_listened(listens, calls, found, way):
+    """A proxy at another address of this host stays in between."""
+    with at_home("a name", listens):
+        if found:
+            call_at_home("a name", calls).close()
+        else:
+            with pytest.raises(ConnectionRefusedError):
+                call_at_home("a name", calls)
+
+
+def test_where_the_system_gives_little_room_they_meet_at_the_port(ends, monkeypatch):
+    """What it holds for whoever computes need not be waited for."""
+    monkeypatch.setattr(directs, "_ROOM", 1 << 30)
+    e = ends()
+    e.meet()
+    assert socket.AF_UNIX not in families(e)
+
+
+def test_a_listener_that_cannot_be_watched_is_closed_and_ends_nobody(ends, monkeypatch):
+    e, made = ends(), []
+    end, original = e.ends[0], e.ends[0]._selector.register
+
+    def full(file, *given):
+        made.append(file)
+        if len(made) > 1:
+            raise OSError(errno.ENOSPC, "as many as one user may watch")
+        return original(file, *given)
+
+    monkeypatch.setattr(end._selector, "register", full)
+    e.ends[1].turn(NOW)
+    e.tell(1)
+    assert [file.fileno() == -1 for file in made] == [False, True]
+    assert end._invited[1].listeners == made[:1]
+    end.turn(NOW + 3.0)
+    assert e.files(0) == 0

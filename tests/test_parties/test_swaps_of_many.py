@@ -1,6 +1,7 @@
 """Rounds of more than two: what all owe goes on at once, what some owe waits for the rest; nobody is blamed for it."""
 
 import random
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,7 +47,7 @@ class Swapper:
     me, deadline, pumping, awaited, sign = ME, None, False, 1, Sign(0, waiting=True)
 
     def __init__(self):
-        self.told = []
+        self.told, self.sends = [], True
 
     def room(self, _m):
         return 1 << 20
@@ -61,13 +62,12 @@ class Swapper:
                 nonlocal step
                 self.told.append({peer: bytes(frame) for peer, (frame,) in came.items()})
                 step += 1
-                return (step, round_of(step), PEERS) if len(came) == 2 else None
+                return (step, self.round_of(step), PEERS) if len(came) == 2 else None
 
-            yield Swap(Type.DATA, SESSION, 1, round_of(1), PEERS, answered)
+            yield Swap(Type.DATA, SESSION, 1, self.round_of(1), PEERS, answered)
 
-
-def round_of(step):
-    return {peer: (b"to %d in %d" % (peer, step),) for peer in PEERS}
+    def round_of(self, step):
+        return {peer: (b"to %d in %d" % (peer, step),) for peer in PEERS} if self.sends else {}
 
 
 class Three:
@@ -166,6 +166,41 @@ def test_nothing_is_looked_for_of_one_whose_channel_has_something_to_say(three):
     three.actor.perform(three.brain.handle(Tick()))
     assert three.wire.asked == [1]
     assert three.brain.told == [{1: b"of 1 in 1"}]
+
+
+def test_whoever_is_sent_nothing_is_told_all_the_same_that_much_has_come(three):
+    """Else it would soon send no more, until this one looks round."""
+    three.wire.soon = {peer: three.say(peer, *range(1, 41)) for peer in PEERS}
+    three.brain.sends = False
+    three.begin()
+    assert three.brain.told == [came(step) for step in range(1, 41)]
+    assert [to for to, m in three.wire.sent if m.type is Type.ACK] == [1, 2, 1, 2]
+
+
+def test_no_more_than_one_round_of_what_has_come_is_held(three):
+    """And nothing of it while the next one is looked for."""
+    held, owed, look = [], three.actor._owed, three.wire.at_once
+
+    def watched(*given):
+        frames = owed(*given)
+        if frames is None:
+            return None
+        array = np.frombuffer(bytes(frames[0]), np.uint8).view(Watched)
+        held.append(weakref.ref(array))
+        return (array,)
+
+    def looked(peer):
+        assert sum(ref() is not None for ref in held) == (peer == PEERS[1])
+        return look(peer)
+
+    three.actor._owed, three.wire.at_once = watched, looked
+    three.wire.soon = {peer: three.say(peer, 1, 2, 3) for peer in PEERS}
+    three.begin()
+    assert len(held) == 6
+
+
+class Watched(np.ndarray):
+    """An array of which it can be told whether it still is."""
 
 
 # ----------------------------------------------------------------------------------------------------------- brains
