@@ -58,7 +58,7 @@ def test_honest_actors_end_well_in_every_mode():
 def test_the_broken_twin_without_the_order_of_the_conversation_blames_an_honest_actor(monkeypatch):
     from parties import coordinator
 
-    case = Case("speaks out of place", "READY", "running", BOB, COORDINATOR, lambda lab, v: say(lab, v, Type.READY))
+    case = Case("speaks out of place", "READY", "stocking", BOB, COORDINATOR, lambda lab, v: say(lab, v, Type.READY))
     assert play(case)[0] == "named"
     table_of = {k: (("preparing", "stocking", "running"), h) for k, (_, h) in coordinator._CONVERSATION.items()}
     monkeypatch.setattr(coordinator, "_CONVERSATION", table_of)
