@@ -227,12 +227,11 @@ class Alone:
 
     def arithmetic(self, e: Equation) -> Act:
         """An op on what is there; of shares, what is public or const is added by the first party alone."""
-        values, out, numbers = self.values, e.output.number, [v.number for v in e.inputs]
-        kernel = bind(e.op, self.of(e.output.type), e.params)
-        if others := self.not_mine(e):
-            kernel = self.without(e, others)
-        elif (act := self.directly(e)) is not None:
+        others = self.not_mine(e)
+        if not others and (act := self.directly(e)) is not None:
             return act
+        values, out, numbers = self.values, e.output.number, [v.number for v in e.inputs]
+        kernel = self.without(e, others) if others else bind(e.op, self.of(e.output.type), e.params)
         if not numbers:
             value = kernel()
             return lambda _: values.__setitem__(out, value)
@@ -250,22 +249,29 @@ class Alone:
 
     def directly(self, e: Equation) -> Act | None:
         """As `arithmetic`, of an op that is a single numpy function; single words stay arrays, not numpy's scalars."""
-        values, out, numbers = self.values, e.output.number, [v.number for v in e.inputs]
-        ufunc, constant = direct(e.op, self.of(e.output.type), e.params)
+        v = e.output
+        ufunc, constant = direct(e.op, self.of(v.type), e.params)
         if ufunc is None:
             return None
-        first, second, by = numbers[0], numbers[-1], constant[0] if constant else None
+        values, out, first, second = self.values, v.number, e.inputs[0].number, e.inputs[-1].number
+        if constant:
+            (by,) = constant
 
-        def one(_: int) -> None:
-            values[out] = ufunc(values[first], out=...)
+            def shift(_: int) -> None:
+                values[out] = ufunc(values[first], by, out=...)
+
+            return shift
+        if len(e.inputs) == 1:
+
+            def one(_: int) -> None:
+                values[out] = ufunc(values[first], out=...)
+
+            return one
 
         def two(_: int) -> None:
             values[out] = ufunc(values[first], values[second], out=...)
 
-        def shift(_: int) -> None:
-            values[out] = ufunc(values[first], by, out=...)
-
-        return shift if constant else two if len(numbers) == 2 else one
+        return two
 
     def crossed(self, e: Equation) -> Act:
         """The product of two wires; what their masks alone say of it is computed now, if they are there already."""

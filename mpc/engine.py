@@ -183,7 +183,7 @@ class _Party(Rounds):
     def plain(self, slot: Slot, part: Part, looped: bool) -> Iterator[tuple[tuple[Act, ...], Then | None]]:
         """Equations one after another, on whole values; what the dealer corrects of them comes first."""
         acts, rest = self.drawn(part.equations, looped)
-        draw = self.corrected(part.deals)
+        after, draw = slot.party.after, self.corrected(part.deals)
         if draw is not None and draw.outs[0] in self.places:
             acts.append(self.supplied(draw))
         elif draw is not None:
@@ -192,9 +192,11 @@ class _Party(Rounds):
             if equations[-1].op in SAVED:
                 yield tuple(acts), partial(self.save, equations[-1])
                 acts = []
-            acts += [] if act is None else [act]
-            spent = self.forgotten([v for e in equations for v in slot.party.after.get(e, ())])
-            acts += [self.forget(spent)] if spent else []
+            if act is not None:
+                acts.append(act)
+            last = [v for e in equations for v in after.get(e, ())]
+            if last and (spent := self.forgotten(last)):
+                acts.append(self.forget(spent))
         yield tuple(acts), None
 
     def inside(self, slot: Slot, part: Part) -> set[Var]:

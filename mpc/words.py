@@ -7,6 +7,8 @@ on one word each, where Python is quicker with its integers. Between such functi
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, MutableMapping, Sequence
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -42,10 +44,15 @@ def fused(
         made.add(e.output.number)
     lines += [f"values[{n}] = array(v{n}, word)" for n in kept]
     scope: dict[str, Any] = {"values": values, "array": np.array, "word": np.uint64, "mask": (1 << bits) - 1}
-    source = compile("def act(_):\n " + "\n ".join(lines), "words of a loop's step", "exec")
-    exec(source, scope)  # noqa: S102 - of numbers alone, as dataclasses are made
+    exec(_compiled("def act(_):\n " + "\n ".join(lines)), scope)  # noqa: S102 - of numbers alone, as dataclasses are made
     act: Callable[[int], None] = scope["act"]
     return act
+
+
+@lru_cache(64)
+def _compiled(text: str) -> CodeType:
+    """Parties of one process, and runs of one program, have the same."""
+    return compile(text, "words of a loop's step", "exec")
 
 
 def _term(e: Equation, left_out: Collection[int], bits: int) -> str:

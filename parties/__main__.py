@@ -2,17 +2,19 @@
 
 import sys
 
-from parties.early import quiet
+from parties.early import loading, quiet
 
 
 def main() -> None:
     """The command line, or with `--child` a party or dealer of a local run."""
     quiet()
     if sys.argv[1:2] == ["--child"]:
-        from parties.children import main as child
+        with loading():
+            from parties.children import main as child
 
         sys.exit(child(sys.argv[2:]))
-    from parties.cli import main as command
+    with loading():
+        from parties.cli import main as command
 
     command()
 

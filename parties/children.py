@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from parties import harden, keys
+from parties.early import loading
 from parties.launch.pipe import read_record, unpack_value, write_record
 
 __all__ = ["main"]
@@ -56,7 +57,8 @@ def main(argv: Sequence[str]) -> int:
     config, _ = launcher.next()
     if config["die_with_parent"]:
         harden.die_with_parent()
-    from parties.mesh import Mesh
+    with loading():
+        from parties.mesh import Mesh
 
     pair = keys.fresh()
     mesh = Mesh(pair)
@@ -68,20 +70,22 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _machinery() -> Any:
-    from parties.machinery import real
-    from protocols import suites
+    with loading():
+        from parties.machinery import real
+        from protocols import suites
 
     return real(suites)
 
 
 def _party(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str, Any], name: str) -> None:
-    from parties import cluster as clusters
-    from parties.body import Body
-    from parties.data import read_csv
-    from parties.home import Home, actor_directory
-    from parties.limits import Limits
-    from parties.party import PartyBrain
-    from parties.store import Store
+    with loading():
+        from parties import cluster as clusters
+        from parties.body import Body
+        from parties.data import read_csv
+        from parties.home import Home, actor_directory
+        from parties.limits import Limits
+        from parties.party import PartyBrain
+        from parties.store import Store
 
     machinery = _machinery()
     store = Store(name, read_csv)
@@ -106,10 +110,11 @@ def _party(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str,
 
 
 def _dealer(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str, Any]) -> None:
-    from parties import cluster as clusters
-    from parties.body import Body
-    from parties.dealer import DealerBrain
-    from parties.limits import Limits
+    with loading():
+        from parties import cluster as clusters
+        from parties.body import Body
+        from parties.dealer import DealerBrain
+        from parties.limits import Limits
 
     machinery = _machinery()
     cluster = clusters.parse(launcher.next()[0]["cluster"])

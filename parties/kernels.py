@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mpc import native
+from parties.early import loading
 
 __all__ = ["prepare"]
 
@@ -21,10 +22,11 @@ def prepare(lowered: Any) -> None:
     Compiling takes seconds, once on a machine. It is done by a process of its own, so that this one's signs of life go
     on meanwhile; actors on one machine wait for the first of them.
     """
-    if native.worthwhile(lowered.block):
-        place = native.cache()
-        if place is not None and (native.compiled_already(place) or _compile(place)):
-            native.load()
+    if native.worthwhile(lowered.block) and not native.loaded():
+        with loading():
+            place = native.cache()
+            if place is not None and (native.compiled_already(place) or _compile(place)):
+                native.load()
 
 
 def _compile(place: Path) -> bool:

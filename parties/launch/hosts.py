@@ -18,6 +18,7 @@ from parties.body import Body
 from parties.cluster import DEALER, Cluster, load
 from parties.data import read_csv
 from parties.dealer import DealerBrain
+from parties.early import loading
 from parties.home import Home, actor_directory
 from parties.keys import KeyPair, fingerprint, load_secret
 from parties.limits import Limits
@@ -100,9 +101,10 @@ def serve_dealer(cluster_path: Path, key_path: Path, machinery: Machinery | None
 
 
 def _machinery() -> Machinery:
-    from parties.api import real_machinery
+    with loading():
+        from parties.api import real_machinery
 
-    return real_machinery()
+        return real_machinery()
 
 
 def _own(cluster: Cluster, me: int, pair: KeyPair, key_path: Path) -> None:

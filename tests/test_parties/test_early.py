@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 SLOW = "import sys, threading\nprint('loading', flush=True)\nthreading.Event().wait()\n"
 START = "import signal, sys; signal.signal(signal.SIGINT, signal.{}); from parties.{} import main; main()"
 
@@ -52,3 +54,25 @@ def test_what_is_ignored_in_the_background_of_a_shell_stays_ignored(tmp_path):
 def test_the_installed_command_begins_there_too():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert project["project"]["scripts"] == {"privity": "parties.__main__:main"}
+
+
+LOADING = """
+import gc
+from parties.early import loading
+
+try:
+    with loading():
+        print(gc.isenabled())
+        kept = [[] for _ in range(10)]
+        {fails}
+except ImportError:
+    pass
+print(gc.isenabled(), gc.get_freeze_count() > 10, any(kept is other for other in gc.get_objects()))
+"""
+
+
+@pytest.mark.parametrize("fails", ["pass", "raise ImportError"])
+def test_nobody_looks_for_garbage_among_what_is_loaded_now_or_later(fails):
+    code = LOADING.format(fails=fails)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["False", "True", "True", "False"]
