@@ -306,14 +306,11 @@ class Actor:
 
     def _swap(self, s: Swap) -> None:
         """Send, and hand over what is owed in return; again and again, while it comes before anything else is due."""
-        send = Send(-1, s.type, s.session)  # one for all: it is not kept
         following: tuple[int, Parts, Collection[int]] | None = (s.step, s.parts, s.owed)
         while following is not None:
             s.step, s.parts, s.owed = following
-            send.step = s.step
-            for send.to, send.frames in s.parts.items():
-                self._send(send)
-            send.frames = ()
+            for peer, frames in s.parts.items():
+                self._send(Send(peer, s.type, s.session, s.step, frames=frames))
             came = self._came(s)
             following = s.answered(came) if came else None
             del came  # this thread may look for the next for long

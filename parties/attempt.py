@@ -235,7 +235,7 @@ class Attempt:
         self._room, self.request = room, None
         return arrays
 
-    def missing(self, request: Exchange) -> list[int]:
+    def outstanding(self, request: Exchange) -> list[int]:
         """Whose message of an exchange is not here yet."""
         number = request.number & 0xFFFFFFFF
         return [peer for peer in request.expect if number not in self._parked[peer]]
@@ -303,8 +303,8 @@ class Attempt:
 
     def waits_for(self) -> int:
         """An actor whose message the engine needs now."""
-        missing = self.missing(self.request) if isinstance(self.request, Exchange) else []
-        return missing[0] if missing else DEALER
+        owed = self.outstanding(self.request) if isinstance(self.request, Exchange) else []
+        return owed[0] if owed else DEALER
 
     # ------------------------------------------------------------------------------------------------ measures
 

@@ -222,8 +222,8 @@ class Participation(Stocking):
             a.rounds, a.where = request.number, request.where
             return request.number, _packed(a, request), request.expect
 
-        missing = a.missing(request)
-        yield Swap(Type.DATA, a.session, request.number, {} if sent else _packed(a, request), missing, answered)
+        owed = a.outstanding(request)
+        yield Swap(Type.DATA, a.session, request.number, {} if sent else _packed(a, request), owed, answered)
         for peer, frames in left.items():
             a.park(peer, request.number & 0xFFFFFFFF, tuple(frames))
         return further

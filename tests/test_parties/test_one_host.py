@@ -238,3 +238,20 @@ def test_a_listener_that_cannot_be_watched_is_closed_and_ends_nobody(ends, monke
     assert end._invited[1].listeners == made[:1]
     end.turn(NOW + 3.0)
     assert e.files(0) == 0
+
+
+def test_where_neither_can_be_opened_nobody_is_invited_and_nobody_called(ends, monkeypatch):
+    def full(*_):
+        raise OSError(errno.EMFILE, "no more files")
+
+    e, called = ends(), []
+    monkeypatch.setattr(meetings, "beside", full)
+    monkeypatch.setattr(meetings, "at_home", full)
+    monkeypatch.setattr(meetings, "call", lambda *where: called.append(where))
+    e.ends[1].turn(NOW)
+    e.tell(1)
+    assert [read(word) for _, word in e.said[0]] == [(b"H", 1, 0, bytes(32))]
+    assert e.ends[0]._invited == {}
+    e.tell(0)
+    assert called == []
+    assert e.ends[1]._calls == {}
