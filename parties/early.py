@@ -35,8 +35,7 @@ def ready() -> None:
 def loading() -> Iterator[None]:
     """Load modules: nothing of them is garbage, now or later.
 
-    Looking through them for it takes a tenth of the time that they need, and, in the middle of a run, as long as a
-    hundred rounds.
+    Looking through them for it would make a start longer, and in the middle of a run stop all who take part.
     """
     gc.disable()
     try:
