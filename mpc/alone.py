@@ -68,14 +68,19 @@ class Alone:
         """Whether the dealer corrects this party's share of a dealt value; the others' come from streams (rule 3)."""
         return receiver(e, self.n) == self.me
 
-    def drawn(self, equations: Sequence[Equation], looped: bool) -> tuple[list[Act], list[Equation]]:
-        """The small blocks of masks and dealt values among these, made many steps at a time; and what is left."""
+    def streamed(
+        self, equations: Sequence[Equation], looped: bool
+    ) -> tuple[list[tuple[Ahead, list[int]]], list[Equation]]:
+        """The small blocks of masks and dealt values among these, made many steps at a time; and what is left.
+
+        The blocks of each stream together, with the numbers of the values that they are.
+        """
         seeds = {e: seed for e in equations if (seed := self._seed(e)) and 0 < e.output.type.size <= SMALL}
         if not isinstance(self.entropy.stream, Streams):  # a test's, which is asked for each block by itself
             return [], list(equations)
         together = [[e for e, s in seeds.items() if s == seed] for seed in dict.fromkeys(seeds.values())]
-        acts = [self._ahead(self._seed(group[0]), group, looped) for group in together]
-        return acts, [e for e in equations if e not in seeds]
+        masks = [(self._ahead(group, looped), [e.output.number for e in group]) for group in together]
+        return masks, [e for e in equations if e not in seeds]
 
     def _seed(self, e: Equation) -> bytes:
         """Of which stream an equation is a block, if it is one alone."""
@@ -84,11 +89,14 @@ class Alone:
             return self.entropy.owners[self.names.index(owner)] if owner else self.entropy.dealer
         return self.entropy.dealer if e.op == "deal" and not self.mine(e) else b""
 
-    def _ahead(self, seed: bytes, equations: list[Equation], looped: bool) -> Act:
-        values, outs = self.values, [e.output.number for e in equations]
+    def _ahead(self, equations: list[Equation], looped: bool) -> Ahead:
         places = [(e.params["id"], e.output.type.shape) for e in equations]
         masks = [self.of(e.output.type).reduce for e in equations]
-        ahead = Ahead(seed, places, masks, looped)
+        return Ahead(self._seed(equations[0]), places, masks, looped)
+
+    def drawn(self, ahead: Ahead, outs: list[int]) -> Act:
+        """Take the words of the step that is under way."""
+        values = self.values
 
         def act(step: int) -> None:
             at = ahead.at(step)
@@ -138,6 +146,11 @@ class Alone:
             yield act, done
         if words:
             yield self.worded(words, equations, inside), words
+
+    def is_single(self, v: Var) -> bool:
+        """Whether a value is one word of 64 bits that every party knows, or has a share of."""
+        t = v.type
+        return self.ring.bits == 64 and self.all_known and t.shape == () and t.bits == 0 and t.kind in _WORDS
 
     def is_word(self, e: Equation) -> bool:
         """Whether an equation is on single words of the ring, which this party has, and not the same at every step."""

@@ -25,6 +25,7 @@ from mpc.lowering import Lowered
 from mpc.prg import PartyEntropy, Position
 from mpc.rounds import Answer, Request, Round, Rounds, Run, fits
 from mpc.schedule import Slot
+from mpc.stepping import Stage, stepped
 from mpc.supply import Supply
 
 __all__ = ["run_party"]
@@ -111,6 +112,7 @@ class _Party(Rounds):
         self.steps: dict[int, list[Steps]] = {}
         self.supplies: dict[int, Supply] = {}  # of loop bodies that draw little
         self.places: dict[int, tuple[Supply, int]] = {}  # where in them a dealt value stands
+        self.straight: dict[int, Callable[[int, int, int], Run]] = {}  # loop bodies on single words
 
     def release(self) -> None:
         """Let go of all that is bound too: masks, ciphers and corrections are kept with it for many steps."""
@@ -118,6 +120,7 @@ class _Party(Rounds):
         self.steps.clear()
         self.supplies.clear()
         self.places.clear()
+        self.straight.clear()
 
     # walking -----------------------------------------------------------------------------------------------------
 
@@ -129,8 +132,6 @@ class _Party(Rounds):
         """
         looped = b is not self.lowered.block
         planned = self.steps[id(b)] = []
-        if looped:
-            self.supply(b)
         for slot in self.lowered.slots(b):
             self.early = not planned and not looped
             planned.append(self.planned(slot, looped))
@@ -138,7 +139,9 @@ class _Party(Rounds):
                 self.ahead(e)
             for e in slot.loops:
                 assert e.body is not None
-                self.prepare(e.body)
+                self.supply(e.body)
+                if not self.straightened(e):
+                    self.prepare(e.body)
         self.early = False
 
     def block(self, b: Block, step: int) -> Run:
@@ -169,6 +172,33 @@ class _Party(Rounds):
             supply = self.supplies[id(b)] = Supply([e.output.type.shape for e in deals], finish, deals[0].where)
             self.places |= {e.output.number: (supply, place) for place, e in enumerate(deals)}
 
+    def straightened(self, e: Equation) -> bool:
+        """Whether a loop is on single words alone, so that all its steps have become one function."""
+        assert e.body is not None
+        supply, stages = self.supplies.get(id(e.body)), [self.stage(slot) for slot in self.lowered.slots(e.body)]
+        whole = all(self.is_single(v) for v in (*e.body.params, *e.body.results)) and e.params["carry"]
+        if not whole or None in stages:
+            return False
+        dealt = {n: place for n, (one, place) in self.places.items() if one is supply}
+        those = [stage for stage in stages if stage is not None]
+        self.straight[id(e.body)] = stepped(self, e.body, e.params["carry"], those, supply, dealt, counts=_counts(e))
+        return True
+
+    def stage(self, slot: Slot) -> Stage | None:
+        """A slot of a loop's body, if all in it is on single words that this party has."""
+        made = [v for e in (*slot.local, *slot.exchange) for v in e.outputs if v.type.kind is not Kind.DEALER]
+        opens = all(e.op == "open" and e.params["width"] == 64 for e in slot.exchange)
+        if slot.loops or not opens or any(part.swept for part in slot.parts) or not all(map(self.is_single, made)):
+            return None
+        masks, rest = self.streamed(slot.local, looped=True)
+        words = [e for e in rest if self.is_word(e)]
+        for e in rest:
+            if not e.outputs or (e.op == "deal" and e.output.number not in self.places):
+                return None
+            if not self.is_word(e) and self.bound(e) is not None:  # else it is the same at every step, and there now
+                return None
+        return Stage(tuple(masks), tuple(words), self.round_of(slot.exchange) if slot.exchange else None)
+
     def planned(self, slot: Slot, looped: bool) -> Steps:
         """All that is the same at every step, looked up once."""
         local: list[tuple[tuple[Act, ...], Then | None]] = []
@@ -182,7 +212,8 @@ class _Party(Rounds):
 
     def plain(self, slot: Slot, part: Part, looped: bool) -> Iterator[tuple[tuple[Act, ...], Then | None]]:
         """Equations one after another, on whole values; what the dealer corrects of them comes first."""
-        acts, rest = self.drawn(part.equations, looped)
+        masks, rest = self.streamed(part.equations, looped)
+        acts = [self.drawn(*those) for those in masks]
         after, draw = slot.party.after, self.corrected(part.deals)
         if draw is not None and draw.outs[0] in self.places:
             acts.append(self.supplied(draw))
@@ -252,9 +283,13 @@ class _Party(Rounds):
         for p, value in zip(params[carry:], given[carry:], strict=True):
             values[p.number] = value
         state, into, out = given[:carry], [p.number for p in params[:carry]], [v.number for v in e.body.results]
-        supply = self.supplies.get(id(e.body))
-        get = values.__getitem__
-        counts = any(step in inner.inputs for inner in walk(e.body))
+        supply, straight = self.supplies.get(id(e.body)), self.straight.get(id(e.body))
+        if straight is not None:
+            values.update(zip(into, state, strict=True))
+            yield from straight(iteration * times, start, times)
+            values.update((v.number, values[n]) for v, n in zip(e.outputs, into, strict=True))
+            return
+        get, counts = values.__getitem__, _counts(e)
         for i in range(times):
             if supply is not None and (draw := supply.ask(self.draws + 1, times - i)) is not None:
                 supply.fill(*(yield from self.answered(draw)))
@@ -345,3 +380,9 @@ class _Party(Rounds):
                 value = decode(self.ring, value, surface.type.scale, Fraction(surface.type.unit))
             out[name] = value if np.shape(value) else scalar(float(value), surface.type)
         return out
+
+
+def _counts(e: Equation) -> bool:
+    """Whether a step of a loop reads its number."""
+    assert e.body is not None
+    return any(e.body.params[0] in inner.inputs for inner in walk(e.body))

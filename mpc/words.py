@@ -15,7 +15,7 @@ import numpy as np
 
 from mpc.ir import Equation
 
-__all__ = ["OPS", "fused"]
+__all__ = ["OPS", "compiled", "fused", "term"]
 
 _TERMS = {"add": "{0} + {1}", "sub": "{0} - {1}", "mul": "{0} * {1}", "neg": "-{0}", "shl": "{0} << {by}"}
 _SHIFTS = {"shr": "{0} >> {by}", "msb": "{0} >> {top}"}  # of words: nothing comes out that is longer
@@ -40,22 +40,23 @@ def fused(
         numbers = [v.number for v in e.inputs]
         lines += [f"v{n} = values[{n}].item()" for n in dict.fromkeys(numbers) if n not in made]
         made.update(numbers)
-        lines.append(f"v{e.output.number} = {_term(e, left_out(e), bits)}")
+        lines.append(f"v{e.output.number} = {term(e, left_out(e), bits)}")
         made.add(e.output.number)
     lines += [f"values[{n}] = array(v{n}, word)" for n in kept]
     scope: dict[str, Any] = {"values": values, "array": np.array, "word": np.uint64, "mask": (1 << bits) - 1}
-    exec(_compiled("def act(_):\n " + "\n ".join(lines)), scope)  # noqa: S102 - of numbers alone, as dataclasses are made
+    exec(compiled("def act(_):\n " + "\n ".join(lines)), scope)  # noqa: S102 - of numbers alone, as dataclasses are made
     act: Callable[[int], None] = scope["act"]
     return act
 
 
 @lru_cache(64)
-def _compiled(text: str) -> CodeType:
-    """Parties of one process, and runs of one program, have the same."""
+def compiled(text: str) -> CodeType:
+    """The code of a text. Parties of one process, and runs of one program, have the same."""
     return compile(text, "words of a loop's step", "exec")
 
 
-def _term(e: Equation, left_out: Collection[int], bits: int) -> str:
+def term(e: Equation, left_out: Collection[int], bits: int) -> str:
+    """An equation of OPS as an expression of Python's integers, each operand being v and its number."""
     operands = ["0" if at in left_out else f"v{v.number}" for at, v in enumerate(e.inputs)]
     if e.op == "shl" and e.params["by"] >= bits:
         return "0"

@@ -12,6 +12,7 @@ from runs import drive, prepared, same
 
 import mpc
 from mpc import alone
+from mpc.engine import _Party
 from mpc.exchange import Exchange
 from mpc.ir import Equation, Kind, Type, Var
 from mpc.kernels import KERNELS
@@ -122,6 +123,7 @@ def test_the_step_of_a_loop_on_single_numbers_is_two_functions(n: int, monkeypat
         made.append(len(equations))
         return fused(equations, *rest)
 
+    monkeypatch.setattr(_Party, "straightened", lambda _self, _e: False)
     monkeypatch.setattr(alone, "fused", counted)
     results, sent = all_of(n)
     assert len(made) == 2 * n
@@ -134,6 +136,7 @@ def test_the_step_of_a_loop_on_single_numbers_is_two_functions(n: int, monkeypat
 
 
 def test_twin_in_which_every_party_adds_what_all_know_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Party, "straightened", lambda _self, _e: False)
     right, _ = all_of(2)
     monkeypatch.setattr(alone.Alone, "not_mine", lambda _self, _e: [])
     wrong, _ = all_of(2)

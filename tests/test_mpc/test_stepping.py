@@ -1,0 +1,201 @@
+"""mpc/stepping.py: all steps of a loop on single words as one function say and give what they do one by one."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from runs import drive, prepared, same
+
+import mpc
+from mpc import alone, engine
+from mpc.engine import _Party, run_party
+from mpc.errors import PeerError
+from mpc.exchange import Draw, Exchange
+from mpc.memory import names_of
+from mpc.prg import fresh_entropy
+from protocols import BEAVER, MASKED
+
+
+def two(x: Any) -> Any:
+    return (mpc.share(v, range=(-1.5, 1.5)) for v in x[:2])
+
+
+@mpc.program
+def chained(x: mpc.PerParty[mpc.Private]) -> Any:
+    """A public constant, a sum, a negative; what a step makes of outside values alone."""
+    a, b = two(x)
+    return mpc.reveal(mpc.repeat(70, lambda i, z: mpc.assume_range(mpc.rescale(0.25 - z * b, 16), -2, 2), a))
+
+
+@mpc.program
+def exchanged(x: mpc.PerParty[mpc.Private]) -> Any:
+    """A state of two that change places, one of them as it is: two openings in a round at the end."""
+
+    def step(_: Any, state: Any) -> Any:
+        a, b = state
+        return b, mpc.assume_range(mpc.rescale(a * b, 16), -2, 2)
+
+    a, b = mpc.repeat(9, step, tuple(two(x)))
+    return {"a": mpc.reveal(a), "b": mpc.reveal(b)}
+
+
+@mpc.program
+def counted(x: mpc.PerParty[mpc.Private]) -> Any:
+    """A step that reads its number."""
+    a, b = two(x)
+    return mpc.reveal(mpc.repeat(9, lambda i, z: mpc.assume_range(mpc.rescale(z * b, 16) + i, -90, 90), a))
+
+
+@mpc.program
+def nested(x: mpc.PerParty[mpc.Private]) -> Any:
+    """A loop in a loop, which is run several times with other masks."""
+    a, b = two(x)
+
+    def inner(_: Any, z: Any) -> Any:
+        return mpc.assume_range(mpc.rescale(z * b, 16), -2, 2)
+
+    return mpc.reveal(mpc.repeat(4, lambda _, z: mpc.repeat(5, inner, z), a))
+
+
+@mpc.program
+def local(x: mpc.PerParty[mpc.Private]) -> Any:
+    """Steps without a round."""
+    a, b = two(x)
+    return mpc.reveal(mpc.repeat(5, lambda _, z: mpc.assume_range(z + b, -90, 90), a))
+
+
+@mpc.program
+def compared(x: mpc.PerParty[mpc.Private]) -> Any:
+    """A comparison opens bits, so a step is more than single words of 64 bits."""
+    a, b = two(x)
+    return mpc.reveal(mpc.repeat(3, lambda _, z: mpc.assume_range(mpc.where(z < b, b, z), -2, 2), a))
+
+
+@mpc.program
+def long(x: mpc.PerParty[mpc.Private]) -> Any:
+    """Arrays of two."""
+    a, b = (mpc.share(v, range=(-1.5, 1.5)) for v in x[:2])
+    return mpc.reveal(mpc.repeat(3, lambda _, z: mpc.assume_range(mpc.rescale(z * b, 16), -2, 2), a))
+
+
+def numbers(n: int, shape: tuple[int, ...] = ()) -> Any:
+    return {"x": {p: np.full(shape, 1.25 - i / 4) for i, p in enumerate(names_of(n))}}
+
+
+def said(program: Any, n: int, suite: mpc.Suite = MASKED, shape: tuple[int, ...] = ()) -> tuple[Any, Any]:
+    """The results of a run, and all that was asked for, word by word."""
+    asked: list[Any] = []
+
+    def watch(p: int, r: Any) -> None:
+        if isinstance(r, Exchange):
+            sent = {q: [(a.dtype, a.shape, a.tobytes()) for a in arrays] for q, arrays in r.send.items()}
+            asked.append((p, "exchange", r.number, r.where, sent, r.expect, r.reveals, r.sharing))
+        elif isinstance(r, Draw):
+            asked.append((p, "draw", r.number, r.where, r.expect))
+
+    lowered, owned = prepared(program, numbers(n, shape), names_of(n), {}, suite)
+    results = drive(lowered, owned, n, watch)
+    return results, [[a for a in asked if a[0] == p] for p in range(n)]
+
+
+@pytest.fixture
+def straight(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Which loops have become one function, in the order in which parties met them."""
+    met: list[bool] = []
+    really = _Party.straightened
+
+    def straightened(self: _Party, e: Any) -> bool:
+        met.append(really(self, e))
+        return met[-1]
+
+    monkeypatch.setattr(_Party, "straightened", straightened)
+    return met
+
+
+@pytest.mark.parametrize("suite", [MASKED, BEAVER], ids=["masked", "beaver"])
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("program", [chained, exchanged, counted, nested, local], ids=lambda p: p.name)
+def test_all_steps_together_say_what_they_say_one_by_one(
+    program: Any, n: int, suite: mpc.Suite, straight: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = said(program, n, suite)
+    assert any(straight)
+    monkeypatch.setattr(_Party, "straightened", lambda _self, _e: False)
+    one_by_one = said(program, n, suite)
+    assert together[1] == one_by_one[1]
+    assert same(together[0], one_by_one[0])
+
+
+@pytest.mark.parametrize(("program", "shape"), [(compared, ()), (long, (2,))], ids=["bits", "arrays"])
+def test_a_step_on_anything_else_is_done_equation_by_equation(
+    program: Any, shape: tuple[int, ...], straight: list[bool]
+) -> None:
+    said(program, 2, shape=shape)
+    assert straight
+    assert not any(straight)
+
+
+def test_twin_in_which_every_party_adds_what_all_know_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, _ = said(chained, 2)
+    monkeypatch.setattr(alone.Alone, "not_mine", lambda _self, _e: [])
+    wrong, _ = said(chained, 2)
+    assert not same(right, wrong)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda arrays: [],
+        lambda arrays: [*arrays, *arrays],
+        lambda arrays: [a.reshape(1) for a in arrays],
+        lambda arrays: [a.view(np.int64) for a in arrays],
+    ],
+    ids=["nothing", "twice", "another shape", "another type"],
+)
+def test_what_a_peer_sends_of_another_form_is_its_error(bad: Any, straight: list[bool]) -> None:
+    lowered, owned = prepared(chained, numbers(2), names_of(2), {})
+
+    def change(p: int, _q: int, number: int, arrays: Any) -> Any:
+        return bad(arrays) if p == 1 and number == 5 else arrays
+
+    with pytest.raises(PeerError, match="party bob sent arrays of the wrong number, type or shape"):
+        drive(lowered, owned, 2, lambda _p, _r: None, change)
+    assert any(straight)
+
+
+def test_the_source_holds_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    really = engine.stepped.__globals__["compiled"]
+    monkeypatch.setitem(engine.stepped.__globals__, "compiled", lambda text: texts.append(text) or really(text))
+    first, _ = said(chained, 2)
+    lowered, owned = prepared(chained, {"x": {"alice": 0.5, "bob": 0.75}}, names_of(2), {})
+    second = drive(lowered, owned, 2, lambda _p, _r: None)
+    assert not same(first, second)
+    assert len(texts) == 4
+    assert texts[:2] == texts[2:]
+
+
+def test_whoever_closes_it_in_the_middle_lets_go_of_everything() -> None:
+    lowered, owned = prepared(chained, numbers(2), names_of(2), {})
+    entropy = fresh_entropy(2)[1][0]
+    run = run_party(lowered, 0, {"x": owned["x"]["alice"]}, entropy)
+    party = weakref.ref(run.gi_frame.f_locals["party"])
+    asked = run.send(None)
+    while not (isinstance(asked, Exchange) and asked.number == 5):
+        answered = [np.zeros(f.shape, f.kind) for f in asked.expect] if isinstance(asked, Draw) else {
+            peer: [np.zeros(f.shape, f.kind) for f in frames] for peer, frames in asked.expect.items()
+        }  # fmt: skip
+        asked = run.send(answered)
+    held = party()
+    assert held is not None
+    assert held.straight
+    run.close()
+    assert not held.straight
+    assert not held.values
+    del held, run, asked
+    gc.collect()
+    assert party() is None
