@@ -47,6 +47,7 @@ from parties.wire import Buffer, Message, Type
 
 __all__ = ["Actor", "Brain", "Signs", "Transport"]
 
+_NO_META: dict[str, Any] = {}
 _RETRY_SECONDS = 0.002
 _ROUND_SECONDS = 0.005  # between two looks at everything that is no message
 _EMPTY_SEATS = 64  # coordinators that are silent and may yet wake up
@@ -241,7 +242,8 @@ class Actor:
                 case Swap():
                     self._swap(instruction)
                 case Send():
-                    self._send(instruction)
+                    m = instruction
+                    self._send(m.to, m.type, m.session, m.step, m.meta, m.frames)
                 case Say(text):
                     self._say(text)
                 case Tell(text):
@@ -293,16 +295,18 @@ class Actor:
         """Bytes that wait to be sent."""
         return sum(channel.unsent for channel in self._channels.values())
 
-    def _send(self, s: Send) -> None:
-        channel = self._channels.get(s.to)
-        if channel is None or not channel.again(s.type, s.session, s.step, s.meta, s.frames):
-            m = Message(s.type, self.brain.me, s.to, s.session, s.step, s.meta, tuple(s.frames))
+    def _send(
+        self, to: int, kind: Type, session: bytes, step: int, meta: dict[str, Any], frames: Sequence[Buffer]
+    ) -> None:
+        channel = self._channels.get(to)
+        if channel is None or not channel.again(kind, session, step, meta, frames):
+            m = Message(kind, self.brain.me, to, session, step, meta, tuple(frames))
             if channel is not None:  # else: the last words to a coordinator that is gone
                 channel.send(m)
-            if s.type is Type.ABORT and s.meta["final"]:
+            if kind is Type.ABORT and meta["final"]:
                 self.watch.alarm(m)
         if channel is not None:
-            self._flush(s.to, channel)
+            self._flush(to, channel)
 
     def _swap(self, s: Swap) -> None:
         """Send, and hand over what is owed in return; again and again, while it comes before anything else is due."""
@@ -310,7 +314,7 @@ class Actor:
         while following is not None:
             s.step, s.parts, s.owed = following
             for peer, frames in s.parts.items():
-                self._send(Send(peer, s.type, s.session, s.step, frames=frames))
+                self._send(peer, s.type, s.session, s.step, _NO_META, frames)
             came = self._came(s)
             following = s.answered(came) if came else None
             del came  # this thread may look for the next for long
@@ -318,14 +322,15 @@ class Actor:
     def _came(self, s: Swap) -> Parts:
         """What is owed, as far as it comes at once."""
         came: Parts = {}
-        if self._untold or self._clock() >= self._until:
+        now = self._clock()
+        if self._untold or now >= self._until:
             return came
         for peer in s.owed:
             channel = self._channels[peer]
             packet = None if channel.events else self.mesh.at_once(peer)
             if packet is None:
                 break
-            frames = self._owed(channel, s, packet)
+            frames = self._owed(channel, s, packet, now)
             if frames is None:
                 self._undigested.append(peer)
                 break
@@ -334,10 +339,10 @@ class Actor:
                 self._flush(peer, channel)
         return came
 
-    def _owed(self, channel: Channel, s: Swap, packet: Packet) -> Sequence[Buffer] | None:
+    def _owed(self, channel: Channel, s: Swap, packet: Packet, now: float) -> Sequence[Buffer] | None:
         """The frames of what a peer owes in return, if this is that, and all that its channel has to say then."""
         if not packet.fresh:
-            frame = channel.returned(packet.parts, self._clock(), s.type, s.session, s.step)
+            frame = channel.returned(packet.parts, now, s.type, s.session, s.step)
             if frame is not None:
                 return (frame,)
         self._received(channel, packet)

@@ -179,7 +179,9 @@ class Channel:
     @property
     def ready(self) -> bool:
         """Whether `flush` has something that may go."""
-        return bool(self._unnumbered) or (self.up and bool(self._queue) and self._fits(self._queue[0]))
+        if self._unnumbered or not self._queue:
+            return bool(self._unnumbered)
+        return self.up and (not self._flying or self._fits(self._queue[0]))
 
     @property
     def deadline(self) -> float | None:
@@ -222,17 +224,15 @@ class Channel:
             if not post(self._unnumbered[0]):
                 return
             self._unnumbered.popleft()
-        queue = self._queue
+        queue, flying = self._queue, self._flying
         while queue and self.up:
             stored = queue[0]
-            if not self._fits(stored) or not post(stored.parts):
+            if (flying and not self._fits(stored)) or not post(stored.parts):
                 return
-            self._flying.append(queue.popleft())
+            flying.append(queue.popleft())
             self._flying_bytes += stored.size
 
     def _fits(self, stored: _Stored) -> bool:
-        if not self._flying:
-            return True
         return len(self._flying) < WINDOW_MESSAGES and self._flying_bytes + stored.size <= WINDOW_BYTES
 
     # ------------------------------------------------------------------------------------------------- sending
@@ -336,7 +336,8 @@ class Channel:
 
     def _take(self, numbers: _Numbers, now: float) -> None:
         seq, ack, _, _, length = numbers
-        self._heard(now)
+        if self._quiet_since is not None:
+            self._heard(now)
         if ack > self._acked:
             self._acknowledged(ack)
         if self._flying or self._queue:

@@ -48,6 +48,7 @@ class Direct:
         self._out: deque[Sequence[Buffer]] = deque()  # messages whose turn has not come
         self._records: Iterator[Buffer] | None = None  # of the one whose turn it is
         self.pending: Buffer = b""  # of its record that is on its way: it waits until the socket takes more
+        self.unread = False  # whether the next message may be here: then the socket does not say that it can be read
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
         try:
@@ -64,11 +65,6 @@ class Direct:
         """Whether so much waits that no more is taken."""
         return len(self._out) >= _MOST_WAITING
 
-    @property
-    def unread(self) -> bool:
-        """Whether the next message may be here already: then the socket does not say that it can be read."""
-        return self._opener.unread
-
     def send(self, parts: Sequence[Buffer]) -> None:
         """Send a message, or what the socket takes of it; `push` goes on. Frames are kept by reference until then.
 
@@ -84,7 +80,7 @@ class Direct:
         try:
             if parts is not None:
                 self._begin(parts)
-            while self.pending or self._next():
+            while self.pending or ((self._records is not None or self._out) and self._next()):
                 count = self.socket.send(self.pending)
                 self.pending = self.pending[count:] if count < len(self.pending) else b""
         except BlockingIOError:
@@ -110,18 +106,19 @@ class Direct:
 
     def receive(self) -> list[Buffer] | None:
         """The next message, or None if it is not all there yet. Raises Ended."""
+        opener = self._opener
         try:
-            opener = self._opener
-            message = opener.message() if opener.unread else None
+            message = opener.message() if self.unread else None
             while message is None:
                 count = self.socket.recv_into(opener.space())
                 if not count:
                     raise Ended("the other end has closed it")
                 message = opener.message(count)
         except BlockingIOError:
-            return None
+            message = None
         except (OSError, Unsealed) as error:
             raise Ended(str(error)) from None
+        self.unread = opener.unread
         return message
 
     def wait(self, seconds: float) -> None:

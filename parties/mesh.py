@@ -220,11 +220,8 @@ class Mesh:
 
     def at_once(self, peer: int) -> Packet | None:
         """The next message of an actor over a direct connection, if it comes before a core would rather sleep."""
-        meetings = self._meetings
-        direct = meetings.standing.get(peer)
-        if direct is None or not meetings.quiet:
-            return None
-        return meetings.soon(direct, _SPIN_SECONDS)
+        direct = self._meetings.standing.get(peer)
+        return None if direct is None else self._meetings.soon(direct, _SPIN_SECONDS)
 
     def _next_of(self, peer: int) -> Packet | None:
         """Wait for a message on the connection that an actor's messages come by; None after 20 ms.

@@ -79,15 +79,17 @@ class Sealer(_Counted):
     def __init__(self, key: bytes) -> None:
         super().__init__(key)
         self._room = memoryview(bytearray(_COUNT.size + _RECORD + _TAG))
-        self._before: tuple[list[int], bytes, bool] = ([], _head([]), True)  # lengths, their head, whether it is short
+        # lengths of parts, how a record of theirs begins, their head, whether that is short
+        self._before: tuple[list[int], bytes, bytes, bool] = ([], _COUNT.pack(_COUNT.size + _TAG), _head([]), True)
 
     def short(self, parts: Sequence[Buffer]) -> bytes:
         """A short message as its one record, to be sent before anything else is sealed; nothing for a long one."""
         lengths = list(map(len, parts))
         if lengths != self._before[0]:
-            self._before = lengths, _head(lengths), sum(lengths) <= _SHORT
-        _, head, short = self._before
-        return self.sealed(b"".join((head, *parts))) if short else b""
+            head, size = _head(lengths), sum(lengths)
+            self._before = lengths, _COUNT.pack(len(head) + size + _TAG), head, size <= _SHORT
+        _, start, head, short = self._before
+        return start + self.cipher.encrypt(self.nonce(), b"".join((head, *parts)), None) if short else b""
 
     def records(self, parts: Sequence[Buffer]) -> Iterator[Buffer]:
         """A long message in records, sealed as they are asked for; each is to be sent before the next is asked for."""

@@ -99,7 +99,12 @@ class Standing:
         return Packet(direct.peer, parts, fresh)
 
     def soon(self, direct: Direct, spin: float) -> Packet | None:
-        """The next message of a standing connection, asked for again and again for `spin` seconds."""
+        """The next message of a standing connection, asked for again and again for `spin` seconds.
+
+        None as well if something else is to be told first, or waits to be written.
+        """
+        if self._found or self._writing:
+            return None
         packet = self.read(direct)
         if packet is None:
             end = time.monotonic() + spin
