@@ -64,7 +64,7 @@ def _long(encryptor: CipherContext, skip: int, shape: tuple[int, ...]) -> Words:
 _ZEROS = memoryview(bytes(1 << 20))
 _FEW = 4096  # words that are made from their counters with a kept context, which costs less than a new one
 _SINGLE = 32  # words whose counters are made one by one
-_STEPS = 64  # of a loop, for which small sharings are made at once
+_STEPS = 256  # of a loop, for which small sharings are made at once
 
 
 def _counter(at: Position) -> int:

@@ -10,8 +10,8 @@ from mpc.exchange import Array, Draw, Frame, type_words
 
 __all__ = ["Supply"]
 
-_STEPS = 64
-_WORDS = 4096  # at most at once
+_STEPS = 256
+_WORDS = 2048  # at most at once
 
 
 class Supply:

@@ -49,7 +49,7 @@ __all__ = ["Actor", "Brain", "Signs", "Transport"]
 
 _NO_META: dict[str, Any] = {}
 _RETRY_SECONDS = 0.002
-_ROUND_SECONDS = 0.005  # between two looks at everything that is no message
+_ROUND_SECONDS = 0.01  # between two looks at everything that is no message
 _EMPTY_SEATS = 64  # coordinators that are silent and may yet wake up
 _QUEUE_BYTES = 8 << 20  # above this, a brain that could go on dealing has to wait
 
