@@ -16,10 +16,11 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from mpc.trig import D_BITS, D_CENTRE, D_SHIFT, DROP, REST, S_BITS, TABLE_BITS, TWO_PI
+from mpc.trig import D_BITS, D_CENTRE, D_SHIFT, DROP, REST, S_BITS, TABLE_BITS, TURN_BITS, TURNS, TWO_PI
 
 __all__ = [
-    "look", "matmul", "matmul_split", "matmul_whole", "matvec", "onehot", "series", "sincos", "sine_sum", "vecmat",
+    "look", "matmul", "matmul_split", "matmul_whole", "matvec", "onehot", "series", "sincos", "sine_sum",
+    "turned_sum", "vecmat",
 ]  # fmt: skip
 
 _DEEP = 64  # rows of the right factor that stay in the cache while four rows of the left one pass over them
@@ -33,6 +34,7 @@ _READ = {n: numba.types.Array(_U, n, "C", readonly=True) for n in (1, 2, 3)}  # 
 _TABLE = numba.types.Array(_I, 1, "C", readonly=True)
 _OUT = {n: numba.types.Array(_U, n, "C") for n in (1, 2, 3)}
 _SIGNED = numba.types.Array(_I, 2, "C")
+_NARROW = numba.types.Array(numba.int32, 3, "C")
 
 inner = numba.njit(cache=True, nogil=True, boundscheck=False)
 
@@ -324,6 +326,67 @@ def sine_sum(
         for j in range(odd.shape[0]):
             _waves(angle[first:last], odd[j], table, 32, sin_d, cos_d)
             _add_term(weights[j], drop, sin_d, cos_d, cosines[j, first:last], sines[j, first:last], sums)
+
+
+@inner
+def _add_raised(w: Any, drop: Any, sine: Any, cosine: Any, cos_l: Any, sin_l: Any, out: Any) -> None:
+    """One term, of factors that are 2^(61 − drop) too large, so that they are positive, and of 32 bits."""
+    raised = (np.int64(1) << np.int64(drop - 1)) + (np.int64(1) << 61)
+    for i in range(out.shape[0]):
+        f = np.uint64(np.uint32(np.uint64(np.int64(sine[i]) * w + raised) >> drop))
+        g = np.uint64(np.uint32(np.uint64(np.int64(cosine[i]) * w + raised) >> drop))
+        out[i] += f * cos_l[i] - g * sin_l[i]
+
+
+@inner
+def _lower(cos_l: Any, sin_l: Any, by: Any, out: Any) -> None:
+    """Take away what raised factors have added."""
+    for i in range(out.shape[0]):
+        out[i] -= (cos_l[i] - sin_l[i]) << by
+
+
+@inner
+def _narrowed(wide_sine: Any, wide_cosine: Any, sine: Any, cosine: Any) -> None:
+    for i in range(sine.shape[0]):
+        sine[i], cosine[i] = np.int32(wide_sine[i]), np.int32(wide_cosine[i])
+
+
+@inner
+def _turn_on(sine: Any, cosine: Any, by_sine: Any, by_cosine: Any) -> None:
+    """On to the next multiple: all at TURN_BITS, of 32 bits."""
+    half = np.int64(1) << (TURN_BITS - 1)
+    for i in range(sine.shape[0]):
+        s, c, s2, c2 = np.int64(sine[i]), np.int64(cosine[i]), np.int64(by_sine[i]), np.int64(by_cosine[i])
+        sine[i] = np.int32((s * c2 + c * s2 + half) >> TURN_BITS)
+        cosine[i] = np.int32((c * c2 - s * s2 + half) >> TURN_BITS)
+
+
+@jit(_READ[1], _TABLE, _TABLE, _I, _READ[2], _READ[2], _SIGNED, _NARROW, _OUT[1])
+def turned_sum(
+    angle: Any, weights: Any, table: Any, drop: Any, cosines: Any, sines: Any, scratch: Any, narrow: Any, out: Any
+) -> None:
+    """As `sine_sum`, of 1, 3, 5, …, with the factors of `mpc.trig.series_tables` `by_turning`.
+
+    drop: TURN_BITS and how many bits factors have less than weights, 42 or more. scratch (2, …), narrow (2, 2, …): of
+    the same last length.
+    """
+    n, block = angle.shape[0], scratch.shape[1]
+    for first in range(0, n, block):
+        last = min(first + block, n)
+        sine, cosine = narrow[0, 0, : last - first], narrow[0, 1, : last - first]
+        by_sine, by_cosine = narrow[1, 0, : last - first], narrow[1, 1, : last - first]
+        wide_sine, wide_cosine, sums = scratch[0, : last - first], scratch[1, : last - first], out[first:last]
+        _waves(angle[first:last], np.uint64(2), table, TURN_BITS, wide_sine, wide_cosine)
+        _narrowed(wide_sine, wide_cosine, by_sine, by_cosine)
+        sums[:] = 0
+        for j in range(weights.shape[0]):
+            cos_l, sin_l = cosines[j, first:last], sines[j, first:last]
+            if j % TURNS == 0:
+                _waves(angle[first:last], np.uint64(2 * j + 1), table, TURN_BITS, wide_sine, wide_cosine)
+                _narrowed(wide_sine, wide_cosine, sine, cosine)
+            _add_raised(weights[j], np.uint64(drop), sine, cosine, cos_l, sin_l, sums)
+            _lower(cos_l, sin_l, np.uint64(61 - drop), sums)
+            _turn_on(sine, cosine, by_sine, by_cosine)
 
 
 @jit(_READ[1], _I, _OUT[3])

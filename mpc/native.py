@@ -153,7 +153,7 @@ def series_tables(
 ) -> tuple[Words, Words]:
     """`mpc.trig.series_tables`."""
     drop = trig.MAX_BITS + cbits - bits
-    if _compiled is None or not _plain(odd, coefficients, cbits, bits):
+    if _compiled is None or not _plain(odd, coefficients, cbits, bits) or trig.by_turning(odd, cbits, bits):
         return trig.series_tables(angle, odd, coefficients, cbits, bits)
     weights, multiples = np.array(coefficients, dtype=np.int64), np.array(odd, dtype=np.uint64)
     return _shaped(_series(_compiled, _flat(angle), multiples, weights, trig.table(), drop), angle)
@@ -176,6 +176,8 @@ def sine_sum(
     """Of an angle and dealt cosines and sines, (len(odd), *angle.shape): Σ_j of `series_tables` times these."""
     if _compiled is None:
         raise RuntimeError("the compiled kernels are not loaded")
+    if trig.by_turning(odd, cbits, bits):
+        return _turned_sum(_compiled.turned_sum, coefficients, trig.TURN_BITS + cbits - bits)
     kernel, table, drop = _compiled.sine_sum, trig.table(), trig.MAX_BITS + cbits - bits
     weights, multiples = np.array(coefficients, dtype=np.int64), np.array(odd, dtype=np.uint64)
     scratch = np.empty((2, 512), np.int64)
@@ -186,6 +188,21 @@ def sine_sum(
             _flat(angle), multiples, weights, table, drop, _rows(cosines).reshape(terms), _rows(sines).reshape(terms),
             scratch, out,
         )  # fmt: skip
+        return out.reshape(angle.shape)
+
+    return sums
+
+
+def _turned_sum(
+    kernel: Callable[..., None], coefficients: tuple[int, ...], drop: int
+) -> Callable[[Words, Words, Words], Words]:
+    weights, table = np.array(coefficients, dtype=np.int64), trig.table()
+    scratch, narrow = np.empty((2, 512), np.int64), np.empty((2, 2, 512), np.int32)
+
+    def sums(angle: Words, cosines: Words, sines: Words) -> Words:
+        out, terms = np.empty(angle.size, np.uint64), (len(weights), angle.size)
+        parts = _rows(cosines).reshape(terms), _rows(sines).reshape(terms)
+        kernel(_flat(angle), weights, table, drop, *parts, scratch, narrow, out)
         return out.reshape(angle.shape)
 
     return sums

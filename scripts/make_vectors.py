@@ -75,6 +75,7 @@ def trig_vectors() -> dict[str, Any]:
         f"{half},{terms}": {
             "coefficients_30": (b := trig.sine_series(half, terms, bits=30)),
             "tables_20": digest(*trig.series_tables(weyl(512), tuple(range(1, 2 * terms, 2)), b, 30, 20)),
+            "tables_18": digest(*trig.series_tables(weyl(512), tuple(range(1, 2 * terms, 2)), b, 30, 18)),
         }
         for half, terms in SERIES
     }

@@ -28,7 +28,7 @@ from parties.simulation.person import Person
 from parties.simulation.programs import Case, Library
 from parties.simulation.rules import Rules, Violation
 from parties.store import Store
-from parties.wire import Buffer, Message
+from parties.wire import Buffer, Message, Type
 
 __all__ = ["LIMITS", "Kit", "World"]
 
@@ -65,10 +65,12 @@ class _Body(Actor):
     burn: Callable[[], None]
     rules: Rules
 
-    def _send(self, s: Send) -> None:
+    def _send(
+        self, to: int, kind: Type, session: bytes, step: int, meta: dict[str, Any], frames: Sequence[Buffer]
+    ) -> None:
         self.burn()
-        self.rules.sent(self.brain.me, s)
-        super()._send(s)
+        self.rules.sent(self.brain.me, Send(to, kind, session, step, meta, frames))
+        super()._send(to, kind, session, step, meta, frames)
 
     def _write(self, w: Write) -> Written:
         self.burn()
@@ -77,8 +79,8 @@ class _Body(Actor):
         self.burn()
         return written
 
-    def _owed(self, channel: Channel, s: Swap, packet: Packet) -> Sequence[Buffer] | None:
-        frames = super()._owed(channel, s, packet)
+    def _owed(self, channel: Channel, s: Swap, packet: Packet, now: float) -> Sequence[Buffer] | None:
+        frames = super()._owed(channel, s, packet, now)
         if frames is not None:
             me, theirs = self.brain.me, channel._theirs or 0
             m = Message(s.type, channel.peer, me, s.session, s.step, {}, tuple(frames), incarnation=theirs)

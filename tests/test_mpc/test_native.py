@@ -176,6 +176,19 @@ def test_series_are_those_of_trig(cbits: int, data: st.DataObject, terms: int) -
     assert all(np.array_equal(f, r) for f, r in zip(found, right, strict=True))
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(32, 60), st.integers(-1, 31), st.sampled_from([1, 2, 16, 17, 40]), st.sampled_from([0, 1, 60, 1100]))
+def test_sums_of_series_are_those_of_trig(cbits: int, less: int, terms: int, n: int) -> None:
+    """At the edges of what is turned on too, with coefficients of either sign up to the largest."""
+    odd, largest = tuple(range(1, 2 * terms, 2)), 2**30 - 1
+    coefficients = (largest, -largest, *(int(c) for c in RNG.integers(-largest, largest + 1, terms)))[:terms]
+    angle, cosines, sines = words(n), words(terms, n), words(terms, n)
+    angle[:5] = np.array([0, 1 << 62, 1 << 63, 3 << 62, 1 << 61], np.uint64)[: len(angle[:5])]
+    found = native.sine_sum(odd, coefficients, cbits, cbits - less)(angle, cosines, sines)
+    by_sine, by_cosine = trig.series_tables(angle, odd, coefficients, cbits, cbits - less)
+    assert np.array_equal(found, (by_sine * cosines - by_cosine * sines).sum(axis=0, dtype=np.uint64))
+
+
 def test_a_wrong_series_is_refused_as_by_trig() -> None:
     with pytest.raises(ValueError, match="multiples"):
         native.series_tables(words(3), (1, 3), (5,), 30, 20)

@@ -74,8 +74,10 @@ def test_series_bit_for_bit(key: str) -> None:
     half, terms = map(int, key.split(","))
     b = trig.sine_series(half, terms, bits=30)
     assert list(b) == VECTORS["series"][key]["coefficients_30"]
-    tables = trig.series_tables(weyl(512), tuple(range(1, 2 * terms, 2)), b, 30, 20)
-    assert digest(*tables) == VECTORS["series"][key]["tables_20"]
+    odd = tuple(range(1, 2 * terms, 2))
+    for bits, turned in ((20, False), (18, True)):
+        assert trig.by_turning(odd, 30, bits) == turned
+        assert digest(*trig.series_tables(weyl(512), odd, b, 30, bits)) == VECTORS["series"][key][f"tables_{bits}"]
 
 
 def test_what_a_party_evaluates_names_no_float() -> None:
@@ -89,6 +91,7 @@ def test_what_a_party_evaluates_names_no_float() -> None:
         "sincos_turns",
         "angle_words",
         "series_tables",
+        "_turned",
     }
     tree = ast.parse(Path(trig.__file__).read_text(encoding="utf-8"))
     found = [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and f.name in evaluated]
@@ -237,6 +240,41 @@ def test_tables_are_rounded_products() -> None:
         for j in range(3):
             exact = b[j] / 2.0**30 * function(odd[j] * radians(angle)) * 2.0**28
             assert np.max(np.abs(part[j].view(np.int64) - exact)) <= 0.5 + 0.6 * abs(b[j]) / 2.0**34 + 1e-5
+
+
+@pytest.mark.parametrize("terms", [1, 2, 15, 16, 17, 64, 200])
+@pytest.mark.parametrize("less", [12, 14])
+def test_tables_by_turning_are_rounded_products_too(terms: int, less: int) -> None:
+    """The largest coefficients, and many angles."""
+    angle, odd = weyl(3_000 // terms * 10).reshape(-1, 10), tuple(range(1, 2 * terms, 2))
+    b = ((1 << 30) - 1,) * terms
+    assert trig.by_turning(odd, 42, 42 - less)
+    parts = trig.series_tables(angle, odd, b, 42, 42 - less)
+    multiples = np.multiply.outer(np.array(odd, np.uint64), angle)  # wraps as turns do
+    for part, function in zip(parts, (np.sin, np.cos), strict=True):
+        exact = b[0] / 2.0**less * function(radians(multiples))
+        assert np.max(np.abs(part.view(np.int64) - exact)) <= 0.5 + 25 / 2.0**less + 1e-5
+
+
+def test_turns_drift_by_no_more_than_is_said_and_by_some() -> None:
+    angle, odd = weyl(20_000), tuple(range(1, 33, 2))
+    sine = trig.series_tables(angle, odd, (1 << 29,) * 16, 41, 29)[0].view(np.int64)
+    exact = 2.0**17 * np.sin(radians(np.multiply.outer(np.array(odd, np.uint64), angle)))
+    drift = np.max(np.abs(sine - exact), axis=1) - 0.5
+    assert drift[-1] < 25 * 2.0**-13
+    assert drift[-1] > drift[0] + 2.0**-13
+
+
+@pytest.mark.parametrize(
+    ("odd", "cbits", "bits"), [((1, 3, 5), 30, 19), ((1, 3, 7), 30, 18), ((3, 5), 30, 18), ((2, 4), 40, 20)]
+)
+def test_nothing_else_is_turned(odd: tuple[int, ...], cbits: int, bits: int) -> None:
+    assert not trig.by_turning(odd, cbits, bits)
+    b, angle = (1 << 29,) * len(odd), weyl(300)
+    sines = trig.series_tables(angle, odd, b, cbits, bits)[0].view(np.int64)
+    looked_up = trig.sin_turns(np.multiply.outer(np.array(odd, np.uint64), angle), trig.MAX_BITS).view(np.int64)
+    drop = trig.MAX_BITS + cbits - bits
+    assert np.array_equal(sines, (looked_up * b[0] + (1 << (drop - 1))) >> drop)
 
 
 @pytest.mark.parametrize(
