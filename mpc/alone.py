@@ -27,6 +27,7 @@ __all__ = ["SMALL", "Act", "Alone"]
 
 Act = Callable[[int], None]
 SMALL = 32  # words: to forget a value of so few is only in the way of speed
+_AHEAD = 1 << 10  # words of a block that is made for many steps at once
 _BETWEEN = 1 << 23  # words of streams between parties that may be drawn before the run
 _KNOWN = frozenset({Kind.PUBLIC, Kind.CONST})
 _WORDS = _KNOWN | {Kind.SHARE, Kind.MASK}
@@ -75,7 +76,7 @@ class Alone:
 
         The blocks of each stream together, with the numbers of the values that they are.
         """
-        seeds = {e: seed for e in equations if (seed := self._seed(e)) and 0 < e.output.type.size <= SMALL}
+        seeds = {e: seed for e in equations if (seed := self._seed(e)) and 0 < e.output.type.size <= _AHEAD}
         if not isinstance(self.entropy.stream, Streams):  # a test's, which is asked for each block by itself
             return [], list(equations)
         together = [[e for e, s in seeds.items() if s == seed] for seed in dict.fromkeys(seeds.values())]

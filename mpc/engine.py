@@ -26,7 +26,7 @@ from mpc.prg import PartyEntropy, Position
 from mpc.rounds import Answer, Request, Round, Rounds, Run, fits
 from mpc.schedule import Slot
 from mpc.stepping import Stage, stepped
-from mpc.supply import Supply
+from mpc.supply import Supply, worthwhile
 
 __all__ = ["run_party"]
 
@@ -161,15 +161,16 @@ class _Party(Rounds):
                 values.pop(number, None)
 
     def supply(self, b: Block) -> None:
-        """Have the corrections of a loop body drawn for many steps at a time, if few are all that it draws."""
+        """Have the corrections of a loop body drawn for many steps at a time, if few words are all that it draws."""
         slots = self.lowered.slots(b)
         parts = [part for slot in slots for part in slot.parts]
         deals = [e for part in parts for e in part.deals if self.mine(e)]
         if any(slot.loops for slot in slots) or any(part.swept and part.deals for part in parts):
             return
-        if self.lowered.sweep and 0 < sum(e.output.type.size for e in deals) <= SMALL:
+        shapes = [e.output.type.shape for e in deals]
+        if self.lowered.sweep and worthwhile(shapes):
             finish = [self.of(e.output.type).reduce for e in deals]
-            supply = self.supplies[id(b)] = Supply([e.output.type.shape for e in deals], finish, deals[0].where)
+            supply = self.supplies[id(b)] = Supply(shapes, finish, deals[0].where)
             self.places |= {e.output.number: (supply, place) for place, e in enumerate(deals)}
 
     def straightened(self, e: Equation) -> bool:

@@ -64,7 +64,7 @@ def _long(encryptor: CipherContext, skip: int, shape: tuple[int, ...]) -> Words:
 _ZEROS = memoryview(bytes(1 << 20))
 _FEW = 4096  # words that are made from their counters with a kept context, which costs less than a new one
 _SINGLE = 32  # words whose counters are made one by one
-_STEPS = 256  # of a loop, for which small sharings are made at once
+_STEPS, _AT_ONCE = 256, 1 << 14  # steps of a loop, and words, for which small sharings are made at once
 
 
 def _counter(at: Position) -> int:
@@ -166,7 +166,7 @@ class Ahead:
             (slice(start, start + size), shape, done)
             for start, size, (_, shape), done in zip(starts, sizes, places, finish, strict=True)
         ]
-        self._steps = max(1, min(_STEPS, _FEW // (2 * sum(blocks)))) if looped else 1
+        self._steps = max(1, min(_STEPS, _AT_ONCE // (2 * sum(blocks)))) if looped else 1
         self._made = range(0)
         self.words: list[Words] = []
 

@@ -111,7 +111,7 @@ class Ring:
 
     def sum(self, x: Values, axes: tuple[int, ...], keepdims: bool) -> Values:
         """The sum over axes."""
-        return self.reduce(np.asarray(np.sum(x, axis=axes, keepdims=keepdims, dtype=np.uint64)))
+        return self.reduce(np.add.reduce(x, axis=axes, keepdims=keepdims, dtype=np.uint64, out=...))
 
     def shl(self, x: Values, by: int) -> Values:
         """x · 2^by."""

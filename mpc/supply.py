@@ -1,4 +1,4 @@
-"""The dealer's corrections of a loop's small values, drawn for many steps at a time, as small masks are made."""
+"""The dealer's corrections of a loop's values, drawn for many steps at a time, as small masks are made."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import Any
 
 from mpc.exchange import Array, Draw, Frame, type_words
 
-__all__ = ["Supply"]
+__all__ = ["Supply", "worthwhile"]
 
-_STEPS = 256
-_WORDS = 2048  # at most at once
+_STEPS, _CORRECTIONS, _WORDS = 256, 2048, 1 << 16  # at most at once
+
+
+def worthwhile(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether corrections of these shapes are drawn for several steps at a time, and there are any."""
+    size = sum(map(prod, shapes))
+    return 0 < 2 * size <= _WORDS and 2 * len(shapes) <= _CORRECTIONS
 
 
 class Supply:
@@ -29,6 +34,7 @@ class Supply:
             for start, size, shape, done in zip(starts, sizes, shapes, finish, strict=True)
         ]
         self._size, self._where = sum(sizes), where
+        self._most = min(_STEPS, _CORRECTIONS // len(sizes), _WORDS // self._size)
         self._here = 0
         self.at = 0
         self.words: list[Array] = []
@@ -41,7 +47,7 @@ class Supply:
         self.at += 1
         if self.at < self._here:
             return None
-        self.at, self._here = 0, min(steps, _STEPS, _WORDS // self._size)
+        self.at, self._here = 0, min(steps, self._most)
         return Draw(number, self._where, (Frame(type_words, (self._here, self._size)),))
 
     def fill(self, drawn: Array) -> None:

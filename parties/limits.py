@@ -16,7 +16,8 @@ class Limits:
     control thread gives whatever its computing thread does. stall: while an actor that gives signs of life does not go
     on. verdict: for the coordinator's sentence. grace: how long the coordinator collects evidence about a death.
     progress: between two progress notes. window: bytes of corrections the dealer may be ahead of a party's draws, and
-    window_messages: how many messages. What is on its way at once is less: the channel's own window.
+    window_messages: how many messages; both more than any one draw takes, which is half a MiB where a loop's are taken
+    together. What is on its way at once is less: the channel's own window.
     """
 
     refusal: float = 5.0

@@ -139,7 +139,7 @@ def test_several_runs_at_once(two):
 @pytest.mark.parametrize("victim", ["alice", "dealer"])
 def test_a_run_goes_on_from_its_checkpoint(tmp_path, victim):
     """Killed after a checkpoint, by name; the rest gives the uninterrupted run's result, and no key serves twice."""
-    near = Limits(window=1 << 12)  # the dealer stays near enough to be needed to the end
+    near = Limits(window=1 << 16)  # the dealer stays near enough to be needed to the end
     with parties.local(2, state=tmp_path, limits=near) as ps:
         whole = ps.run(walk, x=X, checkpoint_every=20)
         assert whole.checkpoint == 100
