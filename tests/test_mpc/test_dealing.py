@@ -156,11 +156,14 @@ def chained(x: mpc.PerParty[mpc.Private], times: int = 130) -> Any:
     return mpc.reveal(mpc.repeat(times, step, a))
 
 
-@pytest.mark.parametrize("n", [2, 3])
-def test_a_loop_draws_its_few_corrections_for_many_steps(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("n", "size", "most"), [(2, 1, 2048), (3, 1, 2048), (2, 300, 1 << 16)])
+def test_a_loop_draws_its_few_corrections_for_many_steps(
+    n: int, size: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Many steps at a time or one: the same words are drawn, and every message is the same."""
     names = names_of(n)
-    lowered, owned = prepared(chained, {"x": {p: np.full(1, 1.0 + i / 4096) for i, p in enumerate(names)}}, names, {})
+    given = {"x": {p: np.full(size, 1.0 + i / 4096) for i, p in enumerate(names)}}
+    lowered, owned = prepared(chained, given, names, {})
     asked: dict[bool, list[list[int]]] = {}
     sent: dict[bool, list[Any]] = {}
     results = []
@@ -186,7 +189,7 @@ def test_a_loop_draws_its_few_corrections_for_many_steps(n: int, monkeypatch: py
         assert len(few) >= 130
         assert len(many) <= 3
     longest = [words for draws in asked[True] for words in draws]
-    assert max(longest) <= 8 * 4096
+    assert max(longest) <= 8 * most
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -217,13 +220,17 @@ def test_what_was_made_and_drawn_ahead_is_let_go_of_when_a_run_is_closed(
         gc.enable()
 
 
-def test_a_loop_of_more_draws_step_by_step() -> None:
+@pytest.mark.parametrize(("numbers", "steps"), [(4096, 4), (8192, 2), (8193, 1)])
+def test_half_a_mebibyte_is_drawn_at_a_time_and_more_only_for_one_step(numbers: int, steps: int) -> None:
+    """Each party is dealt four values a step."""
     names = names_of(2)
-    given = {"x": {p: np.ones(40) for p in names}}
-    lowered, owned = prepared(chained, given, names, {"times": 5})
-    drawn: list[int] = []
-    drive(lowered, owned, 2, lambda p, r: drawn.append(p) if isinstance(r, Draw) else None)
-    assert [drawn.count(p) for p in range(2)] == [5, 5]
+    given = {"x": {p: np.ones(numbers) for p in names}}
+    lowered, owned = prepared(chained, given, names, {"times": 6})
+    drawn: list[list[int]] = [[], []]
+    drive(lowered, owned, 2, lambda p, r: drawn[p].append(r.expect[0].shape[0]) if isinstance(r, Draw) else None)
+    whole, rest = divmod(6, steps)
+    expected = [steps] * whole + [rest] * bool(rest) if steps > 1 else [numbers] * 6
+    assert drawn == [expected, expected]
 
 
 def test_dealing_depends_on_nothing_but_program_and_seeds() -> None:
