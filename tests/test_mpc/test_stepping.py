@@ -62,6 +62,21 @@ def nested(x: mpc.PerParty[mpc.Private]) -> Any:
 
 
 @mpc.program
+def several(x: mpc.PerParty[mpc.Private]) -> Any:
+    """Three products a step, each with a mask of its own; one value that a step passes on without reading it."""
+    a, b = two(x)
+    outside = a - b
+
+    def step(_: Any, state: Any) -> Any:
+        p, q, _passed = state
+        products = [mpc.assume_range(mpc.rescale(u * v, 16), -2, 2) for u, v in ((p, q), (p, b), (q, q))]
+        return products[0], mpc.assume_range(products[1] + products[2], -2, 2), outside
+
+    p, q, passed = mpc.repeat(9, step, (a, b, b))
+    return {"p": mpc.reveal(p), "q": mpc.reveal(q), "passed": mpc.reveal(passed)}
+
+
+@mpc.program
 def local(x: mpc.PerParty[mpc.Private]) -> Any:
     """Steps without a round."""
     a, b = two(x)
@@ -118,7 +133,7 @@ def straight(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 @pytest.mark.parametrize("suite", [MASKED, BEAVER], ids=["masked", "beaver"])
 @pytest.mark.parametrize("n", [2, 3])
-@pytest.mark.parametrize("program", [chained, exchanged, counted, nested, local], ids=lambda p: p.name)
+@pytest.mark.parametrize("program", [chained, exchanged, counted, nested, several, local], ids=lambda p: p.name)
 def test_all_steps_together_say_what_they_say_one_by_one(
     program: Any, n: int, suite: mpc.Suite, straight: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
