@@ -23,7 +23,7 @@ from mpc.ring import Domains, Shared, total
 from mpc.schedule import receiver
 from mpc.words import OPS, fused
 
-__all__ = ["SMALL", "Act", "Alone"]
+__all__ = ["SMALL", "SOURCES", "Act", "Alone"]
 
 Act = Callable[[int], None]
 SMALL = 32  # words: to forget a value of so few is only in the way of speed
@@ -72,11 +72,12 @@ class Alone:
     def streamed(
         self, equations: Sequence[Equation], looped: bool
     ) -> tuple[list[tuple[Ahead, list[int]]], list[Equation]]:
-        """The small blocks of masks and dealt values among these, made many steps at a time; and what is left.
+        """The shorter blocks of masks and dealt values among these, made many steps at a time; and what is left.
 
         The blocks of each stream together, with the numbers of the values that they are.
         """
-        seeds = {e: seed for e in equations if (seed := self._seed(e)) and 0 < e.output.type.size <= _AHEAD}
+        few = _AHEAD if looped else SMALL  # what is drawn once is drawn before the data, by itself
+        seeds = {e: seed for e in equations if (seed := self._seed(e)) and 0 < e.output.type.size <= few}
         if not isinstance(self.entropy.stream, Streams):  # a test's, which is asked for each block by itself
             return [], list(equations)
         together = [[e for e, s in seeds.items() if s == seed] for seed in dict.fromkeys(seeds.values())]
@@ -196,7 +197,7 @@ class Alone:
             return None
         if kind in FLOAT_KINDS:
             return lambda _: self.float(e)
-        if e.op in _SOURCES:
+        if e.op in SOURCES:
             return self.sourced(e)
         if e.op in {"shown", "kept"}:
             return lambda _: values.__setitem__(out, self.taken(e))
@@ -211,7 +212,7 @@ class Alone:
 
     def sourced(self, e: Equation) -> Act | None:
         """Words of streams: at once, if this is early. Of its own input an owner adds what is left, when it has it."""
-        source, number, values, out = _SOURCES[e.op], e.params["id"], self.values, e.output.number
+        source, number, values, out = SOURCES[e.op], e.params["id"], self.values, e.output.number
         between = e.op == "share"
 
         def act(step: int) -> None:
@@ -393,4 +394,4 @@ class Alone:
 
 
 _LOCAL = {"cast": Alone.cast, "cross": Alone.crossed}
-_SOURCES = {"mask": Alone.from_stream, "owner_mask": Alone.from_stream, "deal": Alone.from_stream, "share": Alone.share}
+SOURCES = {"mask": Alone.from_stream, "owner_mask": Alone.from_stream, "deal": Alone.from_stream, "share": Alone.share}

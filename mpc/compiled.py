@@ -329,9 +329,11 @@ def sine_sum(
 
 
 @inner
-def _add_raised(w: Any, drop: Any, sine: Any, cosine: Any, cos_l: Any, sin_l: Any, out: Any) -> None:
-    """One term, of factors that are 2^(61 − drop) too large, so that they are positive, and of 32 bits."""
-    raised = (np.int64(1) << np.int64(drop - 1)) + (np.int64(1) << 61)
+def _add_raised(w: Any, drop: Any, raised: Any, sine: Any, cosine: Any, cos_l: Any, sin_l: Any, out: Any) -> None:
+    """One term, of factors that are 2^(61 − drop) too large, so that they are positive, and of 32 bits.
+
+    raised: what makes them so, and half a unit to round by.
+    """
     for i in range(out.shape[0]):
         f = np.uint64(np.uint32(np.uint64(np.int64(sine[i]) * w + raised) >> drop))
         g = np.uint64(np.uint32(np.uint64(np.int64(cosine[i]) * w + raised) >> drop))
@@ -371,6 +373,7 @@ def turned_sum(
     the same last length.
     """
     n, block = angle.shape[0], scratch.shape[1]
+    raised = (np.int64(1) << 61) + (np.int64(1) << (drop - 1))
     for first in range(0, n, block):
         last = min(first + block, n)
         sine, cosine = narrow[0, 0, : last - first], narrow[0, 1, : last - first]
@@ -384,7 +387,7 @@ def turned_sum(
             if j % TURNS == 0:
                 _waves(angle[first:last], np.uint64(2 * j + 1), table, TURN_BITS, wide_sine, wide_cosine)
                 _narrowed(wide_sine, wide_cosine, sine, cosine)
-            _add_raised(weights[j], np.uint64(drop), sine, cosine, cos_l, sin_l, sums)
+            _add_raised(weights[j], np.uint64(drop), raised, sine, cosine, cos_l, sin_l, sums)
             _lower(cos_l, sin_l, np.uint64(61 - drop), sums)
             _turn_on(sine, cosine, by_sine, by_cosine)
 

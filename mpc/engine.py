@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mpc.alone import SMALL, Act
+from mpc.alone import SMALL, SOURCES, Act
 from mpc.errors import InputError
 from mpc.exchange import CHECKPOINT, Array, Draw, Frame, Save, type_words
 from mpc.fixed import decode, scalar
@@ -24,9 +24,9 @@ from mpc.lanes import Part, Sweep
 from mpc.lowering import Lowered
 from mpc.prg import PartyEntropy, Position
 from mpc.rounds import Answer, Request, Round, Rounds, Run, fits
-from mpc.schedule import Slot
+from mpc.schedule import Slot, receiver
 from mpc.stepping import Stage, stepped
-from mpc.supply import Supply, worthwhile
+from mpc.supply import Supply, steps_at_once
 
 __all__ = ["run_party"]
 
@@ -110,7 +110,7 @@ class _Party(Rounds):
         self.results_of = set(lowered.outputs_by_name.values())
         self.saved: set[int] = set()  # the sites at which all that is needed is safe
         self.steps: dict[int, list[Steps]] = {}
-        self.supplies: dict[int, Supply] = {}  # of loop bodies that draw little
+        self.supplies: dict[int, Supply] = {}  # of loop bodies that draw for many steps at a time
         self.places: dict[int, tuple[Supply, int]] = {}  # where in them a dealt value stands
         self.straight: dict[int, Callable[[int, int, int], Run]] = {}  # loop bodies on single words
 
@@ -137,12 +137,12 @@ class _Party(Rounds):
             planned.append(self.planned(slot, looped))
             for e in slot.exchange if not looped else ():
                 self.ahead(e)
+            self.early = False
             for e in slot.loops:
                 assert e.body is not None
                 self.supply(e.body)
                 if not self.straightened(e):
                     self.prepare(e.body)
-        self.early = False
 
     def block(self, b: Block, step: int) -> Run:
         """Every slot of a block, at a flat iteration index."""
@@ -161,24 +161,26 @@ class _Party(Rounds):
                 values.pop(number, None)
 
     def supply(self, b: Block) -> None:
-        """Have the corrections of a loop body drawn for many steps at a time, if few words are all that it draws."""
+        """Have the corrections of a loop body drawn for many steps at a time, where nobody is dealt much in one."""
         slots = self.lowered.slots(b)
         parts = [part for slot in slots for part in slot.parts]
-        deals = [e for part in parts for e in part.deals if self.mine(e)]
+        deals = [e for part in parts for e in part.deals]
         if any(slot.loops for slot in slots) or any(part.swept and part.deals for part in parts):
             return
-        shapes = [e.output.type.shape for e in deals]
-        if self.lowered.sweep and worthwhile(shapes):
-            finish = [self.of(e.output.type).reduce for e in deals]
-            supply = self.supplies[id(b)] = Supply(shapes, finish, deals[0].where)
-            self.places |= {e.output.number: (supply, place) for place, e in enumerate(deals)}
+        shapes = [[e.output.type.shape for e in deals if receiver(e, self.n) == p] for p in range(self.n)]
+        mine, most = [e for e in deals if self.mine(e)], steps_at_once(shapes)
+        if self.lowered.sweep and any(e.output.type.size for e in mine) and most > 1:
+            finish = [self.of(e.output.type).reduce for e in mine]
+            supply = self.supplies[id(b)] = Supply(shapes[self.me], finish, mine[0].where, most)
+            self.places |= {e.output.number: (supply, place) for place, e in enumerate(mine)}
 
     def straightened(self, e: Equation) -> bool:
         """Whether a loop is on single words alone, so that all its steps have become one function."""
         assert e.body is not None
+        if not e.params["carry"] or not all(map(self.is_single, (*e.body.params, *e.body.results))):
+            return False
         supply, stages = self.supplies.get(id(e.body)), [self.stage(slot) for slot in self.lowered.slots(e.body)]
-        whole = all(self.is_single(v) for v in (*e.body.params, *e.body.results)) and e.params["carry"]
-        if not whole or None in stages:
+        if None in stages:
             return False
         dealt = {n: place for n, (one, place) in self.places.items() if one is supply}
         those = [stage for stage in stages if stage is not None]
@@ -186,7 +188,10 @@ class _Party(Rounds):
         return True
 
     def stage(self, slot: Slot) -> Stage | None:
-        """A slot of a loop's body, if all in it is on single words that this party has."""
+        """A slot of a loop's body, if all in it is on single words that this party has.
+
+        What is the same at every step is bound on the way, as `planned` binds it.
+        """
         made = [v for e in (*slot.local, *slot.exchange) for v in e.outputs if v.type.kind is not Kind.DEALER]
         opens = all(e.op == "open" and e.params["width"] == 64 for e in slot.exchange)
         if slot.loops or not opens or any(part.swept for part in slot.parts) or not all(map(self.is_single, made)):
@@ -194,7 +199,7 @@ class _Party(Rounds):
         masks, rest = self.streamed(slot.local, looped=True)
         words = [e for e in rest if self.is_word(e)]
         for e in rest:
-            if not e.outputs or (e.op == "deal" and e.output.number not in self.places):
+            if not e.outputs or (e.op in SOURCES and e.output.number not in self.places):
                 return None
             if not self.is_word(e) and self.bound(e) is not None:  # else it is the same at every step, and there now
                 return None

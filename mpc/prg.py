@@ -64,7 +64,7 @@ def _long(encryptor: CipherContext, skip: int, shape: tuple[int, ...]) -> Words:
 _ZEROS = memoryview(bytes(1 << 20))
 _FEW = 4096  # words that are made from their counters with a kept context, which costs less than a new one
 _SINGLE = 32  # words whose counters are made one by one
-_STEPS, _AT_ONCE = 256, 1 << 14  # steps of a loop, and words, for which small sharings are made at once
+_STEPS, _AT_ONCE = 256, 1 << 13  # steps of a loop, and words, for which small sharings are made at once
 
 
 def _counter(at: Position) -> int:
@@ -144,7 +144,7 @@ def _each(stream: Stream, seed: bytes, at: Position, count: int, shape: tuple[in
 
 
 class Ahead:
-    """The words of a few small sharings from one seed: what `block` gives for each, made for many steps at once.
+    """The words of a few short sharings from one seed: what `block` gives for each, made for many steps at once.
 
     places: number and shape of each, not all of them empty. finish: what is done to the words of each. looped: whether
     other steps follow. `words`: for each place those of all steps that were made, by step. Holds key material as long

@@ -52,7 +52,7 @@ def stepped(
     """
     counter, *params = [p.number for p in body.params]
     state = params[:carry]
-    scope: dict[str, Any] = {"party": party, "values": party.values, "array": np.array, "word": np.uint64}
+    scope: dict[str, Any] = {"party": party, "values": party.values, "array": np.array, "word": np.dtype("<u8")}
     scope |= {"mask": (1 << 64) - 1, "Exchange": Exchange, "fits": fits, "supply": supply, "nothing": ()}
     step = list(_step(party, stages, dealt, scope))
     made = {counter, *dealt, *(n for s in stages for n in _made(s))}
@@ -65,7 +65,7 @@ def stepped(
     lines += [f"  {_together(state)} = {_together([v.number for v in body.results])}"] if state else []
     lines += [f" values[{n}] = array(v{n}, word)" for n in state]
     exec(compiled("\n".join(lines)), scope)  # noqa: S102 - of numbers alone, as dataclasses are made
-    steps: Callable[[int, int, int], Run] = scope["steps"]
+    steps: Callable[[int, int, int], Run] = scope.pop("steps")  # or it would hold itself, and all its masks
     return steps
 
 
@@ -118,7 +118,7 @@ def _exchanged(party: Rounds, r: Round, scope: dict[str, Any]) -> Iterator[str]:
     scope |= {f"round{first}": r, f"expect{first}": r.expect}
     yield f"sent = [{', '.join(f'array(v{e.inputs[0].number}, word)' for e in r.equations)}]"
     yield "party.exchanges += 1"
-    to = ", ".join(f"{peer}: sent" for peer in r.expect)
+    to = ", ".join(f"{peer}: [*sent]" if at else f"{peer}: sent" for at, peer in enumerate(r.expect))
     yield f"answer = yield Exchange(party.exchanges, round{first}.words, {{{to}}}, expect{first})"
     for peer, frames in r.expect.items():
         scope[f"frames{first}_{peer}"] = frames

@@ -8,25 +8,32 @@ from typing import Any
 
 from mpc.exchange import Array, Draw, Frame, type_words
 
-__all__ = ["Supply", "worthwhile"]
+__all__ = ["Supply", "steps_at_once"]
 
 _STEPS, _CORRECTIONS, _WORDS = 256, 2048, 1 << 16  # at most at once
 
 
-def worthwhile(shapes: Sequence[tuple[int, ...]]) -> bool:
-    """Whether corrections of these shapes are drawn for several steps at a time, and there are any."""
-    size = sum(map(prod, shapes))
-    return 0 < 2 * size <= _WORDS and 2 * len(shapes) <= _CORRECTIONS
+def steps_at_once(dealt: Sequence[Sequence[tuple[int, ...]]]) -> int:
+    """For how many steps of a body all parties draw at a time; of what each is dealt in one step, by party, the shapes.
+
+    The party that is dealt most decides: the dealer deals to all in the program's order, and stands still when it is
+    so far ahead of one of them as it may be.
+    """
+    count, size = max(map(len, dealt)), max(sum(map(prod, shapes)) for shapes in dealt)
+    return min(_STEPS, _CORRECTIONS // max(1, count), _WORDS // max(1, size))
 
 
 class Supply:
     """The corrections for one party in the body of one loop, in the order in which its equations take them.
 
     shapes: of those of one step, not all of them empty. finish: what is done to the words of each. where: the program
-    line of the first. `words`: of each those of all steps that are here, by step; `at`: which of these is under way.
+    line of the first. most: steps that are drawn for at once. `words`: of each those of all steps that are here, by
+    step; `at`: which of these is under way.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], finish: Sequence[Callable[[Any], Any]], where: str) -> None:
+    def __init__(
+        self, shapes: Sequence[tuple[int, ...]], finish: Sequence[Callable[[Any], Any]], where: str, most: int
+    ) -> None:
         sizes = [prod(shape) for shape in shapes]
         starts = [sum(sizes[:i]) for i in range(len(sizes))]
         self._parts = [
@@ -34,7 +41,7 @@ class Supply:
             for start, size, shape, done in zip(starts, sizes, shapes, finish, strict=True)
         ]
         self._size, self._where = sum(sizes), where
-        self._most = min(_STEPS, _CORRECTIONS // len(sizes), _WORDS // self._size)
+        self._most = most
         self._here = 0
         self.at = 0
         self.words: list[Array] = []

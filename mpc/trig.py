@@ -270,12 +270,12 @@ def _turned(angle: Words, coefficients: tuple[int, ...], drop: int) -> tuple[Wor
     waves = np.stack(sincos_turns(np.multiply.outer(first, angle), TURN_BITS)).view(np.int64)
     sine, cosine = (part.view(np.int64) for part in sincos_turns(np.left_shift(angle, np.uint64(1)), TURN_BITS))
     across = np.stack((sine, -sine))[:, np.newaxis]
-    weights = np.zeros((rows * TURNS, *(1,) * angle.ndim), np.int64)
-    weights[:count, ...] = np.reshape(coefficients, (-1, *(1,) * angle.ndim))
-    out = np.empty((2, rows * TURNS, *angle.shape), np.int64)
+    weights = np.array(coefficients, np.int64).reshape(-1, *(1,) * angle.ndim)
+    out = np.empty((2, count, *angle.shape), np.int64)
     half, rounding = np.int64(1 << (TURN_BITS - 1)), np.int64(1 << (drop - 1))
-    for turn in range(TURNS):
-        factors = waves * weights[turn::TURNS]
+    for turn in range(min(TURNS, count)):
+        weight = weights[turn::TURNS]
+        factors = waves[:, : len(weight)] * weight
         factors += rounding
         np.right_shift(factors, drop, out=out[:, turn::TURNS])
         turned = waves[::-1] * across
@@ -283,5 +283,5 @@ def _turned(angle: Words, coefficients: tuple[int, ...], drop: int) -> tuple[Wor
         waves += turned
         waves += half
         waves >>= TURN_BITS
-    sines, cosines = out[:, :count].view(np.uint64)
+    sines, cosines = out.view(np.uint64)
     return sines, cosines

@@ -45,7 +45,7 @@ def fused(
     lines += [f"values[{n}] = array(v{n}, word)" for n in kept]
     scope: dict[str, Any] = {"values": values, "array": np.array, "word": np.uint64, "mask": (1 << bits) - 1}
     exec(compiled("def act(_):\n " + "\n ".join(lines)), scope)  # noqa: S102 - of numbers alone, as dataclasses are made
-    act: Callable[[int], None] = scope["act"]
+    act: Callable[[int], None] = scope.pop("act")  # or it would hold itself, and the values
     return act
 
 

@@ -47,7 +47,6 @@ from parties.wire import Buffer, Message, Type
 
 __all__ = ["Actor", "Brain", "Signs", "Transport"]
 
-_NO_META: dict[str, Any] = {}
 _RETRY_SECONDS = 0.002
 _ROUND_SECONDS = 0.01  # between two looks at everything that is no message
 _EMPTY_SEATS = 64  # coordinators that are silent and may yet wake up
@@ -314,7 +313,7 @@ class Actor:
         while following is not None:
             s.step, s.parts, s.owed = following
             for peer, frames in s.parts.items():
-                self._send(peer, s.type, s.session, s.step, _NO_META, frames)
+                self._send(peer, s.type, s.session, s.step, {}, frames)
             came = self._came(s)
             following = s.answered(came) if came else None
             del came  # this thread may look for the next for long

@@ -15,12 +15,13 @@ from runs import RNG, dealt, drive, loops, narrow, prepared, products, quiet, sa
 from traced import SUITES
 
 import mpc
-from mpc import engine
+from mpc import alone, engine
 from mpc.dealing import Correction, needed_for_dealing
 from mpc.exchange import Draw
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.memory import names_of, run_in_memory
 from mpc.prg import Position, block
+from mpc.schedule import receiver
 from mpc.testing import deterministic_entropy
 
 # --- streams, rules 2 and 3
@@ -192,30 +193,36 @@ def test_a_loop_draws_its_few_corrections_for_many_steps(
     assert max(longest) <= 8 * most
 
 
+@pytest.mark.parametrize("shape", [(), (1,)], ids=["all steps one function", "step by step"])
 @pytest.mark.parametrize("broken", [False, True])
 def test_what_was_made_and_drawn_ahead_is_let_go_of_when_a_run_is_closed(
-    broken: bool, monkeypatch: pytest.MonkeyPatch
+    broken: bool, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without waiting for the collector; the broken twin keeps it."""
     kept: list[weakref.ref[Any]] = []
 
-    class Watched(engine.Supply):
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
-            kept.append(weakref.ref(self))
+    def watched(kind: Any) -> Any:
+        class Watched(kind):  # type: ignore[misc]
+            def __init__(self, *given: Any) -> None:
+                super().__init__(*given)
+                kept.append(weakref.ref(self))
 
-    monkeypatch.setattr(engine, "Supply", Watched)
+        return Watched
+
+    monkeypatch.setattr(engine, "Supply", watched(engine.Supply))
+    monkeypatch.setattr(alone, "Ahead", watched(alone.Ahead))
     if broken:
         monkeypatch.setattr(engine._Party, "release", lambda _self: None)
     names = names_of(2)
-    lowered, owned = prepared(chained, {"x": {p: np.ones(1) for p in names}}, names, {})
+    lowered, owned = prepared(chained, {"x": {p: np.ones(shape) for p in names}}, names, {})
     gc.disable()
     try:
         run = engine.run_party(lowered, 0, {"x": owned["x"]["alice"]}, deterministic_entropy(2)[1][0])
         next(run)
         run.close()
         del run
-        assert [ref() is not None for ref in kept] == [broken]
+        assert len(kept) == 4  # of the program, masks of a step before and in the loop; of the loop, what is dealt
+        assert [ref() is not None for ref in kept] == [broken] * 4
     finally:
         gc.enable()
 
@@ -231,6 +238,41 @@ def test_half_a_mebibyte_is_drawn_at_a_time_and_more_only_for_one_step(numbers: 
     whole, rest = divmod(6, steps)
     expected = [steps] * whole + [rest] * bool(rest) if steps > 1 else [numbers] * 6
     assert drawn == [expected, expected]
+
+
+@mpc.protocol(scale=lambda s: s, range=lambda r: r)
+def thrice(x: Any) -> Any:
+    """Two values dealt for each of x, and a mask more than is opened needs."""
+    r, q = mpc.mask(x.shape), mpc.mask(x.shape)
+    c = mpc.open(x + r + q)
+    return c - mpc.deal(r) - mpc.deal(q)
+
+
+@mpc.program
+def uneven(x: mpc.PerParty[mpc.Private], steps: int = 300) -> Any:
+    """A step in which one party is dealt single words, and another arrays."""
+    a, b = (mpc.share(v, scale=0, range=(0, 9)) for v in x[:2])
+    state = mpc.share(x[0], scale=0, range=(0, 9)).sum(), a + b
+    few, many = mpc.repeat(steps, lambda _, s: (thrice(s[0]), thrice(s[1])), state)
+    return {"few": mpc.reveal(few), "many": mpc.reveal(many.sum())}
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("numbers", [1000, 40_000])
+def test_nobody_draws_for_more_steps_than_whoever_is_dealt_most(n: int, numbers: int) -> None:
+    """The dealer stands still when it is so far ahead of one as it may be, and then another would wait for ever."""
+    names = names_of(n)
+    lowered, owned = prepared(uneven, {"x": {p: np.ones(numbers) for p in names}}, names, {"steps": 70})
+    deals = [e for e in walk(lowered.block) if e.op == "deal"]
+    most = max(sum(e.output.type.size for e in deals if receiver(e, n) == p) for p in range(n))
+    asked: list[list[Any]] = [[] for _ in names]
+    drive(lowered, owned, n, lambda p, r: asked[p].append(r.expect) if isinstance(r, Draw) else None)
+    at_once = (1 << 16) // most
+    for draws in asked:
+        if at_once > 1:
+            assert not draws or max(frames[0].shape[0] for frames in draws) == min(70, at_once)
+        else:
+            assert len(draws) % 70 == 0
 
 
 def test_dealing_depends_on_nothing_but_program_and_seeds() -> None:

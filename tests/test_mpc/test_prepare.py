@@ -117,6 +117,14 @@ def test_small_masks_are_drawn_when_their_step_comes():
     assert calls == [e.params["id"] for e in lowered.block.equations if e.op == "reveal"]
 
 
+@pytest.mark.parametrize("size", [50, 1000, 2000])
+def test_masks_of_any_length_above_a_few_are_drawn_before_the_data(size):
+    lowered, _ = prepared(mixed, {"x": {p: np.ones(size) for p in NAMES}}, NAMES, {})
+    run = run_party(lowered, 0, {}, deterministic_entropy(2)[1][0])
+    assert "send" in {e.op for e in run.gi_frame.f_locals["party"].before}
+    run.close()
+
+
 def test_whoever_closes_an_engine_that_was_never_started_has_let_go_of_everything():
     _, run = engine([])
     party = run.gi_frame.f_locals["party"]

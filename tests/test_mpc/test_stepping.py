@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ from mpc.engine import _Party, run_party
 from mpc.errors import PeerError
 from mpc.exchange import Draw, Exchange
 from mpc.memory import names_of
-from mpc.prg import fresh_entropy
+from mpc.prg import Position, block, fresh_entropy
+from mpc.testing import deterministic_entropy
 from protocols import BEAVER, MASKED
 
 
@@ -143,6 +146,48 @@ def test_all_steps_together_say_what_they_say_one_by_one(
     one_by_one = said(program, n, suite)
     assert together[1] == one_by_one[1]
     assert same(together[0], one_by_one[0])
+
+
+@mpc.protocol(scale=lambda s: s, range=lambda r: r)
+def again(x: Any) -> Any:
+    """The same, after an opening under a mask."""
+    r = mpc.mask(x.shape)
+    return mpc.open(x + r) - mpc.deal(r)
+
+
+@mpc.program
+def begun(x: mpc.PerParty[mpc.Private]) -> Any:
+    """A loop in the first slot, where masks that are drawn once are drawn before the data."""
+    a, b = (mpc.share(v, scale=0, range=(0, 9)) for v in x[:2])
+    return mpc.reveal(mpc.repeat(6, lambda _, z: mpc.assume_range(again(z) + 1, 0, 99), a + b))
+
+
+@pytest.mark.parametrize("program", [chained, begun], ids=lambda p: p.name)
+def test_with_a_stream_that_makes_one_block_at_a_time_every_step_has_its_own_masks(
+    program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then nothing is made ahead, and a loop stays as it is written."""
+    expected = said(program, 2)
+    drawn: list[tuple[int, bytes, Position]] = []
+
+    def noted(p: int, seed: bytes, at: Position, shape: tuple[int, ...]) -> Any:
+        drawn.append((p, seed, at))
+        return block(seed, at, shape)
+
+    dealer, entropy = deterministic_entropy(2)
+    streams = [partial(noted, p) for p in range(2)]
+    one_by_one = (
+        replace(dealer, stream=block),
+        [replace(e, stream=stream) for e, stream in zip(entropy, streams, strict=True)],
+    )
+    monkeypatch.setattr("runs.deterministic_entropy", lambda _n: one_by_one)
+    found = said(program, 2)
+    assert [[a for a in asked if a[1] == "exchange"] for asked in found[1]] == [
+        [a for a in asked if a[1] == "exchange"] for asked in expected[1]
+    ]
+    assert same(found[0], expected[0])
+    inside = [one for one in drawn if one[2].iteration]
+    assert len(inside) == len(set(inside)) > 6
 
 
 @pytest.mark.parametrize(("program", "shape"), [(compared, ()), (long, (2,))], ids=["bits", "arrays"])

@@ -256,6 +256,16 @@ def test_tables_by_turning_are_rounded_products_too(terms: int, less: int) -> No
         assert np.max(np.abs(part.view(np.int64) - exact)) <= 0.5 + 25 / 2.0**less + 1e-5
 
 
+@pytest.mark.parametrize("terms", [1, 8, 17])
+def test_tables_by_turning_hold_no_more_rows_than_terms(terms: int) -> None:
+    sines, cosines = trig.series_tables(weyl(100), tuple(range(1, 2 * terms, 2)), (1 << 29,) * terms, 40, 20)
+    assert sines.shape == cosines.shape == (terms, 100)
+    owner = sines
+    while owner.base is not None:
+        owner = owner.base
+    assert owner.nbytes == sines.nbytes + cosines.nbytes
+
+
 def test_turns_drift_by_no_more_than_is_said_and_by_some() -> None:
     angle, odd = weyl(20_000), tuple(range(1, 33, 2))
     sine = trig.series_tables(angle, odd, (1 << 29,) * 16, 41, 29)[0].view(np.int64)
