@@ -222,17 +222,19 @@ class Attempt:
         """
         if len(came) < len(request.expect) or any(self._parked.values()):
             return None
-        room, arrays = self._room.copy(), {}
+        arrays, sizes = {}, {}
         for peer, frames in came.items():
             expect = request.expect[peer]
-            room[peer] -= sum(map(len, frames))
-            if room[peer] < 0 or len(frames) != len(expect):
+            sizes[peer] = size = len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
+            if size > self._room[peer] or len(frames) != len(expect):
                 return None
             try:
                 arrays[peer] = unpack_arrays(frames, expect)
             except BadMessage:
                 return None
-        self._room, self.request = room, None
+        for peer, size in sizes.items():
+            self._room[peer] -= size
+        self.request = None
         return arrays
 
     def outstanding(self, request: Exchange) -> list[int]:
@@ -308,14 +310,16 @@ class Attempt:
 
     # ------------------------------------------------------------------------------------------------ measures
 
-    def packed(self, arrays: Sequence[Array]) -> tuple[Buffer, ...]:
-        """What goes to a peer, in the order of their numbers: it is counted, under test entropy also hashed."""
-        frames = pack_arrays(arrays)
-        self.bytes_sent += sum(map(len, frames))
-        if self._transcript is not None:
-            for frame in frames:
-                self._transcript.update(frame)
-        return frames
+    def packed(self, request: Exchange) -> dict[int, Sequence[Buffer]]:
+        """What goes to whom, in the order of their numbers: it is counted, under test entropy also hashed."""
+        parts: dict[int, Sequence[Buffer]] = {}
+        for peer in sorted(request.send):
+            frames = parts[peer] = pack_arrays(request.send[peer])
+            self.bytes_sent += sum(map(len, frames))
+            if self._transcript is not None:
+                for frame in frames:
+                    self._transcript.update(frame)
+        return parts
 
     def measures(self, now: float, memory: int) -> dict[str, Any]:
         """What this party counted."""

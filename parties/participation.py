@@ -200,7 +200,7 @@ class Participation(Stocking):
         if not sent:
             yield from self._progress(request)
         if not self._swaps(request):
-            for peer, frames in ({} if sent else _packed(a, request)).items():
+            for peer, frames in ({} if sent else a.packed(request)).items():
                 yield Send(peer, Type.DATA, a.session, request.number, frames=frames)
             return None
         further: Asked | None = None
@@ -220,10 +220,10 @@ class Participation(Stocking):
                 return None
             request = asked
             a.rounds, a.where = request.number, request.where
-            return request.number, _packed(a, request), request.expect
+            return request.number, a.packed(request), request.expect
 
         owed = a.outstanding(request)
-        yield Swap(Type.DATA, a.session, request.number, {} if sent else _packed(a, request), owed, answered)
+        yield Swap(Type.DATA, a.session, request.number, {} if sent else a.packed(request), owed, answered)
         for peer, frames in left.items():
             a.park(peer, request.number & 0xFFFFFFFF, tuple(frames))
         return further
@@ -274,11 +274,6 @@ class Participation(Stocking):
         else:
             # The text of a foreign exception may hold a value; its type and place cannot.
             yield from self._fail("internal", f"{name}: {type(error).__name__} at {place(error)}")
-
-
-def _packed(a: Attempt, request: Exchange) -> Parts:
-    """What goes to whom, in the order of their numbers."""
-    return {peer: a.packed(request.send[peer]) for peer in sorted(request.send)}
 
 
 _Handler = Callable[[Participation, Message], Iterable[Instruction]]

@@ -193,7 +193,7 @@ def test_all_else_is_looked_at_after_a_few_milliseconds(pair):
     looked = pair.wire.at_once
 
     def slow(peer):
-        pair.now += 0.001
+        pair.now += 0.002
         return looked(peer)
 
     pair.wire.at_once = slow
