@@ -294,7 +294,7 @@ def test_what_is_made_ahead_is_the_same_stream(looped: bool) -> None:
     """Any step, in any order, beyond 2^16 too, where a step reaches the other half of the counter."""
     places = [(3, ()), (0, (5,)), (1 << 20, (2, 3)), (7, (1,))]
     ahead = Ahead(SEED, places, [lambda x: x, lambda x: x, lambda x: x & np.uint64(7), lambda x: x], looped)
-    for step in (0, 1, 2, 63, 64, 65, 3, 1 << 16, (1 << 16) - 1, (1 << 40) + 5):
+    for step in (0, 1, 2, 63, 64, 255, 256, 257, 3, 1 << 16, (1 << 16) - 1, (1 << 40) + 5):
         at = ahead.at(step)
         for (number, shape), words, mask in zip(places, ahead.words, (M, M, np.uint64(7), M), strict=True):
             assert np.array_equal(words[at, ...], block(SEED, Position(number, step), shape) & mask)
@@ -309,19 +309,19 @@ def test_how_many_steps_are_made_ahead() -> None:
         assert ahead.at(5) == 0
         return len(ahead.words[0])
 
-    assert [made(1, 1), made(2, 1), made(64, 1), made(1, 32)] == [64] * 4
-    assert [made(65, 1), made(64, 2), made(4096, 1), made(4097, 1), made(9999, 2)] == [62, 32, 1, 1, 1]
+    assert [made(1, 1), made(2, 1), made(32, 1), made(1, 16)] == [256] * 4
+    assert [made(33, 1), made(64, 2), made(8192, 1), made(8193, 1), made(9999, 2)] == [240, 64, 1, 1, 1]
     assert [made(1, 1, looped=False), made(64, 2, looped=False)] == [1, 1]
 
 
 def test_the_last_steps_of_the_stream_are_made_ahead_too() -> None:
     last = (1 << 48) - 1
     ahead = Ahead(SEED, [(3, (5,))], [lambda x: x], looped=True)
-    assert ahead.at(last - 63) == 0
-    assert [ahead.at(last - 63 + i) for i in (1, 62, 63)] == [1, 62, 63]
-    assert np.array_equal(ahead.words[0][63], block(SEED, Position(3, last), (5,)))
+    assert ahead.at(last - 255) == 0
+    assert [ahead.at(last - 255 + i) for i in (1, 254, 255)] == [1, 254, 255]
+    assert np.array_equal(ahead.words[0][255], block(SEED, Position(3, last), (5,)))
     with pytest.raises(OverflowError, match="out of range"):
-        Ahead(SEED, [(3, (5,))], [lambda x: x], looped=True).at(last - 62)
+        Ahead(SEED, [(3, (5,))], [lambda x: x], looped=True).at(last - 254)
 
 
 def test_only_steps_that_were_not_made_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,8 +329,8 @@ def test_only_steps_that_were_not_made_are_made(monkeypatch: pytest.MonkeyPatch)
     original = Ahead._make
     monkeypatch.setattr(Ahead, "_make", lambda self, step: made.append(step) or original(self, step))  # type: ignore[func-returns-value]
     ahead = Ahead(SEED, [(3, (5,))], [lambda x: x], looped=True)
-    assert [ahead.at(step) for step in (0, 63, 64, 64, 127, 65, 63, 62)] == [0, 63, 0, 0, 63, 1, 0, 0]
-    assert made == [0, 64, 63, 62]
+    assert [ahead.at(step) for step in (0, 255, 256, 256, 511, 257, 255, 254)] == [0, 255, 0, 0, 255, 1, 0, 0]
+    assert made == [0, 256, 255, 254]
 
 
 def test_steps_beyond_the_stream_are_refused() -> None:

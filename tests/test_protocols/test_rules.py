@@ -164,7 +164,7 @@ def uses(program: Lowered, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[bytes,
 
     dealer, parties = deterministic_entropy(len(program.parties))
     with monkeypatch.context() as m:
-        m.setattr(alone, "_SOURCES", {k: noted(v, 1) for k, v in alone._SOURCES.items()})
+        m.setattr(alone, "SOURCES", {k: noted(v, 1) for k, v in alone.SOURCES.items()})
         m.setattr(engine._Party, "part", noted_part)
         for name in ("ahead", "sourced"):
             m.setattr(engine._Party, name, noted(getattr(engine._Party, name), 1))

@@ -301,7 +301,7 @@ def shares_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
         mine = self.names[self.me] == e.params["owner"]
         return self.integers(e) if mine else np.zeros(e.output.type.shape, dtype=np.uint64)
 
-    monkeypatch.setattr(alone, "_SOURCES", {**alone._SOURCES, "share": share})
+    monkeypatch.setattr(alone, "SOURCES", {**alone.SOURCES, "share": share})
 
 
 @mpc.program
