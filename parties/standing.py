@@ -103,7 +103,7 @@ class Standing:
 
         None as well if something else is to be told first, or waits to be written.
         """
-        if self._found or self._writing:
+        if not self.quiet:
             return None
         packet = self.read(direct)
         if packet is None:
