@@ -6,7 +6,7 @@ owns all input and output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CHECKPOINT", "Array", "Draw", "Exchange", "Frame", "Save", "whole"]
+__all__ = ["CHECKPOINT", "Array", "Draw", "Exchange", "Frame", "Owed", "Save", "Words", "whole"]
 
 type_words = "<u8"
 type_bytes = "|u1"
 CHECKPOINT = "checkpoint"  # the name of a Save that a loop makes
 
 Array = NDArray[np.uint64] | NDArray[np.uint8]
+Words = Sequence[int]  # of frames that are a single word each, their integers
+Owed = Mapping[int, Sequence[Array] | Words]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +44,24 @@ class Exchange:
     """One online round: arrays for each peer, and what each peer owes. The driver sends back `{peer: [arrays]}`.
 
     `number` counts from 1; a peer that is in neither dictionary takes no part in the round. `reveals`: the names of the
-    results that this round makes known to somebody. sharing: whether all of it is input sharing.
+    results that this round makes known to somebody. sharing: whether all of it is input sharing. single: whether every
+    frame is one word: then `send` has integers instead of arrays, and the answer may have them too.
     """
 
     number: int
     where: str
-    send: dict[int, list[Array]] = field(repr=False)
+    send: dict[int, list[Any]] = field(repr=False)
     expect: dict[int, tuple[Frame, ...]]
     reveals: tuple[str, ...] = ()
     sharing: bool = False
+    single: bool = False
+
+    @property
+    def arrays(self) -> dict[int, list[Array]]:
+        """What is sent, as arrays in any case."""
+        if not self.single:
+            return self.send
+        return {peer: [np.array(word, type_words) for word in words] for peer, words in self.send.items()}
 
 
 @dataclass(slots=True)  # not frozen: one is made for each message, and that takes much longer

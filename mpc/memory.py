@@ -125,7 +125,7 @@ class _World:
         self.waiting[p] = request
         if isinstance(request, Exchange):
             self.rounds[p] = request.number
-            for to, arrays in sorted(request.send.items()):
+            for to, arrays in sorted(request.arrays.items()):
                 self.sent[p] += sum(a.nbytes for a in arrays)
                 for a in arrays:
                     self.hashes[p].update(a.tobytes())

@@ -10,7 +10,7 @@ Source: NIST SP 800-38A (CTR mode). Seeds come from `secrets`; nothing here is s
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -178,6 +178,13 @@ class Ahead:
         if step not in self._made:
             self._make(step)
         return step - self._made.start
+
+    def each(self, first: int) -> Iterator[tuple[int, ...]]:
+        """The words of a step, from this one on step after step: of sharings of single words, as integers."""
+        while True:
+            here = self.at(first)
+            yield from zip(*[words[here:].tolist() for words in self.words], strict=True)
+            first = self._made.stop
 
     def _make(self, first: int) -> None:
         _counter(Position(0, first + self._steps - 1))  # in range

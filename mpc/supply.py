@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -52,11 +52,17 @@ class Supply:
     def ask(self, number: int, steps: int) -> Draw | None:
         """On to the next of at most `steps` that are left; the draw with this number, if its words are not here."""
         self.at += 1
-        if self.at < self._here:
-            return None
+        return self.draw(number, steps) if self.at >= self._here else None
+
+    def draw(self, number: int, steps: int) -> Draw:
+        """The draw with this number, for the next of at most `steps` that are left."""
         self.at, self._here = 0, min(steps, self._most)
         return Draw(number, self._where, (Frame(type_words, (self._here, self._size)),))
 
     def fill(self, drawn: Array) -> None:
         """What came for that draw."""
         self.words = [done(drawn[:, part]).reshape(self._here, *shape) for part, shape, done in self._parts]
+
+    def each(self) -> Iterator[tuple[int, ...]]:
+        """What came, step after step: of corrections of single words, as integers."""
+        return zip(*[words.tolist() for words in self.words], strict=True)

@@ -11,12 +11,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from mpc.exchange import Array, Draw, Exchange, Frame, Save
+from mpc.exchange import Array, Draw, Exchange, Frame, Owed, Save
 from mpc.prg import SEED_BYTES, Entropy, PartyEntropy, fresh_entropy, party_entropy
 from parties.agree import PURPOSES, Terms, Verdict, pair_seed
 from parties.cluster import DEALER
 from parties.machinery import Engine, randomness
-from parties.wire import BadMessage, Buffer, Message, Type, pack_arrays, unpack_arrays
+from parties.wire import BadMessage, Buffer, Message, Type, pack_arrays, pack_words, unpack_arrays, unpack_words
 
 __all__ = ["Attempt", "Stage"]
 
@@ -214,7 +214,7 @@ class Attempt:
             raise BadMessage("data of one exchange twice", peer)
         parked[step] = frames
 
-    def owed(self, request: Exchange, came: dict[int, Sequence[Buffer]]) -> dict[int, list[Array]] | None:
+    def owed(self, request: Exchange, came: dict[int, Sequence[Buffer]]) -> Owed | None:
         """What these frames are of an exchange whose turn it is, if they are all that it waits for.
 
         None, and nothing is done, if they are not what the program expects, or anything else is here: `park` and
@@ -222,27 +222,28 @@ class Attempt:
         """
         if len(came) < len(request.expect) or any(self._parked.values()):
             return None
-        arrays, sizes = {}, {}
+        answer, sizes = {}, {}
         for peer, frames in came.items():
             expect = request.expect[peer]
             sizes[peer] = size = len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
-            if size > self._room[peer] or len(frames) != len(expect):
+            if size > self._room[peer] or len(frames) > len(expect):
                 return None
+            words = unpack_words(frames, len(expect)) if request.single else None
             try:
-                arrays[peer] = unpack_arrays(frames, expect)
+                answer[peer] = unpack_arrays(frames, expect) if words is None else words
             except BadMessage:
                 return None
         for peer, size in sizes.items():
             self._room[peer] -= size
         self.request = None
-        return arrays
+        return answer
 
     def outstanding(self, request: Exchange) -> list[int]:
         """Whose message of an exchange is not here yet."""
         number = request.number & 0xFFFFFFFF
         return [peer for peer in request.expect if number not in self._parked[peer]]
 
-    def answer(self) -> dict[int, list[Array]] | list[Array] | None:
+    def answer(self) -> Owed | list[Array] | None:
         """What the engine asked for, when all of it is here."""
         request = self.request
         if isinstance(request, Exchange):
@@ -281,7 +282,7 @@ class Attempt:
             if self._stock:
                 self._views.extend(memoryview(f) for f in self._stock[0] if len(f))
 
-    def _exchanged(self, request: Exchange) -> dict[int, list[Array]] | None:
+    def _exchanged(self, request: Exchange) -> Owed | None:
         number, owed, complete = request.number & 0xFFFFFFFF, request.expect, True
         for peer, parked in self._parked.items():
             first = next(iter(parked), None)  # they come in order
@@ -313,9 +314,14 @@ class Attempt:
     def packed(self, request: Exchange) -> dict[int, Sequence[Buffer]]:
         """What goes to whom, in the order of their numbers: it is counted, under test entropy also hashed."""
         parts: dict[int, Sequence[Buffer]] = {}
+        pack = pack_words if request.single else pack_arrays
         for peer in sorted(request.send):
-            frames = parts[peer] = pack_arrays(request.send[peer])
-            self.bytes_sent += sum(map(len, frames))
+            frames = pack(request.send[peer])
+            size = sum(map(len, frames))
+            if len(frames) > 1 and size <= _FEW:  # a message of one frame has the shortest way
+                frames = (b"".join(frames),)
+            parts[peer] = frames
+            self.bytes_sent += size
             if self._transcript is not None:
                 for frame in frames:
                     self._transcript.update(frame)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from typing import Any
 
 from mpc.errors import InputError, MpcError, PeerError
-from mpc.exchange import Array, Draw, Exchange, Save
+from mpc.exchange import Array, Draw, Exchange, Owed, Save
 from parties import records
 from parties.agree import place
 from parties.attempt import Attempt, Stage
@@ -91,7 +91,7 @@ class Participation(Stocking):
             return self._advance(answer)
         return self._advance(None, a.request) if isinstance(a.request, Exchange) and self._swaps(a.request) else ()
 
-    def _answer(self) -> dict[int, list[Array]] | list[Array] | None:
+    def _answer(self) -> Owed | list[Array] | None:
         """What the engine asked for, when all of it is here."""
         a, request = self.attempt, self.attempt.request
         answer = a.answer()
@@ -106,7 +106,7 @@ class Participation(Stocking):
             return ()
         return (Send(DEALER, Type.CREDIT, a.session, a.drawn & 0xFFFFFFFF),)
 
-    def _advance(self, answer: dict[int, list[Array]] | list[Array] | None, asked: Asked | None = None) -> Steps:
+    def _advance(self, answer: Owed | list[Array] | None, asked: Asked | None = None) -> Steps:
         """Drive the engine until it has to wait. asked: what it waits for; the rest of that may come at once."""
         a, before = self.attempt, self.attempt.answered
         while a.engine is not None:
@@ -126,7 +126,7 @@ class Participation(Stocking):
                     self._breathe(self.around.limits.stall)
                 return
 
-    def _ask(self, answer: dict[int, list[Array]] | list[Array] | None) -> Asked:
+    def _ask(self, answer: Owed | list[Array] | None) -> Asked:
         """What the engine wants next, given an answer; what to do about its end, if it has come to that."""
         a = self.attempt
         assert a.engine is not None
@@ -208,13 +208,13 @@ class Participation(Stocking):
 
         def answered(came: Parts) -> tuple[int, Parts, Collection[int]] | None:
             nonlocal request, further, left
-            arrays = a.owed(request, came)
-            if arrays is None:
+            answer = a.owed(request, came)
+            if answer is None:
                 left = came
                 return None
             if request.sharing:
                 a.shared = self.around.clock()
-            asked = self._ask(arrays)
+            asked = self._ask(answer)
             if not isinstance(asked, Exchange) or asked.reveals:
                 further = asked
                 return None

@@ -22,7 +22,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from mpc.exchange import Array, Frame
+from mpc.exchange import Array, Frame, Words
 
 __all__ = [
     "CHUNK",
@@ -42,10 +42,12 @@ __all__ = [
     "line",
     "pack",
     "pack_arrays",
+    "pack_words",
     "printable",
     "source",
     "unpack",
     "unpack_arrays",
+    "unpack_words",
 ]
 
 MAGIC = b"PRVY"
@@ -296,6 +298,18 @@ def line(text: str, limit: int = LINE_LIMIT) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------- arrays
+
+
+def pack_words(words: Words) -> tuple[Buffer]:
+    """Single words in one frame, little-endian."""
+    return (struct.pack(f"<{len(words)}Q", *words),)
+
+
+def unpack_words(frames: Sequence[Buffer], count: int) -> Words | None:
+    """So many single words, if they came in one frame."""
+    if len(frames) != 1 or len(frames[0]) != 8 * count:
+        return None
+    return struct.unpack(f"<{count}Q", frames[0])
 
 
 def pack_arrays(arrays: Iterable[Array]) -> tuple[Buffer, ...]:

@@ -227,7 +227,7 @@ class Rules:
 
     def _exchanges(self, me: int, request: Exchange, drawn: set[tuple[bytes, int, int]]) -> None:
         digest = hashlib.sha256()
-        for peer, arrays in sorted(request.send.items()):
+        for peer, arrays in sorted(request.arrays.items()):
             digest.update(peer.to_bytes(2, "little"))
             for array in arrays:
                 digest.update(array.tobytes())

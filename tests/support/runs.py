@@ -108,7 +108,7 @@ def drive(lowered: Any, owned: Any, n: int, watch: Any, change: Any = lambda p, 
         watch(p, request)
         asked[p] = request
         if isinstance(request, Exchange):
-            for q, arrays in request.send.items():
+            for q, arrays in request.arrays.items():
                 posted.setdefault((q, request.number), {})[p] = change(p, q, request.number, arrays)
 
     for p in range(n):

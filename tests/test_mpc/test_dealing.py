@@ -179,7 +179,7 @@ def test_a_loop_draws_its_few_corrections_for_many_steps(
                 if isinstance(r, Draw):
                     draws[p].append(sum(f.nbytes for f in r.expect))
                 else:
-                    messages.append((p, r.number, {q: [a.tobytes() for a in arrays] for q, arrays in r.send.items()}))
+                    messages.append((p, r.number, {q: [a.tobytes() for a in arrays] for q, arrays in r.arrays.items()}))
 
             results.append(drive(lowered, owned, n, watch))
             asked[at_once], sent[at_once] = draws, sorted(messages, key=lambda m: m[:2])

@@ -73,7 +73,7 @@ def test_each_step_of_a_loop_reveals_under_a_zero_share_of_its_own() -> None:
 
     def watch(p: int, request: Any) -> None:
         if p == 0 and isinstance(request, Exchange):
-            sent.extend(a.tobytes() for arrays in request.send.values() for a in arrays)
+            sent.extend(a.tobytes() for arrays in request.arrays.values() for a in arrays)
 
     drive(lowered, owned, 2, watch)
     assert len(sent) == len(set(sent)) == 4
@@ -125,7 +125,7 @@ def test_narrow_openings_are_packed_and_reduced() -> None:
     def watch(p: int, request: Any) -> None:
         if isinstance(request, Exchange):
             frames.extend(f for fs in request.expect.values() for f in fs)
-            arrays.extend(a for sent in request.send.values() for a in sent)
+            arrays.extend(a for sent in request.arrays.values() for a in sent)
 
     results = drive(lowered, owned, 2, watch)
     shapes = Counter((f.dtype, f.shape) for f in frames)

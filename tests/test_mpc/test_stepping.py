@@ -110,7 +110,7 @@ def said(program: Any, n: int, suite: mpc.Suite = MASKED, shape: tuple[int, ...]
 
     def watch(p: int, r: Any) -> None:
         if isinstance(r, Exchange):
-            sent = {q: [(a.dtype, a.shape, a.tobytes()) for a in arrays] for q, arrays in r.send.items()}
+            sent = {q: [(a.dtype, a.shape, a.tobytes()) for a in arrays] for q, arrays in r.arrays.items()}
             asked.append((p, "exchange", r.number, r.where, sent, r.expect, r.reveals, r.sharing))
         elif isinstance(r, Draw):
             asked.append((p, "draw", r.number, r.where, r.expect))
@@ -225,6 +225,28 @@ def test_what_a_peer_sends_of_another_form_is_its_error(bad: Any, straight: list
     with pytest.raises(PeerError, match="party bob sent arrays of the wrong number, type or shape"):
         drive(lowered, owned, 2, lambda _p, _r: None, change)
     assert any(straight)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("program", [chained, exchanged, several], ids=lambda p: p.name)
+def test_a_driver_may_answer_with_integers(program: Any, n: int, straight: list[bool]) -> None:
+    """As that of the parties does: the words of a message are nothing else before they are an array."""
+    expected, _ = said(program, n)
+    single: set[int] = set()
+    lowered, owned = prepared(program, numbers(n), names_of(n), {})
+
+    def watch(_: int, r: Any) -> None:
+        if isinstance(r, Exchange) and r.single:
+            single.add(r.number)
+
+    def change(_p: int, _q: int, number: int, arrays: Any) -> Any:
+        return tuple(a.item() for a in arrays) if number in single else arrays
+
+    assert same(drive(lowered, owned, n, watch, change), expected)
+    assert len(single) >= 9
+    last = max(single)
+    with pytest.raises(PeerError, match="wrong number, type or shape"):
+        drive(lowered, owned, n, watch, lambda p, q, k, arrays: change(p, q, k, arrays) * (1 + (k == last)))
 
 
 def test_the_source_holds_no_value(monkeypatch: pytest.MonkeyPatch) -> None:

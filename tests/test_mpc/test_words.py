@@ -107,7 +107,7 @@ def all_of(n: int) -> tuple[dict[int, Any], list[Any]]:
 
     def watch(p: int, r: Any) -> None:
         if isinstance(r, Exchange):
-            sent.append((p, r.number, {q: [a.tobytes() for a in arrays] for q, arrays in r.send.items()}))
+            sent.append((p, r.number, {q: [a.tobytes() for a in arrays] for q, arrays in r.arrays.items()}))
 
     names = names_of(n)
     lowered, owned = prepared(chained, {"x": {p: np.asarray(1.25 - i) for i, p in enumerate(names)}}, names, {})

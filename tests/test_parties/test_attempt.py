@@ -8,24 +8,30 @@ from mpc.exchange import Draw, Exchange, Frame
 from parties.attempt import Stage
 
 
+@pytest.fixture
+def running(monkeypatch):
+    net = Net(2, pick=lambda k: 0)
+    net.begin(script_text(3, 2))
+    monkeypatch.setattr(net, "_back", lambda *_: None)
+    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
+        assert net.step()
+    return net
+
+
 @pytest.mark.parametrize(
     ("frames", "room", "parked", "taken"),
     [
         ((b"12345678", b"87654321"), 16, False, True),
         ((b"12345678", b"87654321"), 15, False, False),
         ((b"12345678", b"87654321"), 16, True, False),
-        ((b"1234567887654321",), 99, False, False),
+        ((b"1234567887654321",), 99, False, True),
+        ((b"1234567887654321", b"", b""), 99, False, False),
         ((b"12345678", b"8765432"), 99, False, False),
         ((), 99, False, False),
     ],
 )
-def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, parked, taken, monkeypatch):
-    net = Net(2, pick=lambda k: 0)
-    net.begin(script_text(3, 2))
-    monkeypatch.setattr(net, "_back", lambda *_: None)
-    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
-        assert net.step()
-    a, word = net.attempt(0), Frame("<u8", (1,))
+def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, parked, taken, running):
+    a, word = running.attempt(0), Frame("<u8", (1,))
     a.request = request = Exchange(2, "-", {1: []}, {1: (word, word)})
     a._room[1], a._parked = room, {1: {}, 2: {3: (b"x",)} if parked else {}}
     arrays = a.owed(request, {1: frames})
@@ -33,18 +39,53 @@ def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, 
     assert a._room[1] == room - (16 if taken else 0)
     assert a.request is (None if taken else request)
     if taken:
-        assert [x.tobytes() for x in arrays[1]] == list(frames)
+        assert b"".join(x.tobytes() for x in arrays[1]) == b"".join(frames)
+
+
+@pytest.mark.parametrize(
+    ("frames", "taken"),
+    [
+        ((b"12345678" + b"\xff" * 8,), True),
+        ((b"12345678", b"\xff" * 8), True),
+        ((b"12345678" + b"\xff" * 7,), False),
+        ((b"12345678",), False),
+        ((b"12345678" * 3,), False),
+    ],
+)
+def test_single_words_come_as_integers(frames, taken, running):
+    a, word = running.attempt(0), Frame("<u8", ())
+    a.request = request = Exchange(2, "-", {1: []}, {1: (word, word)}, single=True)
+    a._room[1], a._parked = 99, {1: {}}
+    answer = a.owed(request, {1: frames})
+    assert (answer is not None) == taken
+    assert a._room[1] == 99 - (16 if taken else 0)
+    if taken:
+        assert list(map(int, answer[1])) == [int.from_bytes(b"12345678", "little"), (1 << 64) - 1]
+        assert len(frames) > 1 or all(type(word) is int for word in answer[1])
+
+
+@pytest.mark.parametrize(
+    ("send", "single", "lengths"),
+    [
+        ([5, 6], True, [16]),
+        ([np.zeros(3, "<u8"), np.ones((2, 2), "|u1")], False, [28]),
+        ([np.zeros(512, "<u8"), np.ones(0, "<u8")], False, [4096]),
+        ([np.zeros(512, "<u8"), np.ones(1, "|u1")], False, [4096, 1]),
+    ],
+)
+def test_few_bytes_leave_as_one_frame(send, single, lengths, running):
+    a = running.attempt(0)
+    request, before = Exchange(2, "-", {1: send}, {}, single=single), a.bytes_sent
+    frames = a.packed(request)[1]
+    assert list(map(len, frames)) == lengths
+    assert b"".join(frames) == b"".join(x.tobytes() for x in request.arrays[1])
+    assert a.bytes_sent - before == sum(lengths)
 
 
 @pytest.mark.parametrize("left", [0, 5])
-def test_what_is_drawn_is_copied_if_it_is_short_and_else_lies_where_it_came(monkeypatch, left):
+def test_what_is_drawn_is_copied_if_it_is_short_and_else_lies_where_it_came(running, left):
     """A single word may stay for a whole run, and would keep its message. left: words of another draw behind it."""
-    net = Net(2, pick=lambda k: 0)
-    net.begin(script_text(3, 2))
-    monkeypatch.setattr(net, "_back", lambda *_: None)
-    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
-        assert net.step()
-    a, came = net.attempt(0), np.arange(1 + 513 + 1 + left, dtype="<u8")
+    a, came = running.attempt(0), np.arange(1 + 513 + 1 + left, dtype="<u8")
     a._stock.clear()
     a._views.clear()
     a._in_stock, a._dealer_room = 0, 1 << 20

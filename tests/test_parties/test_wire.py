@@ -238,6 +238,15 @@ def test_arrays_come_back_read_only(shapes, narrow):
         assert not b.flags.writeable
 
 
+@given(st.lists(st.integers(0, (1 << 64) - 1), min_size=1, max_size=5))
+def test_single_words_come_back_as_integers(numbers):
+    frames = wire.pack_words(numbers)
+    assert frames == (b"".join(wire.pack_arrays([np.array(n, "<u8") for n in numbers])),)
+    assert list(wire.unpack_words(frames, len(numbers))) == numbers
+    assert wire.unpack_words(frames, len(numbers) + 1) is None
+    assert wire.unpack_words((*frames, b""), len(numbers)) is None
+
+
 def test_a_transposed_array_travels_in_its_own_order():
     a = words(3, 4).T
     (back,) = wire.unpack_arrays(wire.pack_arrays([a]), [Frame("<u8", (4, 3))])
