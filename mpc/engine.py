@@ -19,10 +19,11 @@ from mpc.alone import SMALL, SOURCES, Act
 from mpc.errors import InputError
 from mpc.exchange import CHECKPOINT, Array, Draw, Frame, Save, type_words
 from mpc.fixed import decode, scalar
+from mpc.foreseen import MOST, ROOM, Foreseen, of_streams
 from mpc.ir import SAVED, Block, Equation, Kind, Type, Var, walk
 from mpc.lanes import Part, Sweep
 from mpc.lowering import Lowered
-from mpc.prg import PartyEntropy, Position
+from mpc.prg import PartyEntropy, Position, Streams
 from mpc.rounds import Answer, Request, Round, Rounds, Run, fits
 from mpc.schedule import Slot, receiver
 from mpc.stepping import Stage, stepped
@@ -31,6 +32,7 @@ from mpc.supply import Supply, steps_at_once
 __all__ = ["run_party"]
 
 Then = Callable[[int], Run]
+_REPLACED = 1 << 12  # words of a value in a loop that may stay until the next step
 
 
 def run_party(
@@ -113,6 +115,10 @@ class _Party(Rounds):
         self.supplies: dict[int, Supply] = {}  # of loop bodies that draw for many steps at a time
         self.places: dict[int, tuple[Supply, int]] = {}  # where in them a dealt value stands
         self.straight: dict[int, Callable[[int, int, int], Run]] = {}  # loop bodies on single words
+        self.foreseen: dict[int, Foreseen] = {}  # of loop bodies, what is made of their steps before the data
+        self.made: set[Equation] = set()  # all that is made like that
+        self.waiting = 0  # words of it
+        self.replaced: dict[int, tuple[int, ...]] = {}  # what is left of the last step of a loop body
 
     def release(self) -> None:
         """Let go of all that is bound too: masks, ciphers and corrections are kept with it for many steps."""
@@ -121,6 +127,7 @@ class _Party(Rounds):
         self.supplies.clear()
         self.places.clear()
         self.straight.clear()
+        self.foreseen.clear()
 
     # walking -----------------------------------------------------------------------------------------------------
 
@@ -142,7 +149,11 @@ class _Party(Rounds):
                 assert e.body is not None
                 self.supply(e.body)
                 if not self.straightened(e):
+                    if not looped:
+                        self.foresee(e)
                     self.prepare(e.body)
+                    made = [v for q in e.body.equations for v in q.outputs if v not in self.fixed]
+                    self.replaced[id(e.body)] = self.forgotten(made)
 
     def block(self, b: Block, step: int) -> Run:
         """Every slot of a block, at a flat iteration index."""
@@ -173,6 +184,30 @@ class _Party(Rounds):
             finish = [self.of(e.output.type).reduce for e in mine]
             supply = self.supplies[id(b)] = Supply(shapes[self.me], finish, mine[0].where, most)
             self.places |= {e.output.number: (supply, place) for place, e in enumerate(mine)}
+
+    def foresee(self, e: Equation) -> None:
+        """Do now what the steps of a loop, which runs once, make of streams and public numbers alone."""
+        assert e.body is not None
+        body, slots = e.body, self.lowered.slots(e.body)
+        if not isinstance(self.entropy.stream, Streams) or any(
+            slot.loops or any(part.swept for part in slot.parts) for slot in slots
+        ):
+            return
+        counter, *params = body.params
+        known = [(p, v) for p, v in zip(params, e.inputs, strict=True) if v in self.fixed]
+        becomes = dict(zip(params, body.results, strict=False))  # of the state, which comes first
+        local = [q for slot in slots for q in slot.local]
+        there = [counter, *(p for p, _ in known if p not in becomes)]
+        found, state = of_streams(local, there, [(p, becomes[p]) for p, _ in known if p in becomes], self.mine)
+        if sum(v.type.size for q in found for v in q.outputs) > MOST:
+            return
+        self.made.update(found)
+        masks, rest = self.streamed(found, looped=True)
+        acts = [self.drawn(*those) for those in masks]
+        acts += [act for act, _ in self.bindings(rest, set(), looped=True) if act is not None]
+        foreseen = self.foreseen[id(body)] = Foreseen(body, found, acts, self.fixed, state)
+        self.values.update({p.number: self.values[v.number] for p, v in known})
+        self.waiting += foreseen.prepare(self.values, e.params.get("start", 0), e.params["times"], ROOM - self.waiting)
 
     def straightened(self, e: Equation) -> bool:
         """Whether a loop is on single words alone, so that all its steps have become one function."""
@@ -214,11 +249,11 @@ class _Party(Rounds):
             else:
                 local += self.plain(slot, part, looped)
         exchange = self.round_of(slot.exchange) if slot.exchange else None
-        return Steps(tuple(local), exchange, slot.loops, self.forgotten(slot.party.dead))
+        return Steps(tuple(local), exchange, slot.loops, self.forgotten(slot.party.dead, looped))
 
     def plain(self, slot: Slot, part: Part, looped: bool) -> Iterator[tuple[tuple[Act, ...], Then | None]]:
         """Equations one after another, on whole values; what the dealer corrects of them comes first."""
-        masks, rest = self.streamed(part.equations, looped)
+        masks, rest = self.streamed([e for e in part.equations if e not in self.made], looped)
         acts = [self.drawn(*those) for those in masks]
         after, draw = slot.party.after, self.corrected(part.deals)
         if draw is not None and draw.outs[0] in self.places:
@@ -232,7 +267,7 @@ class _Party(Rounds):
             if act is not None:
                 acts.append(act)
             last = [v for e in equations for v in after.get(e, ())]
-            if last and (spent := self.forgotten(last)):
+            if last and (spent := self.forgotten(last, looped)):
                 acts.append(self.forget(spent))
         yield tuple(acts), None
 
@@ -269,9 +304,13 @@ class _Party(Rounds):
         acts = [act for act, _ in self.bindings(equations, inside, part) if act is not None]
         return self.corrected([e for e in equations if e.op == "deal"]), tuple(acts)
 
-    def forgotten(self, values: Sequence[Var]) -> tuple[int, ...]:
-        """Which of these to forget when nobody reads them any more: what takes memory and is no result."""
-        return tuple(v.number for v in values if v.type.size > SMALL and v not in self.results_of)
+    def forgotten(self, values: Sequence[Var], looped: bool = False) -> tuple[int, ...]:
+        """Which of these to forget when nobody reads them any more: what takes memory and is no result.
+
+        In a loop the next step's take their places, and `repeat` forgets the last ones.
+        """
+        small = _REPLACED if looped else SMALL
+        return tuple(v.number for v in values if v.type.size > small and v not in self.results_of)
 
     def forget(self, numbers: tuple[int, ...]) -> Act:
         def act(_: int) -> None:
@@ -295,15 +334,19 @@ class _Party(Rounds):
             yield from straight(iteration * times, start, times)
             values.update((v.number, values[n]) for v, n in zip(e.outputs, into, strict=True))
             return
-        get, counts = values.__getitem__, _counts(e)
+        get, counts, foreseen = values.__getitem__, _counts(e), self.foreseen.get(id(e.body))
         for i in range(times):
             if supply is not None and (draw := supply.ask(self.draws + 1, times - i)) is not None:
                 supply.fill(*(yield from self.answered(draw)))
             if counts:
                 values[step.number] = np.asarray(start + i, dtype=np.uint64)
             values.update(zip(into, state, strict=True))
+            if foreseen is not None:
+                foreseen.step(values, i)
             yield from self.block(e.body, iteration * times + i)
             state = list(map(get, out))
+        for number in self.replaced[id(e.body)]:
+            values.pop(number, None)
         values.update(zip([v.number for v in e.outputs], state, strict=True))
 
     # the dealer ------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ __all__ = ["AHEAD", "Plan", "price"]
 
 Scheduled = Callable[[Block], list[Slot]]
 AHEAD = 256 << 20  # bytes that were dealt and not drawn yet, which may lie at a party
-BASE_MEMORY = 400 << 20  # interpreter, libraries, sockets, and the copies a message makes
+BASE_MEMORY = 400 << 20  # interpreter, libraries, sockets, copies a message makes, what waits for a step
 
 
 @dataclass

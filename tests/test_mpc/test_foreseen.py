@@ -1,0 +1,215 @@
+"""mpc/foreseen.py: what a loop makes of streams alone is there before the data, and is what its steps would make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from runs import CASES, drive, prepared, same
+
+import mpc
+from mpc import engine
+from mpc.engine import _Party, run_party
+from mpc.exchange import Draw, Exchange
+from mpc.foreseen import Foreseen, of_streams
+from mpc.ir import Kind
+from mpc.memory import names_of
+from mpc.testing import deterministic_entropy
+from protocols import BEAVER, MASKED
+
+
+def vectors(x: Any) -> Any:
+    return (mpc.share(v, range=(-1.5, 1.5)) for v in x[:2])
+
+
+@mpc.program
+def chained(x: mpc.PerParty[mpc.Private]) -> Any:
+    """A state that is multiplied; rows of a value outside; a public number of each step."""
+    a, b = vectors(x)
+
+    def step(i: Any, z: Any) -> Any:
+        row = b[i % 2]
+        return mpc.assume_range(mpc.rescale(z * row, 16) + i, -90, 90)
+
+    return mpc.reveal(mpc.repeat(7, step, a[0]))
+
+
+@mpc.program
+def exchanged(x: mpc.PerParty[mpc.Private]) -> Any:
+    """A state of two that change places, so that a mask of one becomes that of the other."""
+    a, b = vectors(x)
+
+    def step(_: Any, state: Any) -> Any:
+        p, q = state
+        return q, mpc.assume_range(mpc.rescale(p * q, 16), -2, 2)
+
+    p, q = mpc.repeat(6, step, (a, b))
+    return {"p": mpc.reveal(p), "q": mpc.reveal(q)}
+
+
+@mpc.program
+def nested(x: mpc.PerParty[mpc.Private]) -> Any:
+    """A loop in a loop: neither is foreseen, for the inner one runs several times."""
+    a, b = vectors(x)
+
+    def inner(_: Any, z: Any) -> Any:
+        return mpc.assume_range(mpc.rescale(z * b, 16), -2, 2)
+
+    return mpc.reveal(mpc.repeat(3, lambda _, z: mpc.repeat(2, inner, z), a))
+
+
+@mpc.program
+def twice(x: mpc.PerParty[mpc.Private]) -> Any:
+    """Two loops, of which the second begins with what the first has left."""
+    a, b = vectors(x)
+
+    def step(_: Any, z: Any) -> Any:
+        return mpc.assume_range(mpc.rescale(z * b, 16), -2, 2)
+
+    return mpc.reveal(mpc.repeat(3, step, mpc.repeat(4, step, a)))
+
+
+def square(n: int) -> Any:
+    return {"x": {p: np.arange(4.0).reshape(2, 2) / 4 - i / 4 for i, p in enumerate(names_of(n))}}
+
+
+OWN = [
+    pytest.param(program, square(n), names_of(n), {}, id=f"{program.name}-{n}")
+    for program in (chained, exchanged, nested, twice)
+    for n in (2, 3)
+]
+
+
+TRAINED = next(c.values for c in CASES if c.id == "logistic-2")
+
+
+def said(case: Any, suite: mpc.Suite = MASKED) -> tuple[Any, Any]:
+    """The results of a run, and all that each party sends, word by word."""
+    program, inputs, names, settings = case
+    sent: list[list[Any]] = [[] for _ in names]
+
+    def watch(p: int, r: Any) -> None:
+        if isinstance(r, Exchange):
+            sent[p].append((r.number, {q: [a.tobytes() for a in arrays] for q, arrays in r.arrays.items()}))
+        elif isinstance(r, Draw):
+            sent[p].append(r.expect)
+
+    lowered, owned = prepared(program, inputs, names, settings, suite)
+    return drive(lowered, owned, len(names), watch), sent
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """How many steps of each loop are made before the data, and of how many words, in the order of parties."""
+    met: list[tuple[int, int]] = []
+    really = Foreseen.prepare
+
+    def prepare(self: Foreseen, values: Any, start: int, times: int, room: int) -> int:
+        taken = really(self, values, start, times, room)
+        met.append((len(self._waiting), self._size))
+        assert taken == len(self._waiting) * self._size <= room
+        return taken
+
+    monkeypatch.setattr(Foreseen, "prepare", prepare)
+    return met
+
+
+@pytest.mark.parametrize("suite", [MASKED, BEAVER], ids=["masked", "beaver"])
+@pytest.mark.parametrize("case", [pytest.param(c.values, id=c.id) for c in (*OWN, *CASES)])
+def test_what_is_foreseen_is_what_the_steps_would_make(
+    case: Any, suite: mpc.Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = said(case, suite)
+    monkeypatch.setattr(_Party, "foresee", lambda _self, _e: None)
+    step_by_step = said(case, suite)
+    assert before[1] == step_by_step[1]
+    assert same(before[0], step_by_step[0])
+
+
+def test_all_steps_are_made_before_the_data(waiting: list[tuple[int, int]]) -> None:
+    """The call that prepares a run is given none."""
+    lowered, _ = prepared(*TRAINED)
+    for p, entropy in enumerate(deterministic_entropy(2)[1]):
+        run_party(lowered, p, {}, entropy).close()
+    assert [steps for steps, _ in waiting] == [3, 3]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_as_many_steps_as_there_is_room_for(
+    steps: int, waiting: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are made when they begin, and all is the same."""
+    expected = said(TRAINED)
+    most = max(size for _, size in waiting)
+    monkeypatch.setattr(engine, "ROOM", steps * most)
+    assert said(TRAINED)[1] == expected[1]
+    assert [(min(3, steps * most // size), size) for _, size in waiting[:2]] == waiting[2:]
+
+
+def test_loops_share_that_room(waiting: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    case = next(c.values for c in OWN if c.id == "twice-2")
+    expected = said(case)
+    (first, size), (second, other) = waiting[:2]
+    assert (first, second) == (4, 3)
+    monkeypatch.setattr(engine, "ROOM", 4 * size + other)
+    assert said(case)[1] == expected[1]
+    assert [steps for steps, _ in waiting[4:]] == [4, 1, 4, 1]
+
+
+def test_what_takes_much_in_a_step_is_left_where_it_is(
+    waiting: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = said(OWN[0].values)
+    monkeypatch.setattr(engine, "MOST", 3)
+    assert said(OWN[0].values)[1] == expected[1]
+    assert len(waiting) == 2
+
+
+def test_twin_in_which_the_mask_of_the_state_stands_still_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = said(TRAINED)
+    really = Foreseen.__init__
+    monkeypatch.setattr(Foreseen, "__init__", lambda self, b, e, a, f, _state: really(self, b, e, a, f, []))
+    wrong, _ = said(TRAINED)
+    assert not same(wrong, expected)
+
+
+def test_twin_that_makes_every_step_of_the_first_masks_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = said(OWN[0].values)
+    really = Foreseen._make
+    monkeypatch.setattr(Foreseen, "_make", lambda self, _at: really(self, 0))
+    wrong, _ = said(OWN[0].values)
+    assert not same(wrong, expected)
+
+
+def test_nothing_that_was_opened_or_that_the_dealer_corrects_is_foreseen() -> None:
+    lowered, _ = prepared(*TRAINED)
+    (loop,) = [e for e in lowered.block.equations if e.op == "repeat"]
+    assert loop.body is not None
+    local = [q for slot in lowered.slots(loop.body) for q in slot.local]
+    pairs = list(zip(loop.body.params[1:], loop.body.results, strict=False))
+    there = (loop.body.params[0], *loop.body.params[1 + len(pairs) :])
+    for corrected in (True, False):
+        found, state = of_streams(local, there, pairs, lambda _, c=corrected: c)
+        opened = {e.output for slot in lowered.slots(loop.body) for e in slot.exchange}
+        made = {v for q in found for v in q.outputs}
+        assert opened.isdisjoint(v for q in found for v in q.inputs)
+        assert any(q.op == "deal" for q in found) != corrected
+        assert {before.type.kind for before, _ in state} == {Kind.MASK}
+        assert {after for _, after in state} <= made | set(loop.body.params)
+        everything, _ = of_streams(local, (*there, *opened), pairs, lambda _, c=corrected: c)
+        assert len(everything) > len(found)
+
+
+def test_what_a_loop_has_made_is_let_go_of_with_it() -> None:
+    """Its last step's values too, and all that waits if nobody comes for it."""
+    lowered, owned = prepared(*OWN[0].values)
+    run = run_party(lowered, 0, {"x": owned["x"]["alice"]}, deterministic_entropy(2)[1][0])
+    party = run.gi_frame.f_locals["party"]
+    (known,) = party.foreseen.values()
+    assert not known.__dict__.keys() & {"values"}
+    assert not any(number in party.values for number in known._made)
+    assert "Foreseen" in repr(known)
+    assert "array" not in repr(known)
+    run.close()
+    assert not party.foreseen
