@@ -32,6 +32,7 @@ from mpc.supply import Supply, steps_at_once
 __all__ = ["run_party"]
 
 Then = Callable[[int], Run]
+_LONG = 1 << 20  # words of a mask that may have waited because memory counts
 _REPLACED = 1 << 12  # words of a value in a loop that may stay until the next step
 
 
@@ -186,12 +187,17 @@ class _Party(Rounds):
             self.places |= {e.output.number: (supply, place) for place, e in enumerate(mine)}
 
     def foresee(self, e: Equation) -> None:
-        """Do now what the steps of a loop, which runs once, make of streams and public numbers alone."""
+        """Do now what the steps of a loop, which runs once, make of streams and public numbers alone.
+
+        Not where masks that it reads are so long that they wait for the slot that reads them: memory counts more then.
+        """
         assert e.body is not None
         body, slots = e.body, self.lowered.slots(e.body)
         if not isinstance(self.entropy.stream, Streams) or any(
             slot.loops or any(part.swept for part in slot.parts) for slot in slots
         ):
+            return
+        if any(v.type.kind is Kind.MASK and v.type.size > _LONG and v not in self.fixed for v in e.inputs):
             return
         counter, *params = body.params
         known = [(p, v) for p, v in zip(params, e.inputs, strict=True) if v in self.fixed]

@@ -9,7 +9,7 @@ import pytest
 from runs import CASES, drive, prepared, same
 
 import mpc
-from mpc import engine
+from mpc import engine, schedule
 from mpc.engine import _Party, run_party
 from mpc.exchange import Draw, Exchange
 from mpc.foreseen import Foreseen, of_streams
@@ -163,6 +163,19 @@ def test_what_takes_much_in_a_step_is_left_where_it_is(
     expected = said(OWN[0].values)
     monkeypatch.setattr(engine, "MOST", 3)
     assert said(OWN[0].values)[1] == expected[1]
+    assert len(waiting) == 2
+
+
+def test_where_masks_wait_for_their_slot_so_do_steps(
+    waiting: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory counts there."""
+    monkeypatch.setattr(schedule, "_EARLY", 1)
+    monkeypatch.setattr(engine, "_LONG", 100)
+    short = said(TRAINED)
+    assert [steps for steps, _ in waiting] == [3, 3]
+    monkeypatch.setattr(engine, "_LONG", 1)
+    assert said(TRAINED)[1] == short[1]
     assert len(waiting) == 2
 
 
