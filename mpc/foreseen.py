@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mpc.ir import SAVED, Block, Equation, Kind, Var
+from mpc.ir import Block, Equation, Kind, Var
 from mpc.lanes import BLOCKS
 from mpc.owner import FLOAT_KINDS
 
@@ -21,7 +21,7 @@ __all__ = ["MOST", "ROOM", "Foreseen", "of_streams"]
 MOST = 1 << 20  # words that a step may make like this: else they would all lie there together
 ROOM = 1 << 21  # words that may wait for their steps
 _ARRAY = 32  # words that an array takes beside its own, or what holds those of a step
-_DATA = SAVED | {"share", "shown", "kept"}  # ops on data, or on what an earlier run has kept
+_DATA = frozenset({"share", "shown", "kept"})  # ops on data, or on what an earlier run has kept
 _VIEWS = frozenset({"transpose", "slice", "reshape", "broadcast", "cast"})  # results that take no memory of their own
 _OTHERS = FLOAT_KINDS | {Kind.DEALER}
 
@@ -94,7 +94,7 @@ class Foreseen:
 
         start, times: the number of the first step, and of all. Returns how many words there are now.
         """
-        steps = min(times, room // max(1, self._size))
+        steps = min(times, room // self._size)
         for at in range(steps):
             values[self._counter] = np.asarray(start + at, dtype=np.uint64)
             self._make(at)

@@ -13,7 +13,7 @@ from mpc import engine, schedule
 from mpc.engine import _Party, run_party
 from mpc.exchange import Draw, Exchange
 from mpc.foreseen import Foreseen, of_streams
-from mpc.ir import Kind
+from mpc.ir import Block, Equation, Kind, Type, Var
 from mpc.memory import names_of
 from mpc.testing import deterministic_entropy
 from protocols import BEAVER, MASKED
@@ -212,6 +212,59 @@ def test_nothing_that_was_opened_or_that_the_dealer_corrects_is_foreseen() -> No
         assert {after for _, after in state} <= made | set(loop.body.params)
         everything, _ = of_streams(local, (*there, *opened), pairs, lambda _, c=corrected: c)
         assert len(everything) > len(found)
+
+
+def test_what_is_foreseen_is_found_by_what_it_is_made_of() -> None:
+    """Of ops on data nothing, however little they read; of what is dealt what no correction belongs to."""
+    numbers = iter(range(99))
+
+    def var(kind: Kind = Kind.MASK, size: int = 3) -> Var:
+        return Var(next(numbers), Type(kind, (size,)))
+
+    there, public, state, table = var(), var(Kind.PUBLIC), var(), var(Kind.TABLE)
+    mask = Equation("mask", (), (var(),))
+    dealt, own = (Equation("deal", (public,), (var(),)) for _ in "ab")
+    added = Equation("add", (there, mask.output), (var(),))
+    becomes = Equation("sub", (state, added.output), (var(),))
+    of_data = [Equation(op, (), (var(Kind.SHARE),)) for op in ("share", "shown", "kept")]
+    read = Equation("add", (public, mask.output), (var(),))
+    both = Equation("waves", (added.output,), (var(Kind.DEALER), var(Kind.DEALER)))
+    mixed = Equation("waves", (added.output,), (var(), var(Kind.DEALER)))
+    saved = Equation("checkpoint", (added.output,), ())
+    column = Equation("column", (), (var(Kind.PRIVATE),))
+    equations = [mask, dealt, own, added, becomes, *of_data, read, both, mixed, saved, column]
+    pairs = [(state, becomes.output), (table, read.output)]
+    found, carried = of_streams(equations, [there], pairs, lambda e: e in (own, mask))
+    assert found == [mask, dealt, added, becomes]
+    assert carried == pairs[:1]
+    lost, _ = of_streams(equations, [], pairs, lambda e: e in (own, mask))
+    assert lost == [mask, dealt]
+
+
+def test_what_waits_is_counted_with_what_holds_it() -> None:
+    """A view takes no memory of its own; what is read by nobody does not wait."""
+    step, kept, rows = (Var(i, Type(Kind.MASK, shape)) for i, shape in enumerate(((), (4, 6), (4,))))
+    taken = Equation("take", (kept, rows), (Var(3, Type(Kind.MASK, (4, 5))),))
+    turned = Equation("transpose", (taken.output,), (Var(4, Type(Kind.MASK, (5, 4))),))
+    again = Equation("slice", (turned.output,), (Var(5, Type(Kind.MASK, (2, 4))),))
+    inner = Equation("add", (taken.output, taken.output), (Var(6, Type(Kind.MASK, (4, 5))),))
+    short = Equation("sum", (inner.output,), (Var(7, Type(Kind.MASK, (7,))),))
+    own = [taken, turned, again, inner, short]
+    other = Equation("cross", (turned.output, again.output, short.output), (Var(8, Type(Kind.SHARE, (1,))),))
+    body = Block((step, kept, rows), [*own, other], (other.output,))
+    values: dict[int, Any] = {}
+    made = [lambda at, e=e: values.__setitem__(e.output.number, (e.op, at)) for e in own]
+    foreseen = Foreseen(body, own, made, set(), [])
+    size = 20 + 7 + 32 * 4  # what is looked at through two views, and three arrays and their step
+    for room, steps in ((size - 1, 0), (size, 1), (3 * size, 3), (99 * size, 5)):
+        assert foreseen.prepare(values, 0, 5, room) == steps * size
+        assert values.keys() <= {0}
+        for at in range(steps):
+            foreseen.step(values, 17)
+            assert {n: x for n, x in values.items() if n} == {4: ("transpose", at), 5: ("slice", at), 7: ("sum", at)}
+        values.clear()
+    foreseen.step(values, 17)
+    assert values[6] == ("add", 17)
 
 
 def test_what_a_loop_has_made_is_let_go_of_with_it() -> None:
