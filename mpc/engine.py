@@ -33,7 +33,7 @@ __all__ = ["run_party"]
 
 Then = Callable[[int], Run]
 _LONG = 1 << 20  # words of a mask that may have waited because memory counts
-_REPLACED = 1 << 12  # words of a value in a loop that may stay until the next step
+_REPLACED, _TOGETHER = 1 << 12, 1 << 17  # words of a value in a loop that may stay until the next step, and of all
 
 
 def run_party(
@@ -118,7 +118,7 @@ class _Party(Rounds):
         self.straight: dict[int, Callable[[int, int, int], Run]] = {}  # loop bodies on single words
         self.foreseen: dict[int, Foreseen] = {}  # of loop bodies, what is made of their steps before the data
         self.made: set[Equation] = set()  # all that is made like that
-        self.waiting = 0  # words of it
+        self.waiting = 0  # bytes of it
         self.replaced: dict[int, tuple[int, ...]] = {}  # what is left of the last step of a loop body
 
     def release(self) -> None:
@@ -139,10 +139,11 @@ class _Party(Rounds):
         memory.
         """
         looped = b is not self.lowered.block
+        small = self.replaceable(b) if looped else SMALL
         planned = self.steps[id(b)] = []
         for slot in self.lowered.slots(b):
             self.early = not planned and not looped
-            planned.append(self.planned(slot, looped))
+            planned.append(self.planned(slot, looped, small))
             for e in slot.exchange if not looped else ():
                 self.ahead(e)
             self.early = False
@@ -212,7 +213,7 @@ class _Party(Rounds):
         acts = [self.drawn(*those) for those in masks]
         acts += [act for act, _ in self.bindings(rest, set(), looped=True) if act is not None]
         foreseen = self.foreseen[id(body)] = Foreseen(body, found, acts, self.fixed, state)
-        self.values.update({p.number: self.values[v.number] for p, v in known})
+        self.values.update({p.number: self.values[v.number] for p, v in known})  # as `repeat` will, before each step
         self.waiting += foreseen.prepare(self.values, e.params.get("start", 0), e.params["times"], ROOM - self.waiting)
 
     def straightened(self, e: Equation) -> bool:
@@ -246,18 +247,18 @@ class _Party(Rounds):
                 return None
         return Stage(tuple(masks), tuple(words), self.round_of(slot.exchange) if slot.exchange else None)
 
-    def planned(self, slot: Slot, looped: bool) -> Steps:
+    def planned(self, slot: Slot, looped: bool, small: int) -> Steps:
         """All that is the same at every step, looked up once."""
         local: list[tuple[tuple[Act, ...], Then | None]] = []
         for part in slot.parts:
             if part.swept:
                 local.append(((), partial(self.sweep, self.swept(slot, part))))
             else:
-                local += self.plain(slot, part, looped)
+                local += self.plain(slot, part, looped, small)
         exchange = self.round_of(slot.exchange) if slot.exchange else None
-        return Steps(tuple(local), exchange, slot.loops, self.forgotten(slot.party.dead, looped))
+        return Steps(tuple(local), exchange, slot.loops, self.forgotten(slot.party.dead, small))
 
-    def plain(self, slot: Slot, part: Part, looped: bool) -> Iterator[tuple[tuple[Act, ...], Then | None]]:
+    def plain(self, slot: Slot, part: Part, looped: bool, small: int) -> Iterator[tuple[tuple[Act, ...], Then | None]]:
         """Equations one after another, on whole values; what the dealer corrects of them comes first."""
         masks, rest = self.streamed([e for e in part.equations if e not in self.made], looped)
         acts = [self.drawn(*those) for those in masks]
@@ -273,7 +274,7 @@ class _Party(Rounds):
             if act is not None:
                 acts.append(act)
             last = [v for e in equations for v in after.get(e, ())]
-            if last and (spent := self.forgotten(last, looped)):
+            if last and (spent := self.forgotten(last, small)):
                 acts.append(self.forget(spent))
         yield tuple(acts), None
 
@@ -310,12 +311,17 @@ class _Party(Rounds):
         acts = [act for act, _ in self.bindings(equations, inside, part) if act is not None]
         return self.corrected([e for e in equations if e.op == "deal"]), tuple(acts)
 
-    def forgotten(self, values: Sequence[Var], looped: bool = False) -> tuple[int, ...]:
-        """Which of these to forget when nobody reads them any more: what takes memory and is no result.
+    def replaceable(self, b: Block) -> int:
+        """How many words a value of a loop's body may have to stay until the next step's takes its place.
 
-        In a loop the next step's take their places, and `repeat` forgets the last ones.
+        `repeat` forgets those of the last step.
         """
-        small = _REPLACED if looped else SMALL
+        sizes = [v.type.size for e in b.equations for v in e.outputs]
+        together = sum(size for size in sizes if SMALL < size <= _REPLACED)
+        return _REPLACED if together <= _TOGETHER else SMALL
+
+    def forgotten(self, values: Sequence[Var], small: int = SMALL) -> tuple[int, ...]:
+        """Which of these to forget when nobody reads them any more: what takes memory and is no result."""
         return tuple(v.number for v in values if v.type.size > small and v not in self.results_of)
 
     def forget(self, numbers: tuple[int, ...]) -> Act:

@@ -19,10 +19,9 @@ from mpc.owner import FLOAT_KINDS
 __all__ = ["MOST", "ROOM", "Foreseen", "of_streams"]
 
 MOST = 1 << 20  # words that a step may make like this: else they would all lie there together
-ROOM = 1 << 21  # words that may wait for their steps
-_ARRAY = 32  # words that an array takes beside its own, or what holds those of a step
+ROOM = 16 << 20  # bytes that may wait for their steps, and one step more
+_ARRAY = 256  # bytes that an array takes beside its words, or what holds those of a step
 _DATA = frozenset({"share", "shown", "kept"})  # ops on data, or on what an earlier run has kept
-_VIEWS = frozenset({"transpose", "slice", "reshape", "broadcast", "cast"})  # results that take no memory of their own
 _OTHERS = FLOAT_KINDS | {Kind.DEALER}
 
 
@@ -57,6 +56,13 @@ def _here(e: Equation) -> bool:
     return bool(e.outputs) and all(v.type.kind not in _OTHERS for v in e.outputs)
 
 
+def _whole(array: Any) -> Any:
+    """The array whose memory a view keeps."""
+    while isinstance(base := getattr(array, "base", None), np.ndarray):
+        array = base
+    return array
+
+
 class Foreseen:
     """These equations of one loop, and what they have made of the steps to come.
 
@@ -71,18 +77,13 @@ class Foreseen:
         fixed: Collection[Var],
         state: Sequence[tuple[Var, Var]],
     ) -> None:
-        own, wholes = set(equations), dict[Var, Var]()
-        for e in equations:
-            if e.op in _VIEWS:
-                wholes[e.output] = wholes.get(e.inputs[0], e.inputs[0])
+        own = set(equations)
         made = [v for e in equations for v in e.outputs if v not in fixed]
         wanted = {*body.results, *(v for e in body.equations if e not in own for v in e.inputs)}
-        read = [v for v in made if v in wanted]
         self._counter = body.params[0].number
         self._acts = acts
         self._made = [v.number for v in made]
-        self._read = [v.number for v in read]
-        self._size = sum(v.type.size for v in {wholes.get(v, v) for v in read}) + _ARRAY * (1 + len(read))
+        self._read = [v.number for v in made if v in wanted]
         self._state = [(before.number, after.number) for before, after in state]
         self._waiting: deque[dict[int, Any]] = deque()
 
@@ -90,19 +91,25 @@ class Foreseen:
         return f"<Foreseen: {len(self._acts)} acts, {len(self._waiting)} steps>"
 
     def prepare(self, values: dict[int, Any], start: int, times: int, room: int) -> int:
-        """Make as many steps as `room` words hold; the parameters that are known are among the values.
+        """Make steps until `room` bytes wait; the parameters that are known are among the values, and are left there.
 
-        start, times: the number of the first step, and of all. Returns how many words there are now.
+        start, times: the number of the first step, and of all. Returns how many bytes wait.
         """
-        steps = min(times, room // self._size)
-        for at in range(steps):
+        there = {id(whole) for whole in map(_whole, values.values())}
+        size = at = 0
+        while at < times and size < room:
             values[self._counter] = np.asarray(start + at, dtype=np.uint64)
             self._make(at)
-            self._waiting.append({number: values[number] for number in self._read})
+            step = {number: values[number] for number in self._read}
+            wholes = {id(whole): whole.nbytes for whole in map(_whole, step.values())}
+            size += sum(nbytes for whole, nbytes in wholes.items() if whole not in there) + _ARRAY * (1 + len(step))
+            there |= wholes.keys()
+            self._waiting.append(step)
             values.update({before: values[after] for before, after in self._state})
+            at += 1
         for number in self._made:
             values.pop(number, None)
-        return steps * self._size
+        return size
 
     def step(self, values: dict[int, Any], at: int) -> None:
         """A step begins: take what was made for it, or make it."""

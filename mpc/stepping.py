@@ -130,7 +130,7 @@ def _exchanged(party: Rounds, r: Round, scope: dict[str, Any]) -> Iterator[str]:
     yield f"sent = [{_together([e.inputs[0].number for e in r.equations])}]"
     yield "party.exchanges += 1"
     to = ", ".join(f"{peer}: [*sent]" if at else f"{peer}: sent" for at, peer in enumerate(r.expect))
-    yield f"answer = yield Exchange(party.exchanges, round{first}.words, {{{to}}}, expect{first}, nothing, False, True)"
+    yield f"answer = yield Exchange(party.exchanges, round{first}.words, {{{to}}}, expect{first}, single=True)"
     for peer, frames in r.expect.items():
         scope[f"frames{first}_{peer}"] = frames
         about = f"frames{first}_{peer}, party.calls[{peer}], round{first}.where"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -101,14 +102,13 @@ def said(case: Any, suite: mpc.Suite = MASKED) -> tuple[Any, Any]:
 
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """How many steps of each loop are made before the data, and of how many words, in the order of parties."""
+    """How many steps of each loop are made before the data, and the bytes of all, in the order of parties."""
     met: list[tuple[int, int]] = []
     really = Foreseen.prepare
 
     def prepare(self: Foreseen, values: Any, start: int, times: int, room: int) -> int:
         taken = really(self, values, start, times, room)
-        met.append((len(self._waiting), self._size))
-        assert taken == len(self._waiting) * self._size <= room
+        met.append((len(self._waiting), taken))
         return taken
 
     monkeypatch.setattr(Foreseen, "prepare", prepare)
@@ -135,26 +135,61 @@ def test_all_steps_are_made_before_the_data(waiting: list[tuple[int, int]]) -> N
     assert [steps for steps, _ in waiting] == [3, 3]
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2])
+@pytest.mark.parametrize(("room", "steps"), [(0, 0), (1, 1), (1 << 20, 3)])
 def test_as_many_steps_as_there_is_room_for(
-    steps: int, waiting: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+    room: int, steps: int, waiting: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are made when they begin, and all is the same."""
     expected = said(TRAINED)
-    most = max(size for _, size in waiting)
-    monkeypatch.setattr(engine, "ROOM", steps * most)
+    monkeypatch.setattr(engine, "ROOM", room)
     assert said(TRAINED)[1] == expected[1]
-    assert [(min(3, steps * most // size), size) for _, size in waiting[:2]] == waiting[2:]
+    assert [made for made, _ in waiting] == [3, 3, steps, steps]
 
 
 def test_loops_share_that_room(waiting: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
     case = next(c.values for c in OWN if c.id == "twice-2")
     expected = said(case)
-    (first, size), (second, other) = waiting[:2]
+    (first, size), (second, _) = waiting[:2]
     assert (first, second) == (4, 3)
-    monkeypatch.setattr(engine, "ROOM", 4 * size + other)
+    monkeypatch.setattr(engine, "ROOM", size + 1)
     assert said(case)[1] == expected[1]
-    assert [steps for steps, _ in waiting[4:]] == [4, 1, 4, 1]
+    assert [steps for steps, _ in waiting[4:6]] == [4, 1]
+
+
+@mpc.program
+def spread(x: mpc.PerParty[mpc.Private]) -> Any:
+    """A step whose masks are copied into much more than they are."""
+    a, b = vectors(x)
+
+    def bounded(z: Any) -> Any:
+        return mpc.rescale(mpc.assume_range(z, -2, 2), 16)
+
+    def step(_: Any, z: Any) -> Any:
+        few = bounded(z * b[:5])
+        many = mpc.broadcast_to(few, (200, 5)).reshape((1000,))
+        return bounded(few + (many * b).reshape((200, 5)).sum(axis=0) * 2.0**-13)
+
+    return mpc.reveal(mpc.repeat(40, step, a[:5]))
+
+
+def test_no_more_waits_than_is_said(waiting: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "ROOM", 1 << 17)
+    inputs = {"x": {p: np.zeros(1000) for p in names_of(2)}}
+    lowered, _ = prepared(spread, inputs, names_of(2), {})
+    for p, entropy in enumerate(deterministic_entropy(2)[1]):
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        run = run_party(lowered, p, {}, entropy)
+        held = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        party = run.gi_frame.f_locals["party"]
+        own, party.foreseen = party.foreseen, {}
+        run.close()
+        assert own
+    (made, size), _ = waiting
+    assert 0 < made < 40
+    assert size <= (1 << 17) + 40_000
+    assert held < 2 * size + 100_000
 
 
 def test_what_takes_much_in_a_step_is_left_where_it_is(
@@ -252,19 +287,55 @@ def test_what_waits_is_counted_with_what_holds_it() -> None:
     own = [taken, turned, again, inner, short]
     other = Equation("cross", (turned.output, again.output, short.output), (Var(8, Type(Kind.SHARE, (1,))),))
     body = Block((step, kept, rows), [*own, other], (other.output,))
-    values: dict[int, Any] = {}
-    made = [lambda at, e=e: values.__setitem__(e.output.number, (e.op, at)) for e in own]
-    foreseen = Foreseen(body, own, made, set(), [])
-    size = 20 + 7 + 32 * 4  # what is looked at through two views, and three arrays and their step
-    for room, steps in ((size - 1, 0), (size, 1), (3 * size, 3), (99 * size, 5)):
-        assert foreseen.prepare(values, 0, 5, room) == steps * size
-        assert values.keys() <= {0}
+    values: dict[int, Any] = {1: np.zeros((4, 6), np.uint64)}
+    numbers: list[int] = []
+
+    def make(e: Equation, words: Any) -> Any:
+        def act(at: int) -> None:
+            numbers.append(int(values.get(0, at)))
+            values[e.output.number] = words(at)
+
+        return act
+
+    def new(at: int) -> Any:
+        return np.full((4, 5), at, np.uint64)
+
+    words = [new, lambda _: values[3].T, lambda _: values[4][1:3], new, lambda at: np.full(7, at, np.uint64)]
+    foreseen = Foreseen(body, own, list(map(make, own, words)), set(), [])
+    size = 8 * (20 + 7) + 256 * 4  # of what is looked at through two views, and three arrays and their step
+    for room, steps in ((0, 0), (1, 1), (size, 1), (size + 1, 2), (3 * size, 3), (99 * size, 5)):
+        numbers.clear()
+        assert foreseen.prepare(values, 10, 5, room) == steps * size
+        assert sorted(set(numbers)) == [10 + at for at in range(steps)]
+        assert values.keys() <= {0, 1}
         for at in range(steps):
+            values.clear()
             foreseen.step(values, 17)
-            assert {n: x for n, x in values.items() if n} == {4: ("transpose", at), 5: ("slice", at), 7: ("sum", at)}
+            assert values.keys() == {4, 5, 7}
+            assert {int(x.flat[0]) for x in values.values()} == {at}
         values.clear()
+        values[1] = np.zeros((4, 6), np.uint64)
     foreseen.step(values, 17)
-    assert values[6] == ("add", 17)
+    assert values[6][0, 0] == 17
+
+
+def test_what_is_there_anyway_takes_no_room() -> None:
+    """A row of a parameter, and an array of many steps once."""
+    step, kept = Var(0, Type(Kind.MASK, ())), Var(1, Type(Kind.MASK, (100, 6)))
+    row = Equation("dynamic_slice", (kept, step), (Var(3, Type(Kind.MASK, (6,))),))
+    part = Equation("mask", (), (Var(4, Type(Kind.MASK, (8,))),))
+    both = Equation("add", (row.output, part.output), (Var(5, Type(Kind.SHARE, (1,))),))
+    body = Block((step, kept), [row, part, both], (both.output,))
+    values: dict[int, Any] = {1: np.zeros((100, 6), np.uint64)}
+    many = np.zeros((3, 8), np.uint64)
+    acts = [
+        lambda at: values.__setitem__(3, values[1][at]),
+        lambda at: values.__setitem__(4, (many if at < 3 else many.copy())[at % 3]),
+    ]
+    foreseen = Foreseen(body, [row, part], acts, set(), [])
+    assert foreseen.prepare(values, 0, 3, 10**6) == many.nbytes + 3 * 3 * 256
+    foreseen = Foreseen(body, [row, part], acts, set(), [])
+    assert foreseen.prepare(values, 0, 5, 10**6) == 3 * many.nbytes + 5 * 3 * 256
 
 
 def test_what_a_loop_has_made_is_let_go_of_with_it() -> None:
