@@ -9,7 +9,7 @@ import pytest
 
 import mpc
 from mpc import alone, dealing, engine, lanes
-from mpc.ir import walk
+from mpc.ir import Block, Equation, Kind, Type, Var, walk
 from mpc.memory import names_of, run_in_memory
 from mpc.prg import DealerEntropy
 from protocols import suites
@@ -83,6 +83,22 @@ def test_of_a_loop_only_what_goes_in_and_comes_out_is_left(suite: str) -> None:
         for v in (*e.body.params, *e.body.results, *e.inputs)
     }
     assert kept.left(LONG) - edges == set()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "small"),
+    [
+        ([4096] * 32, 4096),
+        ([4096] * 33, alone.SMALL),
+        ([4096] * 32 + [4097] * 5 + [alone.SMALL] * 99, 4096),
+        ([33] * 3971, 4096),
+        ([33] * 3972, alone.SMALL),
+    ],
+)
+def test_in_a_loop_short_values_stay_until_the_next_step_if_they_are_few(sizes: list[int], small: int) -> None:
+    """A body of many would let them pile up: 1 MiB of them at most."""
+    body = Block((), [Equation("mask", (), (Var(i, Type(Kind.MASK, (size,))),)) for i, size in enumerate(sizes)])
+    assert engine._Party.replaceable(object.__new__(engine._Party), body) == small
 
 
 @pytest.mark.parametrize("suite", ["masked", "beaver"])
