@@ -16,6 +16,7 @@ from mpc.errors import MpcError
 from mpc.exchange import Draw, Exchange, Frame
 from parties import keys, records
 from parties.agree import Terms
+from parties.attempt import Stage
 from parties.body import Body
 from parties.cluster import COORDINATOR, DEALER, Cluster, Member
 from parties.coordinator import CoordinatorBrain
@@ -379,3 +380,13 @@ class Threads:
         for thread in self._threads:
             thread.join()
         self._folder.cleanup()
+
+
+def running(parties, monkeypatch):
+    """A net in which party 0 runs three rounds, and has nothing at once."""
+    net = Net(parties, pick=lambda k: 0)
+    net.begin(script_text(3, parties))
+    monkeypatch.setattr(net, "_back", lambda *_: None)
+    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
+        assert net.step()
+    return net

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loops import exchanged, nested, two
 from runs import drive, prepared, same
 
 import mpc
@@ -23,10 +24,6 @@ from mpc.testing import deterministic_entropy
 from protocols import BEAVER, MASKED
 
 
-def two(x: Any) -> Any:
-    return (mpc.share(v, range=(-1.5, 1.5)) for v in x[:2])
-
-
 @mpc.program
 def chained(x: mpc.PerParty[mpc.Private]) -> Any:
     """A public constant, a sum, a negative; what a step makes of outside values alone."""
@@ -35,33 +32,10 @@ def chained(x: mpc.PerParty[mpc.Private]) -> Any:
 
 
 @mpc.program
-def exchanged(x: mpc.PerParty[mpc.Private]) -> Any:
-    """A state of two that change places, one of them as it is: two openings in a round at the end."""
-
-    def step(_: Any, state: Any) -> Any:
-        a, b = state
-        return b, mpc.assume_range(mpc.rescale(a * b, 16), -2, 2)
-
-    a, b = mpc.repeat(9, step, tuple(two(x)))
-    return {"a": mpc.reveal(a), "b": mpc.reveal(b)}
-
-
-@mpc.program
 def counted(x: mpc.PerParty[mpc.Private]) -> Any:
     """A step that reads its number."""
     a, b = two(x)
     return mpc.reveal(mpc.repeat(9, lambda i, z: mpc.assume_range(mpc.rescale(z * b, 16) + i, -90, 90), a))
-
-
-@mpc.program
-def nested(x: mpc.PerParty[mpc.Private]) -> Any:
-    """A loop in a loop, which is run several times with other masks."""
-    a, b = two(x)
-
-    def inner(_: Any, z: Any) -> Any:
-        return mpc.assume_range(mpc.rescale(z * b, 16), -2, 2)
-
-    return mpc.reveal(mpc.repeat(4, lambda _, z: mpc.repeat(5, inner, z), a))
 
 
 @mpc.program

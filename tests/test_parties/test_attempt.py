@@ -2,20 +2,9 @@
 
 import numpy as np
 import pytest
-from actors import Net, script_text
+from actors import running
 
 from mpc.exchange import Draw, Exchange, Frame
-from parties.attempt import Stage
-
-
-@pytest.fixture
-def running(monkeypatch):
-    net = Net(2, pick=lambda k: 0)
-    net.begin(script_text(3, 2))
-    monkeypatch.setattr(net, "_back", lambda *_: None)
-    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
-        assert net.step()
-    return net
 
 
 @pytest.mark.parametrize(
@@ -30,8 +19,8 @@ def running(monkeypatch):
         ((), 99, False, False),
     ],
 )
-def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, parked, taken, running):
-    a, word = running.attempt(0), Frame("<u8", (1,))
+def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, parked, taken, monkeypatch):
+    a, word = running(2, monkeypatch).attempt(0), Frame("<u8", (1,))
     a.request = request = Exchange(2, "-", {1: []}, {1: (word, word)})
     a._room[1], a._parked = room, {1: {}, 2: {3: (b"x",)} if parked else {}}
     arrays = a.owed(request, {1: frames})
@@ -52,8 +41,8 @@ def test_what_is_owed_is_taken_whole_and_counted_or_left_as_it_is(frames, room, 
         ((b"12345678" * 3,), False),
     ],
 )
-def test_single_words_come_as_integers(frames, taken, running):
-    a, word = running.attempt(0), Frame("<u8", ())
+def test_single_words_come_as_integers(frames, taken, monkeypatch):
+    a, word = running(2, monkeypatch).attempt(0), Frame("<u8", ())
     a.request = request = Exchange(2, "-", {1: []}, {1: (word, word)}, single=True)
     a._room[1], a._parked = 99, {1: {}}
     answer = a.owed(request, {1: frames})
@@ -73,8 +62,8 @@ def test_single_words_come_as_integers(frames, taken, running):
         ([np.zeros(512, "<u8"), np.ones(1, "|u1")], False, [4096, 1]),
     ],
 )
-def test_few_bytes_leave_as_one_frame(send, single, lengths, running):
-    a = running.attempt(0)
+def test_few_bytes_leave_as_one_frame(send, single, lengths, monkeypatch):
+    a = running(2, monkeypatch).attempt(0)
     request, before = Exchange(2, "-", {1: send}, {}, single=single), a.bytes_sent
     frames = a.packed(request)[1]
     assert list(map(len, frames)) == lengths
@@ -83,9 +72,9 @@ def test_few_bytes_leave_as_one_frame(send, single, lengths, running):
 
 
 @pytest.mark.parametrize("left", [0, 5])
-def test_what_is_drawn_is_copied_if_it_is_short_and_else_lies_where_it_came(running, left):
+def test_what_is_drawn_is_copied_if_it_is_short_and_else_lies_where_it_came(monkeypatch, left):
     """A single word may stay for a whole run, and would keep its message. left: words of another draw behind it."""
-    a, came = running.attempt(0), np.arange(1 + 513 + 1 + left, dtype="<u8")
+    a, came = running(2, monkeypatch).attempt(0), np.arange(1 + 513 + 1 + left, dtype="<u8")
     a._stock.clear()
     a._views.clear()
     a._in_stock, a._dealer_room = 0, 1 << 20

@@ -6,11 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from actors import Net, make_cluster, script_text, scripted
+from actors import Net, make_cluster, running, script_text, scripted
 
 from mpc.exchange import Exchange, Frame
 from parties.actor import Actor
-from parties.attempt import Stage
 from parties.channel import Channel
 from parties.control import Alive
 from parties.events import Arrived, Swap, Tick
@@ -261,19 +260,15 @@ def test_what_is_not_what_the_program_expects_is_its_senders_fault(frames, liar,
     assert "sent a bad message" in reports[0]["reason"]
 
 
-def running(monkeypatch):
-    """Three of which alice runs, and has nothing at once; her part of the run."""
-    net = Net(3, pick=lambda k: 0)
-    net.begin(script_text(3, 3))
-    monkeypatch.setattr(net, "_back", lambda *_: None)
-    while net.attempt(0) is None or net.attempt(0).stage is not Stage.RUNNING:
-        assert net.step()
+def swapping(monkeypatch):
+    """Three of which alice runs; her part of the run."""
+    net = running(3, monkeypatch)
     (part,) = net.brains[0].sessions.values()
     return net, part
 
 
 def test_what_has_come_by_an_event_is_not_sent_for_again_and_the_rest_is_looked_for(monkeypatch):
-    _, part = running(monkeypatch)
+    _, part = swapping(monkeypatch)
     request = part.attempt.request
     assert (request.number, list(request.expect)) == (1, [1, 2])
     data = Message(Type.DATA, 1, 0, SESSION, 1, frames=(b"12345678",))
@@ -283,7 +278,7 @@ def test_what_has_come_by_an_event_is_not_sent_for_again_and_the_rest_is_looked_
 
 def test_part_of_a_round_is_no_progress(monkeypatch):
     """Who sends its part does not lengthen the time that others have for theirs."""
-    net, part = running(monkeypatch)
+    net, part = swapping(monkeypatch)
     before, net.now = part.attempt.deadline, net.now + 1.0
     list(part.arrived(Message(Type.DATA, 1, 0, SESSION, 1, frames=(b"12345678",))))
     assert part.attempt.deadline == before
