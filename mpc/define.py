@@ -8,10 +8,11 @@ import json
 import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, update_wrapper
 from typing import Any, cast
 
+from mpc.disclosures import Told
 from mpc.errors import OverflowRefusal, ProgramError, UsageError
 from mpc.handles import Handle, HandleSpec
 from mpc.ir import Block, Var, walk
@@ -294,7 +295,7 @@ def _input(trace: SurfaceTrace, p: Parameter, owner: str, schema: Schema) -> Val
     t = surface_type("input", params, [], where)
     (value,) = trace.record("input", (), (t,), params, "")
     if isinstance(value, Table):
-        value.schema = schema
+        value.schema = replace(schema, classes=_noted(trace, p.name, owner, schema.classes))
         if not p.table:
             assert columns is not None
             trace.location = "-"  # no line of the program says this, and the caller's must not get into the text
@@ -303,6 +304,17 @@ def _input(trace: SurfaceTrace, p: Parameter, owner: str, schema: Schema) -> Val
             trace.location = ""
             return cast("Value", whole)
     return value
+
+
+def _noted(trace: SurfaceTrace, name: str, owner: str, ask: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
+    """Asks an owner for the values of a column, and keeps in mind what it has told."""
+
+    def classes(column: str) -> list[str]:
+        found = ask(column)
+        trace.told.append(Told(name, owner, column, len(found)))
+        return found
+
+    return classes
 
 
 def _handle(trace: SurfaceTrace, name: str, spec: HandleSpec) -> Value:
@@ -345,6 +357,7 @@ def _finish(name: str, trace: SurfaceTrace, result: Any) -> Program:
         {k: renamed[v] for k, v in outputs.items()},
         facts,
         trace.notes,
+        told=trace.told,
     )
     program_.check()
     return program_

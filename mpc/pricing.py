@@ -14,6 +14,7 @@ from itertools import accumulate
 from math import prod
 from typing import Any
 
+from mpc.disclosures import disclosures
 from mpc.ir import Block, Equation, Kind, Var
 from mpc.kernels import STRUCTURAL
 from mpc.lowering import Lowered
@@ -34,6 +35,7 @@ class Plan:
 
     truncations, opened: elements that are truncated, and opened between parties, over all steps of loops. values: the
     program's secret values in its order, a loop's once: {where, op, shape, scale, lo, hi}, of the real number.
+    disclosures: all that a run tells anybody (`mpc.disclosures`).
     keeps, handles: what is kept for later programs and taken of earlier ones (`HandleSpec.fields`).
     """
 
@@ -51,6 +53,7 @@ class Plan:
     values: list[dict[str, Any]] = field(default_factory=list, repr=False)
     keeps: list[dict[str, Any]] = field(default_factory=list)
     handles: list[dict[str, Any]] = field(default_factory=list)
+    disclosures: list[dict[str, Any]] = field(default_factory=list)
 
     def __repr__(self) -> str:
         sent = ", ".join(f"{p} {b}" for p, b in self.bytes_sent.items())
@@ -159,6 +162,7 @@ def price(lowered: Lowered) -> Plan:
         _values(lowered.program.block),
         [spec.fields() for spec in lowered.keeps],
         [spec.fields() for spec in lowered.handles],
+        disclosures(lowered.program),
     )
 
 

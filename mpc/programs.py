@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
+from mpc.disclosures import Told
 from mpc.errors import LeakError, MpcError, OverflowRefusal, ProgramError, UsageError
 from mpc.handles import HandleSpec, Results, is_handle_name
 from mpc.ir import Block, Equation, Kind, Type, Var, walk
@@ -53,6 +54,7 @@ class Program:
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     continues: dict[str, int] | None = None  # the loop (`site`) and step (`iteration`) at which it goes on
+    told: list[Told] = field(default_factory=list)  # while it was traced; no part of the text
 
     def __repr__(self) -> str:
         return f"<Program {self.name} for {', '.join(self.parties)}: {self.digest[:12]}>"
@@ -164,13 +166,18 @@ class Program:
         """The same program with every `assume_range` checked while it runs: `mpc.ranges.verified`."""
         from mpc.ranges import verified
 
-        return verified(self)
+        return self._asking(verified(self))
 
     def with_checkpoints(self, every: int) -> Program:
         """The same program, which puts its state away before every so many steps: `mpc.checkpoints`."""
         from mpc.checkpoints import with_checkpoints
 
-        return with_checkpoints(self, every)
+        return self._asking(with_checkpoints(self, every))
+
+    def _asking(self, made: Program) -> Program:
+        """Made of this one: owners were asked for the same."""
+        made.told = self.told
+        return made
 
     def continued(self, site: int, iteration: int) -> Program:
         """The program that goes on from a checkpoint of this one, to the same results: `mpc.checkpoints`."""

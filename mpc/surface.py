@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from mpc.disclosures import Told
 from mpc.errors import LeakError, OverflowRefusal, ProgramError, UsageError
 from mpc.folding import folded
 from mpc.indexing import Index
@@ -159,6 +160,7 @@ class SurfaceTrace(Trace):
         self.defaults = defaults
         self.defaulted = False
         self.notes: list[str] = []
+        self.told: list[Told] = []  # what owners were asked for
         self.wide: dict[int, tuple[str, str]] = {}  # values that may leave the ring: by which op, at which line
         self.made: dict[int, tuple[str, list[Value], dict[str, Any]]] = {}  # by which op, of what
         self.deep = deep or {}  # values that lose so many bits whenever they must lose some

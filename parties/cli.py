@@ -195,15 +195,16 @@ def show(as_json: bool, **arguments: Any) -> None:
 
     Before: as it was traced. After: in shares, masks, deals and openings.
     """
-    from parties.report import Line
+    from parties.report import Line, disclosures_report
 
     job = _job(**arguments)
     done = job.compile(check=False)  # a program that leaks is shown too, so that its author sees where
     texts = {"source": done.program.text, "lowered": done.lowered.text}
+    lines = [line for text in texts.values() for line in text.splitlines()]
     say(
         as_json,
-        {**_identity("show", job, done), **texts},
-        lambda: [Line(line) for text in texts.values() for line in text.splitlines()],
+        {**_identity("show", job, done), **texts, "disclosures": done.plan.disclosures},
+        lambda: [*map(Line, lines), *disclosures_report(done.plan)],
     )
 
 
@@ -221,7 +222,7 @@ def _identity(command: str, job: Job, done: Any) -> dict[str, Any]:
 def _disclosure(priced: Any) -> dict[str, Any]:
     from parties.report import plain_value
 
-    return {name: plain_value(getattr(priced, name)) for name in ("reveals", "assumptions", "notes")}
+    return {name: plain_value(getattr(priced, name)) for name in ("reveals", "disclosures", "assumptions", "notes")}
 
 
 @cli.command()

@@ -19,7 +19,9 @@ __all__ = [
     "Line",
     "bytes_in_words",
     "check_report",
+    "disclosures_report",
     "emit",
+    "listed",
     "plain_value",
     "plan_report",
     "run_report",
@@ -140,6 +142,7 @@ def plan_report(program: Any, suite: str, plan: Any) -> list[Block]:
             plan.peak_memory_bytes,
         ),
         *_lines_of_cost(plan),
+        *_facts(plan),
         *_reveals("to be revealed", plan.reveals),
         *_assumptions(plan),
     ]
@@ -162,13 +165,19 @@ def check_report(program: Any, suite: str, plan: Any) -> list[Block]:
     """What was found by a check that passed."""
     return [
         Line(f"{program.name}: every opening is hidden by a mask of its own, lane by lane  (suite {suite})", "good"),
-        *_reveals("nothing is learnt beyond these reveals", plan.reveals),
+        *_facts(plan),
+        *_reveals("nothing is learnt beyond these reveals and the facts above", plan.reveals),
         *_assumptions(plan),
         Line(
             "not proved: that the rules compute what they say (tests do), what the reveals themselves tell, timing",
             "quiet",
         ),
     ]
+
+
+def disclosures_report(plan: Any) -> list[Block]:
+    """All that a run would tell anybody."""
+    return [*_facts(plan), *_reveals("reveals", plan.reveals)]
 
 
 def _rounds(n: int) -> str:
@@ -206,6 +215,28 @@ def _reveals(title: str, reveals: Sequence[Mapping[str, Any]]) -> list[Block]:
         for r in reveals
     ]
     return [Grid(title, ("name", "to", "shape", ">fraction bits", "line"), rows)]
+
+
+def _facts(plan: Any) -> list[Block]:
+    """The public facts and the values of labels and keys that a run tells beside its reveals."""
+    rows = [
+        (
+            f"values of {d['name']}" if d["what"] == "labels" else str(d["name"]),
+            ", ".join(d["owners"]),
+            listed(d["columns"]),
+            d["to"] if isinstance(d["to"], str) else ", ".join(d["to"]),
+            f"{d['count']:,}",
+        )
+        for d in plan.disclosures
+        if d["what"] != "reveal"
+    ]
+    return [Grid("public facts", ("what", "of whom", "columns", "to", ">count"), rows)] if rows else []
+
+
+def listed(names: Sequence[str], most: int = _SHOWN) -> str:
+    """The first few of many names."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _assumptions(plan: Any) -> list[Block]:

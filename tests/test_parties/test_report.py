@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 
 from parties.progress import progress
-from parties.report import Grid, Line, bytes_in_words, check_report, emit, plain_value, plan_report, run_report
+from parties.report import (
+    Grid,
+    Line,
+    bytes_in_words,
+    check_report,
+    disclosures_report,
+    emit,
+    plain_value,
+    plan_report,
+    run_report,
+)
 
 REVEALS = [{"name": "coef", "to": "everyone", "shape": [30], "bits": 16, "where": "train.py:9"}]
 RUN = SimpleNamespace(
@@ -30,6 +40,11 @@ PLAN = SimpleNamespace(
     dealt_bytes=RUN.dealt_bytes,
     peak_memory_bytes=RUN.peak_rss_bytes,
     reveals=REVEALS,
+    disclosures=[
+        {"what": "fact", "name": "x: rows", "owners": ["bob"], "columns": [], "to": "everyone", "count": 1},
+        {"what": "labels", "name": "y", "owners": ["bob"], "columns": ["y"], "to": ["alice", "dealer"], "count": 1200},
+        {"what": "reveal", "name": "coef", "owners": ["bob"], "columns": ["y"], "to": "everyone", "count": 30},
+    ],
     assumptions=[{"where": "train.py:5", "lo": -8.0, "hi": 8.0}],
     notes=["row counts are public"],
     by_line={"train.py:7": {"rounds": 100, "bytes_sent": 4096}, "-": {"rounds": 0}},
@@ -73,6 +88,14 @@ def test_plan_and_check():
     text = printed(check_report(PROGRAM, "masked", PLAN))
     assert "every opening is hidden by a mask of its own" in text
     assert "note: row counts are public" in text
+
+
+@pytest.mark.parametrize("report", [plan_report, check_report, lambda _program, _suite, plan: disclosures_report(plan)])
+def test_what_is_told_beside_the_reveals_is_listed(report):
+    lines = [line.split() for line in printed(report(PROGRAM, "masked", PLAN)).splitlines()]
+    assert ["x:", "rows", "bob", "everyone", "1"] in lines
+    assert ["values", "of", "y", "bob", "y", "alice,", "dealer", "1,200"] in lines
+    assert sum(line[:1] == ["coef"] for line in lines) == 1
 
 
 def test_a_terminal_gets_rich_text_unless_no_color(monkeypatch):
