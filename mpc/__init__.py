@@ -49,6 +49,7 @@ from mpc.language import (
 from mpc.linalg import covariance, einsum, inverse, outer, solve
 from mpc.loops import repeat
 from mpc.lowering import Lowered, Suite
+from mpc.magnitudes import exponent, ldexp, magnitude
 from mpc.ordering import (
     absolute,
     argmax,
@@ -133,13 +134,16 @@ __all__ = [
     "einsum",
     "emulate",
     "exp",
+    "exponent",
     "if_else",
     "inverse",
     "is_negative",
     "is_zero",
     "keep",
+    "ldexp",
     "log",
     "look",
+    "magnitude",
     "mask",
     "masked",
     "masked_low",

@@ -12,9 +12,12 @@ from mpc.errors import InputError
 from mpc.ir import Kind, Type
 from mpc.ring import Ring
 
-__all__ = ["decode", "encode", "inside", "scalar"]
+__all__ = ["LEAST", "decode", "encode", "exponents", "inside", "scalar", "stretched"]
 
+LEAST = -1080  # the exponent of an array of zeros: below that of every other
+STEP = 4  # exponents are multiples of it
 _CHUNK = 1 << 15
+_FAR = 1 << 13  # beyond, every product is 0 or infinite
 _LARGEST = 1022  # of the powers of two whose inverse is a normal number too
 
 
@@ -35,9 +38,7 @@ def encode(ring: Ring, x: NDArray[Any], scale: int, lo: float, hi: float, clip: 
 
 def inside(x: NDArray[Any], lo: Any, hi: Any, at: Any) -> NDArray[Any]:
     """x, if all of it is finite and within [lo, hi], numbers or one for each column; else InputError, as `encode`."""
-    finite = np.isfinite(x)
-    if not finite.all():
-        raise InputError(f"{at(tuple(np.argwhere(~finite)[0]))} is not finite: fill or remove it")
+    _finite(x, at)
     within = (x >= np.asarray(lo)) & (x <= np.asarray(hi))
     if not within.all():
         out = np.argwhere(~within)
@@ -48,6 +49,30 @@ def inside(x: NDArray[Any], lo: Any, hi: Any, at: Any) -> NDArray[Any]:
             "range in the program or the schema, or clip"
         )
     return x
+
+
+def _finite(x: NDArray[Any], at: Any) -> None:
+    finite = np.isfinite(x)
+    if not finite.all():
+        raise InputError(f"{at(tuple(np.argwhere(~finite)[0]))} is not finite: fill or remove it")
+
+
+def exponents(x: NDArray[Any], axes: tuple[int, ...], at: Any) -> NDArray[np.float64]:
+    """The least multiples e of 4 with |x| ≤ 2^e over these axes; `LEAST` where all is zero. Exact for every double."""
+    top = np.maximum(np.max(x, axis=axes, initial=0.0), -np.min(x, axis=axes, initial=0.0))
+    if not np.all(np.isfinite(top)):
+        _finite(x, at)
+    half, e = np.frexp(top)
+    e = np.ceil((e - (half == 0.5)) / STEP) * STEP
+    return np.where(top > 0, e, float(LEAST))
+
+
+def stretched(x: NDArray[Any], e: NDArray[Any], at: Any) -> NDArray[np.float64]:
+    """x · 2^e for whole numbers e: exact unless it leaves the doubles."""
+    e = np.asarray(e)
+    if not np.all(e == np.rint(e)):
+        raise InputError(f"{at(())}: 2^e is multiplied for whole numbers e, and one is not")
+    return np.asarray(np.ldexp(x, np.clip(e, -_FAR, _FAR).astype(np.int32)))
 
 
 def decode(ring: Ring, x: NDArray[np.uint64], scale: int, unit: Fraction) -> NDArray[np.float64]:

@@ -194,6 +194,10 @@ def _sum_shape(params: Params, x: Shape) -> Shape:
     return tuple(n for i, n in enumerate(x) if i not in params["axes"])
 
 
+def _reduced_shape(params: Params, x: Shape) -> Shape:
+    return _sum_shape({**params, "keepdims": False}, x)
+
+
 def _by_probe(op: str) -> Callable[..., Shape]:
     def shape(params: Params, *shapes: Shape) -> Shape:
         probes = [np.broadcast_to(np.uint64(0), s) for s in shapes]
@@ -226,6 +230,7 @@ _SHAPES: dict[str, Callable[..., Shape]] = {
     "msb": lambda _, x: x,
     "matmul": _matmul_shape,
     "sum": _sum_shape,
+    "exponent": _reduced_shape,
     "take": _take_shape,
     "const": _const_shape,
     "permutation": lambda p: (p["n"],),

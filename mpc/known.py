@@ -18,6 +18,7 @@ from mpc.kernels import LINEAR, shape_of
 
 Params = dict[str, Any]
 Ranges = list[Interval]
+EXPONENTS: Interval = (-1080.0, 1024.0)  # of doubles, in steps of 4, and of zeros (`mpc.fixed.LEAST`)
 _ROUNDING = 2.0**-40  # float64 sums of up to 2^12 elements and more in practice; a value beyond is refused, not wrong
 
 
@@ -52,12 +53,16 @@ _RANGES: dict[str, Callable[[Ranges, Params, list[Type]], Interval]] = {
     "maximum": lambda x, _, __: (max(x[0][0], x[1][0]), max(x[0][1], x[1][1])),
     "nonzero": lambda x, _, __: hull(*x[0], 1.0),
     "within": lambda x, p, _: declared(p),
+    "exponent": lambda *_: EXPONENTS,
+    "ldexp": lambda x, _, __: x[0] if x[0] == (0.0, 0.0) else EVERYTHING,
     "chi_square_tail": lambda *_: (0.0, 1.0),
     "student_tail": lambda *_: (0.0, 1.0),
     "concatenate": lambda x, _, __: joined(x),
 }
-_EXACT = frozenset({"neg", "clip", "maximum", "nonzero", "within", "concatenate"})
-KNOWN_ONLY = frozenset({"div", "sqrt", "clip", "maximum", "nonzero", "within", "chi_square_tail", "student_tail"})
+_EXACT = frozenset({"neg", "clip", "maximum", "nonzero", "within", "concatenate", "exponent", "ldexp"})
+KNOWN_ONLY = frozenset({
+    "div", "sqrt", "clip", "maximum", "nonzero", "within", "chi_square_tail", "student_tail", "exponent", "ldexp",
+})  # fmt: skip
 _FLOATS = KNOWN_ONLY | frozenset({"add", "sub", "neg", "mul", "matmul", "sum"}) | LINEAR
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.errors import InputError
-from mpc.fixed import decode, encode, inside
+from mpc.fixed import decode, encode, exponents, inside, stretched
 from mpc.ir import Block, Equation, Kind, Var, walk
 from mpc.kernels import KERNELS
 from mpc.known import bounds
@@ -31,7 +31,11 @@ _MATH: dict[str, Callable[..., Any]] = {
     "chi_square_tail": lambda _, x, freedom: chi_square_tail(x, freedom),
     "student_tail": lambda _, t, freedom: student_tail(t, freedom),
 }
-
+_LOCATED: dict[str, Callable[..., Any]] = {
+    "within": lambda p, x, at: inside(x, bounds(p["lo"], -np.inf), bounds(p["hi"], np.inf), at),
+    "exponent": lambda p, x, at: exponents(x, tuple(p["axes"]), at),
+    "ldexp": lambda _, x, e, at: stretched(x, e, at),
+}
 
 Where = Callable[[tuple[int, ...]], str]
 
@@ -46,8 +50,8 @@ def own(e: Equation, values: list[Any], inputs: dict[str, Any], ring: Ring, loca
             return values[0].numbers(p["names"])
         case "labels":
             return values[0].labels(p["names"][0], p["classes"])
-        case "within":
-            return inside(values[0], bounds(p["lo"], -np.inf), bounds(p["hi"], np.inf), locate(e.inputs[0]))
+        case "within" | "exponent" | "ldexp":
+            return _LOCATED[e.op](p, *values, locate(e.inputs[-1]))
         case "number":
             return np.asarray(p["value"], dtype=np.float64).reshape(p["shape"])
         case "real":

@@ -72,6 +72,7 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "const": {"value": _or(_any_whole, _some(_any_whole)), "shape": _shape},
     "cross": {"divided": _truth},
     "dynamic_slice": {"axis": _natural, "size": _natural},
+    "exponent": {"axes": _shape},
     "handle": {**_held, "bits": _natural},
     "implied": {"lo": _number, "hi": _number},
     "input": {"name": _text, "owner": _text, "shape": _shape, "columns": _or(_none, _some(_text))},

@@ -281,7 +281,9 @@ NO_LINE = {
         "broadcast_to concatenate constant keep permutation permute reshape secret stack sum transpose"
     ),
     "statements about a value, which send nothing themselves": "accept_rounding assume_range bounded share within",
-    "of known values, which the parties compute in the clear": "chi_square_tail nonzero owned student_tail",
+    "of known values, which the parties compute in the clear":
+        "chi_square_tail exponent ldexp nonzero owned student_tail",
+    "of k owners' private values, 3·⌈log2 k⌉ + 2 rounds for all columns together": "magnitude",
     "the language of programs and rules; what they cost is in the lines of what is made of them":
         "bit cross deal emulate look mask masked masked_low msb onehot open program protocol repeat reveal series "
         "simulate terms waves",
