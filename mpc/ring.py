@@ -216,7 +216,7 @@ class Reals:
 
     def sum(self, x: Values, axes: tuple[int, ...], keepdims: bool) -> Values:
         """The sum over axes."""
-        return np.asarray(np.sum(x, axis=axes, keepdims=keepdims))
+        return np.asarray(np.sum(x, axis=axes, keepdims=True) if keepdims else np.sum(x, axis=axes))
 
 
 RING64 = Ring(64)

@@ -344,7 +344,7 @@ def room(*bounds: float) -> float:
     """By how many bits a product of these bounds exceeds the ring."""
     if 0.0 in bounds:
         return -math.inf
-    return sum(math.log2(b) for b in bounds) - HEADROOM + 0.01
+    return math.fsum(math.log2(b) for b in bounds) - HEADROOM + 0.01
 
 
 def surface() -> SurfaceTrace:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import cache
-from math import isqrt, log
+from math import isqrt, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,10 +219,11 @@ def series_noise(coefficients: tuple[int, ...], cbits: int, public_bits: int, de
     """The standard deviation of the part of a series' error that depends on masks; E|error| is 0.8 of it.
 
     Every public factor is rounded to p bits and every dealt one to q: σ² = (Σb²·2^-2q + K·2^-2p)/12: for each j
-    two roundings meet a sine and a cosine of one angle, and sin² + cos² = 1.
+    two roundings meet a sine and a cosine of one angle, and sin² + cos² = 1. It stands in a program's text, so it is
+    the same number with every Python: a sum of integers, divided once (`sum` of floats is another one from 3.12 on).
     """
-    power = sum((c / 2.0**cbits) ** 2 for c in coefficients)
-    return float(((power * 4.0**-dealt_bits + len(coefficients) * 4.0**-public_bits) / 12) ** 0.5)
+    power = sum(c * c for c in coefficients) / 4**cbits
+    return sqrt((power * 4.0**-dealt_bits + len(coefficients) * 4.0**-public_bits) / 12)
 
 
 def series_tables(

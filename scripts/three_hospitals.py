@@ -117,7 +117,8 @@ def main() -> int:
     emit([block for block in run_report(PROGRAM, run) if getattr(block, "title", "") != "results"])
     words = [f"{input_name}={name}:{path}" for name, path in files.items()]
     command = shlex.join(["privity", "run", PROGRAM, *(w for word in words for w in ("--input", word))])
-    emit([Line(""), Line("The same from the command line:"), Line(f"  .venv/bin/{command} --set label={LABEL}")])
+    shown = f"  {Path(sys.prefix).name}/bin/{command} --set label={LABEL}"
+    emit([Line(""), Line("The same from the command line:"), Line(shown)])
     return 0
 
 

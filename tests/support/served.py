@@ -66,14 +66,21 @@ class Command:
     """One `privity …` in a process of its own; what it writes goes into files, and can be waited for."""
 
     def __init__(
-        self, folder: Path, name: str, arguments: Sequence[object], mark: str, before: Sequence[str] = (), **more: str
+        self,
+        folder: Path,
+        name: str,
+        arguments: Sequence[object],
+        mark: str,
+        before: Sequence[str] = (),
+        python: str = sys.executable,
+        **more: str,
     ) -> None:
         self.name = name
         self._paths = [folder / f"{name}.{uuid.uuid4().hex[:8]}.{kind}" for kind in ("out", "err")]
         files = [path.open("wb") for path in self._paths]
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [*before, sys.executable, "-m", "parties", *map(str, arguments)],
+            [*before, python, "-m", "parties", *map(str, arguments)],
             cwd=folder,
             env={**os.environ, MARK: mark, "NO_COLOR": "1", "TMPDIR": str(folder / "tmp"), **more},
             stdin=subprocess.DEVNULL,
@@ -142,7 +149,7 @@ class Served:
     through: told of every data and control port (`"alice"`, `"alice control"`), at which it has to listen, and behind
     which the actor listens on another address of this host.
     state: where each actor keeps its state, if not beside its data. addresses, before: each actor's host if it is not
-    this one, and the words before a command that is to run there.
+    this one, and the words before a command that is to run there. pythons: the interpreter of an actor, if not ours.
     """
 
     def __init__(
@@ -154,6 +161,7 @@ class Served:
         state: dict[str, Path] | None = None,
         addresses: dict[str, str] | None = None,
         before: dict[str, list[str]] | None = None,
+        pythons: dict[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tmp").mkdir(exist_ok=True)
@@ -162,6 +170,7 @@ class Served:
         self.running: dict[str, Command] = {}
         self._states = state or {}
         self._before = before or {}
+        self._pythons = pythons or {}
         self.commands: list[Command] = []
         everybody = [*self.names, "dealer", "coordinator"]
         for name in everybody:
@@ -207,7 +216,8 @@ class Served:
             data = [f"{offer}={name}-{offer}.csv" for offer in self.offers[name]]
             words = ["party", "--cluster", self.file, "--name", name, "--state", self.state(name)]
             words += [word for offer in data for word in ("--data", offer)]
-        command = self.running[name] = Command(self.folder, name, words, self.mark, self._before.get(name, ()))
+        python = self._pythons.get(name, sys.executable)
+        command = self.running[name] = Command(self.folder, name, words, self.mark, self._before.get(name, ()), python)
         if wait:
             command.says(_LISTENS)
         return command
@@ -221,7 +231,8 @@ class Served:
         """A command of the coordinator's."""
         before = self._before.get("coordinator", ())
         state = str(self.state("coordinator"))
-        command = Command(self.folder, str(words[0]), words, self.mark, before, PRIVITY_STATE=state)
+        python = self._pythons.get("coordinator", sys.executable)
+        command = Command(self.folder, str(words[0]), words, self.mark, before, python, PRIVITY_STATE=state)
         self.commands.append(command)
         return command
 

@@ -51,6 +51,63 @@ def test_a_machine_without_python_is_told_in_one_line(tmp_path):
     assert "needs Python 3.11" in run(shutil.which("bash"), tmp_path / "scripts/demo", env={"PATH": str(tools)}).stderr
 
 
+@pytest.fixture
+def machine(tmp_path):
+    """A copy of the scripts, and what `environment.sh` says with these Pythons: {path: version}."""
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT / "scripts", copy / "scripts")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("bash", "cat", "cksum", "dirname", "rm"):
+        (tools / tool).symlink_to(shutil.which(tool))
+
+    def says(pythons, command):
+        for place, version in pythons.items():
+            path = tmp_path / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # asked whether it is of the version that is wanted; a shim that is not switched on says no to everything
+            path.write_text(f"#!/bin/bash\n[ -n '{version}' ] && [ \"${{3:-{version}}}\" = '{version}' ]\n")
+            path.chmod(0o755)
+        environment = {"PATH": f"{tools}:{tmp_path / 'shims'}", "HOME": str(tmp_path / "home")}
+        return run(shutil.which("bash"), "-euc", f". scripts/environment.sh; {command}", cwd=copy, env=environment)
+
+    return says
+
+
+PYENV = {"shims/python3.13": "", "versions/3.13.4/bin/python3.13": "3.13", "shims/python3.11": "3.11"}
+UV = {"home/.local/share/uv/python/cpython-3.12.1-linux/bin/python3.12": "3.12", "shims/python3": "3.11"}
+
+
+@pytest.mark.parametrize(
+    ("pythons", "version", "place"),
+    [(PYENV, "3.13", "versions/3.13.4/bin/python3.13"), (PYENV, "3.11", "python3.11"), (UV, "3.12", next(iter(UV)))],
+)
+def test_a_python_is_found_by_its_version_also_where_it_is_not_switched_on(machine, tmp_path, pythons, version, place):
+    done = machine(pythons, f'choose {version}; echo "$venv $chosen"')
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [f".venv-{version}", place if "/" not in place else str(tmp_path / place)]
+
+
+def test_the_environment_of_the_right_version_is_taken_and_no_other_is_touched(machine):
+    done = machine(PYENV | {"copy/.venv/bin/python": "3.13"}, 'choose 3.13; echo "$venv"; choose 3.11; echo "$venv"')
+    assert done.stdout.split() == [".venv", ".venv-3.11"], done.stderr
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.9", "4", "", "3.13; rm"])
+def test_a_version_that_is_not_here_is_refused_in_one_line(machine, version):
+    done = machine(PYENV, f"chosen_in --python '{version}'; echo not reached")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"--python {version}: no such Python with venv is found here; found: 3.13, 3.11. privity needs 3.11 or later."
+    ]
+    assert not done.stdout
+
+
+def test_the_scripts_take_the_version_out_of_their_arguments(machine):
+    done = machine(PYENV, 'chosen_in -k "a b" --python=3.13 --all; printf "%s|" "$version" "${rest[@]}"')
+    assert done.stdout == "3.13|-k|a b|--all|", done.stderr
+
+
 @pytest.mark.parametrize("name", ["demo", "test", "bench"])
 def test_everything_declared_is_pinned_with_hashes_and_without_addresses(name):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
