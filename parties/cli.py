@@ -6,7 +6,6 @@ error, an error as one line. Heavy imports stand inside the commands, so that `p
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ import click
 from parties.cli_chaos import chaos
 from parties.cli_state import journal, kept, resume, status, stock
 from parties.early import ready
+from parties.escaping import printable, safe_json
 from parties.shell import SCHEMA_VERSION, run_answer, say, state_option
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _job(
         suites=suites,
     )
     for note in job.notes:
-        click.echo(f"privity: {note}", err=True)
+        click.echo(f"privity: {printable(note)}", err=True)
     return job
 
 
@@ -371,10 +371,10 @@ def _refuse(arguments: Sequence[str], text: str, code: int, error: BaseException
         import traceback
 
         traceback.print_exception(error)
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     click.echo(f"privity: {line}", err=True)
     if "--json" in arguments:
-        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, "error": line, "exit_code": code}, ensure_ascii=False))
+        click.echo(safe_json({"schema_version": SCHEMA_VERSION, "error": line, "exit_code": code}))
     return code
 
 

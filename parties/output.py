@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mpc.errors import UsageError
+from parties.escaping import safe_json
 
 __all__ = ["Output"]
 
@@ -40,5 +40,5 @@ class Output:
         """Write both files, each whole or not at all."""
         for name, content in zip(_FILES, (answer, answer["results"]), strict=True):
             partial = self.directory / f".{name}.partial"
-            partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            partial.write_text(safe_json(content, indent=2) + "\n", encoding="utf-8")
             partial.replace(self.directory / name)

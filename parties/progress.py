@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from parties.escaping import printable
+
 __all__ = ["OnProgress", "progress"]
 
 OnProgress = Callable[[str, int, int], None]  # what is going on, how much of it is done, of how much
@@ -16,6 +18,7 @@ _PAUSE = 5.0  # seconds between lines in a pipe; short runs print none
 @contextmanager
 def progress(title: str, stream: TextIO) -> Iterator[OnProgress]:
     """A callback for a run that shows where it stands until the block ends."""
+    title = printable(title)
     if not stream.isatty():
         yield _lines(title, stream)
         return

@@ -13,6 +13,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from parties.escaping import printable
+
 __all__ = [
     "Block",
     "Grid",
@@ -54,10 +56,18 @@ Block = Line | Grid
 def emit(blocks: Sequence[Block], stream: TextIO | None = None) -> None:
     """Print a report, as fits the stream."""
     stream = stream or sys.stdout
+    blocks = [_escaped(block) for block in blocks]
     if stream.isatty() and os.environ.get("TERM") != "dumb":
         _emit_rich(blocks, stream)
     else:
         stream.writelines(f"{line}\n" for block in blocks for line in _plain(block))
+
+
+def _escaped(block: Block) -> Block:
+    """Names come from other people's programs and files."""
+    if isinstance(block, Line):
+        return Line(printable(block.text), block.tone)
+    return Grid(printable(block.title), block.header, [tuple(map(printable, row)) for row in block.rows])
 
 
 def _plain(block: Block) -> Iterator[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from parties.escaping import safe_json
 from parties.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def say(as_json: bool, answer: dict[str, Any], report: Callable[[], list[Any]]) 
     from parties.report import emit
 
     if as_json:
-        click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **answer}, ensure_ascii=False))
+        click.echo(safe_json({"schema_version": SCHEMA_VERSION, **answer}))
     else:
         emit(report())
 

@@ -10,7 +10,6 @@ failure is one `BadMessage`, which says what kind of thing was wrong and never r
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.exchange import Array, Frame, Words
+from parties.escaping import is_printable, line, printable
 
 __all__ = [
     "CHUNK",
@@ -63,8 +63,6 @@ FRAMES_LIMIT = 4096
 BODY_LIMIT = 4 << 20
 NO_SESSION = bytes(16)
 MORE = 1  # flag: the frames go on in the next message
-LINE_LIMIT = 1000
-_UNPRINTABLE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff\\ufeff]")
 
 Buffer = bytes | memoryview
 
@@ -267,7 +265,7 @@ def _meta(kind: Type, raw: Buffer) -> dict[str, Any]:
         raise BadMessage("wrong meta fields")
     if any(type(meta[key]) is not wanted for key, wanted in fields.items()):
         raise BadMessage("wrong type of a meta field")
-    if any(type(text) is str and _UNPRINTABLE.search(text) for text in meta.values()):
+    if any(type(text) is str and not is_printable(text) for text in meta.values()):
         raise BadMessage("unprintable characters in meta")
     if not _canonical(meta, raw):
         raise BadMessage("meta in another form than its own")
@@ -285,16 +283,6 @@ def _canonical(meta: dict[str, Any], raw: Buffer) -> bool:
 def _lines(meta: dict[str, Any]) -> dict[str, Any]:
     """The same, with every text printable: a file name or an error from elsewhere may hold anything."""
     return {key: printable(value) if type(value) is str else value for key, value in meta.items()}
-
-
-def printable(text: str) -> str:
-    """The text with a question mark for what would steer a terminal, turn its direction, or be no character at all."""
-    return _UNPRINTABLE.sub("?", text)
-
-
-def line(text: str, limit: int = LINE_LIMIT) -> str:
-    """The beginning of a text, printable, and at most so many bytes long: for meta, terminals and journals."""
-    return printable(text).encode()[:limit].decode(errors="ignore")
 
 
 # --------------------------------------------------------------------------------------------------------- arrays

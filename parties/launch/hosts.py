@@ -19,6 +19,7 @@ from parties.cluster import DEALER, Cluster, load
 from parties.data import read_csv
 from parties.dealer import DealerBrain
 from parties.early import loading
+from parties.escaping import printable
 from parties.home import Home, actor_directory
 from parties.keys import KeyPair, fingerprint, load_secret
 from parties.limits import Limits
@@ -157,7 +158,7 @@ def _last_words(actor: Actor, brain: Any) -> None:
 
 def _line(label: str, stream: Any) -> Callable[[str], None]:
     def line(text: str) -> None:
-        stream.write(f"{label}: {text}\n")
+        stream.write(f"{label}: {printable(text)}\n")
         stream.flush()
 
     return line

@@ -1,10 +1,12 @@
 """Words of peers that would reach a terminal or a journal; and numbers of the wire that may never change."""
 
+import json
 import tracemalloc
 
 import pytest
 
-from parties import pieces, wire
+from parties import escaping, pieces, wire
+from parties.escaping import is_printable, safe_json
 from parties.pieces import split
 from parties.wire import BadMessage, Message, Type, decode, encode, line, printable, source
 
@@ -15,7 +17,7 @@ NUMBERS = {
     "HELD": 34, "HOLDS": 35, "SAVED": 36, "COMMIT": 37, "DROP": 38, "ENDED": 39, "FORGET": 40,
 }  # fmt: skip
 STEERING = ["\x00", "\x07", "\n", "\x1b[2J", "\x7f", "\x9b", "\u200e", "\u200f", "\u2028", "\u202a", "\u202e", "\u2066",
-            "\u2069", "\ud800", "\udfff", "\ufeff"]  # fmt: skip
+            "\u2069", "\ud800", "\udfff", "\ufeff", "\xad", "\u200b", "\u061c", "\ufff9", "\U000e0041"]  # fmt: skip
 
 
 def test_numbers_of_types_are_what_they_were():
@@ -25,7 +27,7 @@ def test_numbers_of_types_are_what_they_were():
 def test_limits_are_what_they_were():
     limits = (wire.META_LIMIT, wire.CHUNK, wire.FRAMES_LIMIT, wire.BODY_LIMIT, pieces.JOIN_LIMIT, pieces.SHORT_LIMIT)
     assert limits == (4096, 32 << 20, 4096, 4 << 20, 16 << 30, 64 << 20)
-    assert (wire.LINE_LIMIT, pieces.FRAME_COST, wire.MORE, wire.HEADER.size) == (1000, 64, 1, 68)
+    assert (escaping.LINE_LIMIT, pieces.FRAME_COST, wire.MORE, wire.HEADER.size) == (1000, 64, 1, 68)
     assert (wire.MAGIC, wire.WIRE_VERSION) == (b"PRVY", 1)
 
 
@@ -45,7 +47,10 @@ def test_a_message_begins_without_numbers():
 
 @pytest.mark.parametrize("text", STEERING)
 def test_what_steers_a_terminal_does_not_get_through(text):
-    assert printable(f"a{text}b").startswith("a?")
+    assert printable(f"a{text}b") == f"a{json.dumps(text[0])[1:-1]}{text[1:]}b"
+    assert printable(printable(text)) == printable(text)
+    assert json.loads(safe_json([text])) == [text]
+    assert is_printable(safe_json([text])) > is_printable(text)
     parts = encode(Message(Type.PROGRESS, 1, 2, meta={"where": f"x{text}"}))
     assert decode(parts).meta["where"] == printable(f"x{text}")
     if text < "\ud800" or text > "\udfff":
@@ -68,7 +73,7 @@ def test_a_line_is_cut_by_bytes_and_between_characters():
     assert line("ä" * 2000) == "ä" * 500
     assert line("x" + "ä" * 2000) == "x" + "ä" * 499
     assert line("abcdef", 3) == "abc"
-    assert line("a\nb", 3) == "a?b"
+    assert line("a\nb", 4) == "a\\nb"
 
 
 def test_the_source_is_read_before_anything_else_is_looked_at():
