@@ -2,6 +2,7 @@
 
     bench.py [WORKLOAD ...] [--parties N] [--repeat N] [--json]    # our own workloads; all of them unless named
     bench.py WORKLOAD ... --elements N                              # of another length
+    bench.py --against COMMIT [--pairs N] [WORKLOAD ...]           # this tree and an older one in turn: new / old
     bench.py --growth | --startup                                  # against elements, parties, steps; until a result
     bench.py --explain [WORKLOAD] [--write]                        # where its time goes, against the physical limit
     bench.py [WORKLOAD ...] --peers [--peers-only] [--peers-cache FOLDER]
@@ -16,19 +17,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from measure import page
+from measure.against import PAIRS, commit_of, compared_pairs
 from measure.explain import explained, explained_grids
 from measure.growth import OF_ELEMENTS, growth, sized
 from measure.ours import measured, right
 from measure.peers import CACHE, Peer, figures, known
 from measure.pingpong import pingpong
 from measure.startup import startup
-from measure.tables import growth_grids, missing, peers_grid, seconds_in_words, startup_grid, workloads_grid
+from measure.tables import (
+    against_grid,
+    against_in_words,
+    growth_grids,
+    missing,
+    peers_grid,
+    seconds_in_words,
+    startup_grid,
+    workloads_grid,
+)
 from workloads import WORKLOADS, Workload
 
 from mpc.errors import MpcError, UsageError
@@ -52,6 +64,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--elements", type=int, metavar="N", help=f"so many in {', '.join(OF_ELEMENTS)}")
     parser.add_argument("--repeat", type=int, default=LEAST, metavar="N", help="runs after the first (default: 5)")
     parser.add_argument("--json", action="store_true", help="a JSON object a line, and nothing else")
+    parser.add_argument("--against", metavar="COMMIT", help="ratios of this tree's seconds to those of an older one")
+    parser.add_argument(
+        "--pairs", type=int, metavar="N", help=f"with --against: so many runs of each (default: {PAIRS})"
+    )
     parser.add_argument("--growth", action="store_true", help="time and bytes against elements, parties and steps")
     parser.add_argument("--startup", action="store_true", help="from a command to its result; the compiler")
     parser.add_argument("--explain", action="store_true", help=f"where the time of one goes (default: {EXPLAINED})")
@@ -78,6 +94,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     elif given.write and not given.peers_only and (given.workloads or given.parties):
         raise UsageError("--write fills the page with all workloads as they are: name none, and no --parties")
     _one_length(given)
+    _against(given)
     if given.parties is not None and given.parties < 2:
         raise UsageError(f"at least 2 parties are needed, not {given.parties}")
     return given
@@ -94,6 +111,23 @@ def _one_length(given: argparse.Namespace) -> None:
         raise UsageError(f"--elements is for {', '.join(OF_ELEMENTS)}; {fixed[0]} has a length of its own")
     if given.peers or given.peers_only or given.growth or given.startup or given.explain:
         raise UsageError("--elements goes with workloads alone: no --peers, --growth, --startup or --explain")
+
+
+def _against(given: argparse.Namespace) -> None:
+    """Refuse what has no meaning with or without --against, and find the commit."""
+    if given.against is None:
+        if given.pairs is not None:
+            raise UsageError("--pairs goes with --against COMMIT; without it, --repeat counts runs")
+        return
+    others = ("elements", "growth", "startup", "explain", "peers", "peers_only", "write")
+    found = [f"--{name.replace('_', '-')}" for name in others if getattr(given, name)]
+    if given.repeat != LEAST:
+        found.append("--repeat")
+    if found:
+        raise UsageError(f"--against goes with workloads, --parties, --pairs and --json, not with {found[0]}")
+    if given.pairs is not None and given.pairs < 1:
+        raise UsageError(f"--pairs counts pairs of runs, from 1 on, not {given.pairs}")
+    given.commit = commit_of(given.against)
 
 
 def own(chosen: Sequence[Workload], given: argparse.Namespace) -> Iterator[Line]:
@@ -122,15 +156,19 @@ class Printer:
                 print(json.dumps(line), flush=True)
             else:
                 said = " ".join(str(line[key]) for key in ("peer", "growth", name) if key in line)
-                why = line.get("failed") or line.get("unavailable")
-                what = seconds_in_words(line["seconds"]) if "seconds" in line else f"no figures: {why}"
-                print(f"  {said}: {what}", file=sys.stderr, flush=True)
+                print(f"  {said}: {_in_short(line)}", file=sys.stderr, flush=True)
         return kept
 
     def blocks(self, *blocks: Block) -> None:
         """For people only."""
         if not self.as_json:
             emit(blocks)
+
+
+def _in_short(line: Line) -> str:
+    if "seconds" not in line:
+        return f"no figures: {line.get('failed') or line.get('unavailable') or line.get('skipped')}"
+    return against_in_words(line) if "ratios" in line else seconds_in_words(line["seconds"])
 
 
 def peers_run(peers: dict[str, Peer], chosen: Sequence[Workload], given: argparse.Namespace) -> Iterator[Line]:
@@ -158,6 +196,8 @@ def run(given: argparse.Namespace) -> int:
     printer = Printer(given.json)
     if given.explain:
         return explain(printer, given)
+    if given.against is not None:
+        return against(printer, given)
     chosen = [WORKLOADS[name] for name in given.workloads or WORKLOADS]
     only = (given.growth or given.startup) and not (given.workloads or given.peers or given.write)
     ours = [] if only or given.peers_only else printer.lines(own(chosen, given), "workload")
@@ -175,10 +215,24 @@ def run(given: argparse.Namespace) -> int:
     if given.write and ours:
         page.keep(page.OURS, workloads=ours, startup=started, growth=grown)
         page.write(known())
-    wrong = [line for line in (*ours, *grown) if not right(line)]
+    return complained((*ours, *grown))
+
+
+def complained(lines: Sequence[Line]) -> int:
+    """Say which are wrong; 1 if any is."""
+    wrong = [line for line in lines if not right(line)]
     for line in wrong:
         print(f"bench: {line['workload']}, {line['parties']} parties: {story(line)}", file=sys.stderr)
     return int(bool(wrong))
+
+
+def against(printer: Printer, given: argparse.Namespace) -> int:
+    """This tree beside an older one."""
+    names = given.workloads or list(WORKLOADS)
+    lines = printer.lines(compared_pairs(given.commit, names, given.pairs or PAIRS, given.parties), "workload")
+    compared = [line for line in lines if "skipped" not in line]
+    printer.blocks(against_grid(compared, given.commit.name))
+    return complained(compared)
 
 
 def explain(printer: Printer, given: argparse.Namespace) -> int:
@@ -214,7 +268,9 @@ def chain_sentence(ours: Sequence[Line]) -> list[Block]:
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure and print. Whoever ends it ends what it started."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         return run(arguments())
     except MpcError as error:

@@ -16,20 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["FIELDS", "measured", "right"]
 
 FIELDS = (
-    "workload", "parties", "seconds", "input_seconds", "operation_seconds", "preprocessing_seconds", "total_seconds",
-    "bytes_sent", "input_bytes", "bytes_after_input", "dealt_bytes", "rounds", "peak_rss_bytes", "error",
-    "allowed", "repeat", "seconds_least",
-    "seconds_most", "load",
+    "workload", "parties", "online_seconds", "seconds", "input_seconds", "operation_seconds", "preprocessing_seconds",
+    "total_seconds", "bytes_sent", "input_bytes", "bytes_after_input", "dealt_bytes", "rounds", "peak_rss_bytes",
+    "error", "allowed", "repeat", "seconds_least", "seconds_most", "load",
 )  # fmt: skip
 
 
 def measured(workload: Workload, n: int, repeat: int) -> dict[str, Any]:
     """One line of figures: medians of `repeat` runs after one that warms up, all in one session of its own.
 
-    A session of its own, because a process remembers the most memory it ever had. seconds: online, from the first byte
+    A session of its own, because a process remembers the most memory it ever had. online_seconds: from the first byte
     of input sharing to the last reveal at the slowest party; of it, input_seconds until all inputs are shared, and
-    operation_seconds from then on, which is what a peer's figure holds. Bytes and memory are those of the busiest
-    party. error: the largest of any run, the first included.
+    operation_seconds from then on, which is what a peer's figure holds. `seconds` is another name of online_seconds.
+    Bytes and memory are those of the busiest party. error: the largest of any run, the first included.
     A run that fails leaves a line with its sentence, `failed`.
     """
     data = workload.make(n)
@@ -68,6 +67,7 @@ def _figures(runs: Sequence[parties.Run]) -> dict[str, Any]:
     busiest = max(last.bytes_sent, key=lambda party: last.bytes_sent[party])
     online = [run.online_seconds for run in runs]
     return {
+        "online_seconds": median("online_seconds"),
         "seconds": median("online_seconds"),
         "input_seconds": median("input_seconds"),
         "operation_seconds": float(statistics.median(run.online_seconds - run.input_seconds for run in runs)),

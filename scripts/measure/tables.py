@@ -9,6 +9,8 @@ from measure.peers import Peer
 from parties.report import Grid, bytes_in_words
 
 __all__ = [
+    "against_grid",
+    "against_in_words",
     "compared",
     "growth_grids",
     "markdown",
@@ -108,6 +110,31 @@ def missing(peers: Mapping[str, Peer], lines: Iterable[Line]) -> Grid:
     """What is not there, and why."""
     rows = [(peers[at["peer"]].title, at["workload"], at["unavailable"]) for at in lines if "unavailable" in at]
     return Grid("unavailable", ("peer", "workload", "because"), rows)
+
+
+def against_grid(lines: Iterable[Line], commit: str) -> Grid:
+    """Both trees' seconds, and their ratios with the quartiles of the pairs' ratios."""
+    times = ("total_seconds", "online_seconds")
+    trees = (f">{commit}", ">this tree")
+    header = ("workload", ">parties", ">pairs", *trees, ">in all", ">quartiles", *trees, ">online", ">quartiles")
+    rows = []
+    for line in (line for line in lines if "ratios" in line):
+        row = [line["workload"], str(line["parties"]), str(line["pairs"])]
+        for what in times:
+            row += [seconds_in_words(line["old"][what]), seconds_in_words(line[what])]
+            row += [f"{line['ratios'][what]:.3f}", _spread(line["quartiles"][what])]
+        rows.append(tuple(row))
+    return Grid("medians of the pairs' ratios, this tree to the older; below 1 this tree is faster", header, rows)
+
+
+def against_in_words(line: Line) -> str:
+    """Both ratios."""
+    said = (("in all", "total_seconds"), ("online", "online_seconds"))
+    return ", ".join(f"{name} {line['ratios'][what]:.3f} ({_spread(line['quartiles'][what])})" for name, what in said)
+
+
+def _spread(quartiles: Sequence[float]) -> str:
+    return " to ".join(f"{at:.2f}" for at in quartiles)
 
 
 def startup_grid(lines: Iterable[Line]) -> Grid:

@@ -37,6 +37,7 @@ NAMES = [
 FIELDS = [
     "workload",
     "parties",
+    "online_seconds",
     "seconds",
     "input_seconds",
     "operation_seconds",
@@ -94,6 +95,10 @@ def bench(*words):
         (["mul-1e5", "--elements", "9", "--growth"], "--elements goes with workloads alone"),
         (["--parties", "1"], "at least 2 parties"),
         (["--write", "mul-1e5"], "--write fills the page with all workloads"),
+        (["--against", "nonsense", "mul-1e5"], "--against nonsense: no commit of this repository"),
+        (["--against", "HEAD", "--growth"], "not with --growth"),
+        (["--against", "HEAD", "--pairs", "0"], "--pairs counts pairs of runs, from 1 on, not 0"),
+        (["--pairs", "3"], "--pairs goes with --against COMMIT"),
         (["--peers", "--peer", "cripten"], "there is no peer 'cripten'; did you mean 'crypten'?"),
     ],
 )
@@ -120,6 +125,7 @@ def test_a_line_of_json_for_each_workload_from_real_processes():
     assert done.returncode == 0, done.stderr
     less, chain = (json.loads(line) for line in done.stdout.splitlines())
     assert all(field in less for field in FIELDS)
+    assert less["seconds"] == less["online_seconds"]
     assert (less["workload"], less["parties"], less["error"]) == ("less-1e4", 2, 0)
     assert less["bytes_after_input"] <= less["bytes_sent"]
     assert math.isclose(chain["round_to_pingpong"], chain["seconds"] / chain["rounds"] / chain["pingpong_seconds"])
