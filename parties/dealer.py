@@ -378,9 +378,9 @@ class DealerBrain:
             yield Say(sentence(Verdict(peer, "dead", what), "", run))
             yield from self._fail(deal, "dead", what, peer)  # it may have been stopped only
             del self.sessions[deal.session]
-        elif deal.corrections is not None and not deal.failed:
-            # Even when all is dealt: what was sent to a process that is no more never reached the one that took
-            # its place, which may be the one that takes part.
+        elif peer < len(deal.terms.parties) and deal.corrections is not None and not deal.failed:
+            # Of another coordinator nothing is needed here. Of a party, even when all is dealt: what was sent to a
+            # process that is no more never reached the one that took its place, which may be the one that takes part.
             yield from self._fail(deal, "dead", what, peer)
 
     def _misled(self, deal: _Deal, what: str) -> Steps:

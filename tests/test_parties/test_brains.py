@@ -15,7 +15,7 @@ from mpc.exchange import Draw, Exchange, Frame
 from parties import dealer
 from parties.agree import PURPOSES, pair_seed
 from parties.attempt import Stage
-from parties.cluster import COORDINATOR, DEALER
+from parties.cluster import COORDINATOR, DEALER, SEATS
 from parties.events import Arrived, Down, Tick
 from parties.limits import Limits
 from parties.wire import Message, Type, pack
@@ -275,6 +275,18 @@ def test_after_a_verdict_the_next_run_works():
     net.brains[1].around = around
     net.begin(session=b"t" * 16)
     net.settle()
+    assert net.outcome.results["sum"] == total(3)
+
+
+def test_another_coordinator_that_is_lost_is_nothing_to_a_run():
+    net = Net(3)
+    net.begin()
+    while not net.brains[DEALER].pumping:
+        assert net.step()
+    for actor in (0, 1, 2, DEALER):
+        net.event(actor, Down(SEATS[7], "stopped"))
+    net.settle()
+    assert net.verdict is None
     assert net.outcome.results["sum"] == total(3)
 
 
