@@ -89,6 +89,7 @@ from mpc.rules import (
 )
 from mpc.surface import PerParty, Private, Public, Secret, Table
 from mpc.table import Schema, owned
+from mpc.totals import total
 
 __all__ = [
     "Handle",
@@ -191,6 +192,7 @@ __all__ = [
     "tanh",
     "terms",
     "top_k",
+    "total",
     "transpose",
     "waves",
     "where",

@@ -231,6 +231,8 @@ _SHAPES: dict[str, Callable[..., Shape]] = {
     "matmul": _matmul_shape,
     "sum": _sum_shape,
     "exponent": _reduced_shape,
+    "digits": lambda p, x: (p["count"], *x),
+    "undigits": lambda _, x: x[1:],
     "take": _take_shape,
     "const": _const_shape,
     "permutation": lambda p: (p["n"],),

@@ -54,14 +54,17 @@ _RANGES: dict[str, Callable[[Ranges, Params, list[Type]], Interval]] = {
     "nonzero": lambda x, _, __: hull(*x[0], 1.0),
     "within": lambda x, p, _: declared(p),
     "exponent": lambda *_: EXPONENTS,
+    "digits": lambda _, p, __: (-(2.0 ** (p["base"] - 1)), 2.0 ** (p["base"] - 1)),
+    "undigits": lambda *_: EVERYTHING,
     "ldexp": lambda x, _, __: x[0] if x[0] == (0.0, 0.0) else EVERYTHING,
     "chi_square_tail": lambda *_: (0.0, 1.0),
     "student_tail": lambda *_: (0.0, 1.0),
     "concatenate": lambda x, _, __: joined(x),
 }
-_EXACT = frozenset({"neg", "clip", "maximum", "nonzero", "within", "concatenate", "exponent", "ldexp"})
+_EXACT = frozenset({"neg", "clip", "maximum", "nonzero", "within", "concatenate", "exponent", "ldexp", "digits"})
 KNOWN_ONLY = frozenset({
     "div", "sqrt", "clip", "maximum", "nonzero", "within", "chi_square_tail", "student_tail", "exponent", "ldexp",
+    "digits", "undigits",
 })  # fmt: skip
 _FLOATS = KNOWN_ONLY | frozenset({"add", "sub", "neg", "mul", "matmul", "sum"}) | LINEAR
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mpc.digits import digits_of, number_of
 from mpc.errors import InputError
 from mpc.fixed import decode, encode, exponents, inside, stretched
 from mpc.ir import Block, Equation, Kind, Var, walk
@@ -28,6 +29,7 @@ _MATH: dict[str, Callable[..., Any]] = {
     "maximum": lambda _, x, y: np.maximum(x, y),
     "nonzero": lambda _, x: np.where(x == 0, 1.0, x),
     "clip": lambda p, x: np.clip(x, p["lo"], p["hi"]),
+    "undigits": number_of,
     "chi_square_tail": lambda _, x, freedom: chi_square_tail(x, freedom),
     "student_tail": lambda _, t, freedom: student_tail(t, freedom),
 }
@@ -35,6 +37,7 @@ _LOCATED: dict[str, Callable[..., Any]] = {
     "within": lambda p, x, at: inside(x, bounds(p["lo"], -np.inf), bounds(p["hi"], np.inf), at),
     "exponent": lambda p, x, at: exponents(x, tuple(p["axes"]), at),
     "ldexp": lambda _, x, e, at: stretched(x, e, at),
+    "digits": digits_of,
 }
 
 Where = Callable[[tuple[int, ...]], str]
@@ -50,7 +53,7 @@ def own(e: Equation, values: list[Any], inputs: dict[str, Any], ring: Ring, loca
             return values[0].numbers(p["names"])
         case "labels":
             return values[0].labels(p["names"][0], p["classes"])
-        case "within" | "exponent" | "ldexp":
+        case "within" | "exponent" | "ldexp" | "digits":
             return _LOCATED[e.op](p, *values, locate(e.inputs[-1]))
         case "number":
             return np.asarray(p["value"], dtype=np.float64).reshape(p["shape"])

@@ -49,6 +49,10 @@ def _natural(x: Any) -> bool:
     return _whole(x) and bool(x >= 0)
 
 
+def _few(x: Any) -> bool:
+    return type(x) is int and 0 < x <= 64
+
+
 def _part(x: Any) -> bool:
     return isinstance(x, list) and len(x) == 3 and all(_or(_whole, _none)(v) for v in x)
 
@@ -57,6 +61,7 @@ _shape = _some(_natural)
 _bounds = _or(_number, _some(_or(_number, _none)))
 _end = _or(_number, _none)
 _held = {"name": _text, "shape": _shape, "scale": _whole, "unit": _text, "lo": _end, "hi": _end, "noise": _number}
+_digits: dict[str, Test] = {"base": _few, "count": _few, "least": _whole}
 _turns = {"odd": _shape, "bits": _natural, "shift": _natural}
 _PARAMS: dict[str, dict[str, Test]] = {
     "assume": {"lo": _number, "hi": _number},
@@ -71,6 +76,7 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "concatenate": {"axis": _natural},
     "const": {"value": _or(_any_whole, _some(_any_whole)), "shape": _shape},
     "cross": {"divided": _truth},
+    "digits": _digits,
     "dynamic_slice": {"axis": _natural, "size": _natural},
     "exponent": {"axes": _shape},
     "handle": {**_held, "bits": _natural},
@@ -107,6 +113,7 @@ _PARAMS: dict[str, dict[str, Test]] = {
     "take": {"axis": _natural},
     "transpose": {"axes": _shape},
     "truncate": {"by": _natural},
+    "undigits": _digits,
     "unit": {"by": _text},
     "waves": _turns,
     "within": {"lo": _bounds, "hi": _bounds},

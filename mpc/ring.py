@@ -215,8 +215,11 @@ class Reals:
         return np.asarray(np.matmul(x, y))
 
     def sum(self, x: Values, axes: tuple[int, ...], keepdims: bool) -> Values:
-        """The sum over axes."""
-        return np.asarray(np.sum(x, axis=axes, keepdims=True) if keepdims else np.sum(x, axis=axes))
+        """The sum over axes, in pairs: numpy does so along the last axis of an array as it lies in memory only."""
+        rest = [i for i in range(x.ndim) if i not in axes]
+        lying = np.ascontiguousarray(x.transpose(*rest, *axes)).reshape(*(x.shape[i] for i in rest), -1)
+        found = np.asarray(np.sum(lying, axis=-1))
+        return np.expand_dims(found, axes) if keepdims else found
 
 
 RING64 = Ring(64)

@@ -284,6 +284,7 @@ NO_LINE = {
     "of known values, which the parties compute in the clear":
         "chi_square_tail exponent ldexp nonzero owned student_tail",
     "of k owners' private values, 3·⌈log2 k⌉ + 2 rounds for all columns together": "magnitude",
+    "of private values of several owners, 1 round and 64 bytes an element and peer": "total",
     "the language of programs and rules; what they cost is in the lines of what is made of them":
         "bit cross deal emulate look mask masked masked_low msb onehot open program protocol repeat reveal series "
         "simulate terms waves",

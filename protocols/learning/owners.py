@@ -12,7 +12,6 @@ import numpy as np
 import mpc
 
 X_BITS = 10  # of the standardised columns
-_RAW = 2.0**30  # |x| of a column before standardisation
 _SPREAD = 2.0**14  # 1/standard deviation
 
 Partition = Literal["horizontal", "vertical"]
@@ -162,25 +161,22 @@ class Scaled:
 def moments(x: Any) -> tuple[Any, Any]:
     """Mean and variance of an owner's columns, its own."""
     mean = x.mean(axis=0)
-    return mean, ((x - mean) * (x - mean)).mean(axis=0)
+    return mean, _varying(mean, ((x - mean) * (x - mean)).mean(axis=0))
 
 
 def pooled(raw: Sequence[Any]) -> tuple[Any, Any, dict[str, Any]]:
-    """Mean and standard deviation over all rows of all owners: two sums, revealed.
-
-    The variance comes in two words, a coarse one that reaches 2^44 and a fine one that small columns need.
-    """
+    """Mean and standard deviation over all rows of all owners, in any unit: two sums, revealed (`mpc.total`)."""
     n = sum(len(x) for x in raw)
-    partial = [x.sum(axis=0) / n for x in raw]
-    mean = mpc.reveal(sum(mpc.share(p, range=(-_RAW, _RAW), scale=16) for p in partial), name="mean")
-    squares = [((x - mean) * (x - mean)).sum(axis=0) / n for x in raw]
-    coarse = mpc.reveal(
-        sum(mpc.share(s, range=(0, 2.0**44), scale=4) for s in squares), bits=4, name="variance, coarse"
-    )
-    small = [mpc.clip(s, 0, 2.0**18) for s in squares]
-    fine = mpc.reveal(sum(mpc.share(s, range=(0, 2.0**18), scale=36) for s in small), bits=36, name="variance, fine")
-    variance = mpc.maximum(fine, coarse - len(raw) / 16)
+    mean = mpc.total([x.sum(axis=0) / n for x in raw], name="mean")
+    variance = _varying(mean, mpc.total([((x - mean) * (x - mean)).sum(axis=0) / n for x in raw], name="variance"))
     return mean, mpc.sqrt(mpc.nonzero(variance)), {"mean": mean, "variance": variance}
+
+
+def _varying(mean: Any, variance: Any) -> Any:
+    """The variance, 0 where it is but the rounding of doubles: a deviation below 2^-40 of the mean."""
+    far = mean * mean * 2.0**-80
+    varies = (variance - far) / mpc.nonzero(variance + far)
+    return variance * mpc.clip(varies * 2.0**60, 0, 1)
 
 
 # --- back to the columns' own units ----------------------------------------------------------------------------------

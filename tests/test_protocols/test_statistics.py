@@ -203,9 +203,9 @@ def test_what_statistics_cost() -> None:
         plan = catalog[name].trace({"data": split(2, taken)}, NAMES[:2], settings).plan("masked")
         return plan.rounds, max(plan.bytes_sent.values())
 
-    assert cost("variance", NUMBERS) == (2, 72)
+    assert cost("variance", NUMBERS) == (2, 384)
     assert cost("variance", ("radius",), limit=32.0) == (4, 32)
-    assert cost("covariance", NUMBERS) == (4, 216)
+    assert cost("covariance", NUMBERS) == (4, 528)
     assert cost("group-by", ("radius", "label"), key="label", column="radius") == (2, 48)
     assert cost("group-by", ("radius", "label"), key="label", column="radius", minimum=5) == (6, 102)
     assert cost("chi-square", ("grade", "label"), row="grade", column="label")[0] == 13
