@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mpc.errors import InputError, UsageError
 
-__all__ = ["Schema", "Table", "owned", "schema_of"]
+__all__ = ["Schema", "Table", "numbers_of", "owned", "schema_of"]
 
 Floats = NDArray[np.float64]
 _MISSING = frozenset({"", "nan"})  # what stands where a label is missing
@@ -160,8 +160,16 @@ def owned(data: Any, source: str = "table") -> Any:
 
 
 def _column(values: Any) -> Any:
+    numbers = numbers_of(values)
+    return [str(v) for v in getattr(values, "tolist", lambda: values)()] if numbers is None else numbers
+
+
+def numbers_of(values: Any) -> Floats | None:
+    """A column as float64, or None if it has text: in an array each cell would take as much as the longest."""
+    if isinstance(values, list | tuple) and any(isinstance(v, str) for v in values):
+        return None
     array = np.asarray(values)
-    return array.astype(np.float64) if array.dtype.kind in "biuf" else [str(v) for v in array.tolist()]
+    return np.ascontiguousarray(array, dtype=np.float64) if array.dtype.kind in "biuf" else None
 
 
 def schema_of(data: Any) -> Schema:

@@ -6,7 +6,11 @@ with the cell is said when a program asks for that column, and only then.
 
 from __future__ import annotations
 
+import codecs
 import csv
+import os
+import stat
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -22,7 +26,10 @@ from mpc.table import Table
 __all__ = ["CsvTable", "read_csv"]
 
 Floats = NDArray[np.float64]
-_ROWS_AT_ONCE = 8192  # bounds how many cells are Python strings at a time
+_ROWS_AT_ONCE, _CHARACTERS_AT_ONCE = 8192, 1 << 25  # bound how many cells are Python strings at a time
+_LINE = 1 << 24  # characters; a cell may have 2^17, the limit of the csv module
+_NAMES = 1 << 19  # characters of all column names, which travel in one message
+_TEXT = 8  # bytes of a list for each cell of text, beside the cell itself
 _FOREIGN = {
     b"PK\x03\x04": "a spreadsheet or zip archive, not CSV: open it and export it as CSV (UTF-8)",
     b"\x1f\x8b": "compressed: unpack it first",
@@ -53,8 +60,9 @@ def read_csv(path: Path | str) -> CsvTable:
     """The table in a comma-separated UTF-8 file whose first line names the columns.
 
     Raises:
-        InputError: the file is missing, empty, not text, has no rows, a column name twice or none, or a row whose
-            length is not the header's.
+        InputError: the file is missing, no plain file, empty, not text, has no rows, a column name twice or none, a row
+            whose length is not the header's, a line above 2^24 characters, a cell above 2^17, or takes more than half
+            of this host's memory.
     """
     path = Path(path)
     try:
@@ -75,6 +83,9 @@ def read_csv(path: Path | str) -> CsvTable:
 
 
 def _refuse_foreign(path: Path) -> None:
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError(f"{path} is no file but a device or a pipe, which cannot be read again: save it as a CSV file")
     with path.open("rb") as file:
         start = file.read(4)
     for magic, what in _FOREIGN.items():
@@ -83,13 +94,15 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _undecodable_line(path: Path) -> int:
+    lines, decoder = 1, codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        while piece := file.read(1 << 20):
             try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
-    return 1
+                decoder.decode(piece)
+            except UnicodeDecodeError as error:
+                return lines + error.object[: error.start].count(b"\n")
+            lines += piece.count(b"\n")
+    return lines
 
 
 class _Reader:
@@ -97,7 +110,8 @@ class _Reader:
 
     def __init__(self, path: Path, file: TextIO) -> None:
         self.path = path
-        self._lines = csv.reader(file, strict=True)
+        self._characters = 0  # read so far
+        self._lines = csv.reader(self._bounded(file), strict=True)
         self.shifts: list[tuple[int, int]] = []
 
     def table(self) -> CsvTable:
@@ -108,9 +122,16 @@ class _Reader:
         names = self._names(header)
         parts: list[list[Floats | list[str]]] = [[] for _ in names]
         rows = self._rows(records, len(names))
-        while chunk := list(islice(rows, _ROWS_AT_ONCE)):
+        held, most = 0, _memory() // 2
+        while chunk := list(self._some(rows)):
             for part, cells in zip(parts, zip(*chunk, strict=True), strict=True):
                 part.append(_numbers_or_text(cells))
+                held += _bytes(part[-1])
+            if held > most:
+                raise InputError(
+                    f"{self.path}: up to line {self._line} it takes more than {most >> 20:,} MiB, half of this host's "
+                    "memory: leave out columns that no program needs, or rows"
+                )
         if not parts[0]:
             raise InputError(f"{self.path} has a header and no rows: nothing to compute on; check the export")
         columns: dict[str, Sequence[str] | Floats] = {}
@@ -118,13 +139,40 @@ class _Reader:
             columns[name] = _joined(part)
         return CsvTable(columns, str(self.path), self.shifts)
 
+    def _bounded(self, file: TextIO) -> Iterator[str]:
+        """The lines, none of which may be endless."""
+        number = 0
+        while line := file.readline(_LINE + 1):
+            number += 1
+            self._characters += len(line)
+            if len(line) > _LINE:
+                raise InputError(
+                    f"{self.path}: line {number} has more than {_LINE:,} characters: usually no CSV at all, or line "
+                    "ends that were lost; export it again"
+                )
+            yield line
+
+    def _some(self, rows: Iterator[list[str]]) -> Iterator[list[str]]:
+        """The next rows, not too many and not too long ones."""
+        end = self._characters + _CHARACTERS_AT_ONCE
+        for row in islice(rows, _ROWS_AT_ONCE):
+            yield row
+            if self._characters > end:
+                return
+
     def _records(self) -> Iterator[list[str]]:
         """The records that are not blank lines."""
         while True:
             line = self._lines.line_num + 1
             try:
                 record = next(self._lines, None)
-            except csv.Error:
+            except csv.Error as error:
+                if "limit" in str(error):
+                    raise InputError(
+                        f"{self.path}: the record that begins on line {line} has a cell of more than "
+                        f"{csv.field_size_limit():,} characters: usually a quote that is never closed; else shorten "
+                        "it, or leave its column out"
+                    ) from None
                 raise InputError(
                     f"{self.path}: the record that begins on line {line} is broken: usually a quote that is never "
                     'closed, or text after a closing quote; quote a cell as "…" and a quote inside it as ""'
@@ -154,6 +202,11 @@ class _Reader:
             raise InputError(
                 f"{self.path}: the columns seem to be separated by {found!r}; privity reads commas: export it again "
                 "with commas (and points in decimal numbers)"
+            )
+        if sum(map(len, names)) > _NAMES:
+            raise InputError(
+                f"{self.path}: the names of its {len(names):,} columns have more than {_NAMES:,} characters; everybody "
+                "is told them: leave columns out, or shorten their names"
             )
         place: dict[str, int] = {}
         for j, name in enumerate(names, start=1):
@@ -192,6 +245,16 @@ def _numbers_or_text(cells: Sequence[str]) -> Floats | list[str]:
         return np.array(cells, dtype=np.float64)
     except ValueError:
         return list(cells)
+
+
+def _bytes(cells: Floats | list[str]) -> int:
+    """What they take in memory."""
+    return cells.nbytes if isinstance(cells, np.ndarray) else sum(map(sys.getsizeof, cells)) + _TEXT * len(cells)
+
+
+def _memory() -> int:
+    """The memory of this host, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _joined(parts: list[Floats | list[str]]) -> Floats | list[str]:

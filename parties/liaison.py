@@ -134,7 +134,7 @@ class Liaison:
         for party, number in numbers.items():
             answer = self._answer(number, self.cluster.index(party))
             if answer.refused:
-                raise PeerError(f"party {party} {answer.refused}")
+                raise self.input_error(self.cluster.index(party), f"{party}: {answer.refused}")
             message = answer.message
             if message.meta["offered"]:
                 with _bad(party):

@@ -192,6 +192,11 @@ class PartyBrain:
         meta: dict[str, Any] = {"ask": m.meta["ask"], "offered": offered, "table": False, "shape": []}
         frames: tuple[bytes, ...] = ()
         if offered:
+            try:
+                self._store.refresh(name)
+            except InputError as refusal:
+                yield from self._not_served(m, refusal)
+                return
             schema = self._store.schema(name)
             meta |= {"table": schema.columns is not None, "shape": list(schema.shape)}
             frames = (pack(list(schema.columns or ())),)
@@ -202,12 +207,17 @@ class PartyBrain:
         try:
             if name not in self._store:
                 raise InputError(f"{name!r} is not offered", self.name)  # noqa: TRY301
+            self._store.refresh(name)
             labels = self._store.classes(name, m.meta["column"])
         except InputError as refusal:
-            yield Tell(str(refusal))
-            yield Send(m.src, Type.REFUSED, meta={"ask": ask, "kind": "input", "reason": "input refused"})
+            yield from self._not_served(m, refusal)
             return
         yield Send(m.src, Type.LABELS, meta={"ask": ask}, frames=(pack(labels),))
+
+    def _not_served(self, m: Message, refusal: InputError) -> Steps:
+        yield Tell(str(refusal))
+        meta = {"ask": m.meta["ask"], "kind": "input", "reason": f"input refused ({line(m.meta['name'], 200)!r})"}
+        yield Send(m.src, Type.REFUSED, meta=meta)
 
     def _held(self, m: Message) -> Steps:
         """What is kept here: checkpoints of a run, material for a program, kept secrets; DROP: without that one."""
@@ -295,6 +305,10 @@ class PartyBrain:
             offered = bound.get(spec.name, spec.name)
             if offered not in self._store:
                 raise Refused("policy", f"offers no data named {offered!r}")
+            try:
+                self._store.refresh(offered)
+            except InputError as refusal:
+                raise Refused("input", f"input refused ({offered!r})", str(refusal)) from None
             schema = self._store.schema(offered)
             columns = tuple(schema.columns) if schema.columns is not None else None
             wanted = tuple(spec.columns) if spec.columns is not None else columns

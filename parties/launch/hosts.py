@@ -70,7 +70,7 @@ def serve_party(
     me = cluster.index(name)
     pair = load_secret(key_path)
     _own(cluster, me, pair, key_path)
-    store = Store(name, read_csv)
+    store = Store(name, read_csv, _line(name, sys.stderr))
     for offered, path in data.items():
         store.offer_file(offered, path)
     with Home.open(actor_directory(name, cluster.digest(), state), name) as home:

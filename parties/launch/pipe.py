@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.errors import UsageError
-from mpc.table import Table
+from mpc.table import Table, numbers_of
 
 __all__ = ["pack_value", "read_record", "unpack_value", "write_record"]
 
@@ -74,13 +74,10 @@ def pack_value(value: Any, label: str) -> tuple[dict[str, Any], list[bytes | mem
 def _pack_columns(columns: dict[str, Any], source: str) -> tuple[dict[str, Any], list[bytes | memoryview]]:
     kinds, blobs = [], []
     for cells in columns.values():
-        array = np.asarray(cells)
-        numeric = array.dtype.kind in _KINDS
-        kinds.append("f" if numeric else "t")
-        if numeric:
-            blobs.append(np.ascontiguousarray(array, dtype=np.float64).tobytes())
-        else:
-            blobs.append(json.dumps([_text(cell) for cell in cells]).encode())
+        numbers = numbers_of(cells)
+        kinds.append("t" if numbers is None else "f")
+        text = json.dumps([_text(cell) for cell in cells]).encode() if numbers is None else b""
+        blobs.append(text if numbers is None else numbers.tobytes())
     return {"kind": "table", "columns": list(columns), "kinds": "".join(kinds), "source": source}, list(blobs)
 
 

@@ -1,4 +1,7 @@
+import os
 import re
+import tracemalloc
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -6,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc.errors import InputError
+from mpc.table import Table, owned
+from parties import data
 from parties.data import read_csv
+from parties.launch.pipe import pack_value, unpack_value
+from parties.store import fingerprint
 
 
 @pytest.fixture
@@ -129,3 +136,83 @@ def test_floats_come_back_exactly(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("floats") / "a.csv"
     path.write_text("x\n" + "".join(f"{v!r}\n" for v in values))
     assert np.array_equal(read_csv(path).numbers(["x"])[:, 0], np.array(values))
+
+
+# ---------------------------------------------------------------------------------------------- long cells and files
+
+LONG = "x" * 100_000
+
+
+@contextmanager
+def little_memory(megabytes=8):
+    """What is allocated inside, numpy's arrays too, stays small."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < megabytes << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_long_cell_costs_no_more_than_itself(write):
+    path = write("v,note\n" + "1,\n" * 2000 + f"2,{LONG}\n")
+    with little_memory():
+        table = read_csv(path)
+        assert len(fingerprint(table)) == 64
+        assert table.classes("v") == ["1", "2"]
+        head, blobs = pack_value(table, "x")
+        again = unpack_value(head, [bytes(blob) for blob in blobs])
+        assert fingerprint(again) == fingerprint(table)
+        given = owned({"note": ["a"] * 2000 + [LONG], "v": [1.5] * 2001})
+        assert given.column("note")[-1] == LONG
+        assert given.numbers(["v"]).sum() == 1.5 * 2001
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [({"a": ["1", "23"]}, {"a": ["12", "3"]}), ({"a": ["", "x"]}, {"a": ["x", ""]}), ({"a": ["x"]}, {"a": ["x\0"]})],
+)
+def test_fingerprints_of_different_text_differ(columns):
+    one, other = (fingerprint(Table(c)) for c in columns)
+    assert one != other
+
+
+def test_columns_stay_what_they_were(write):
+    assert fingerprint(read_csv(write("a,b\n1,x\n", "1.csv"))) != fingerprint(read_csv(write("a,b\n1,y\n", "2.csv")))
+    assert fingerprint(np.array(1.0)) != fingerprint(np.array([1.0, 1.0]))
+    strided = np.arange(6.0).reshape(2, 3).T
+    assert fingerprint(strided) == fingerprint(strided.copy())
+
+
+def test_a_cell_and_a_line_have_a_limit(write, monkeypatch):
+    assert re.search(
+        r"on line 3 has a cell of more than 131,072 characters", refusal(write(f"v\n1\n{'x' * 131_073}\n"))
+    )
+    monkeypatch.setattr(data, "_LINE", 1000)
+    assert "line 3 has more than 1,000 characters" in refusal(write(f"v\n1\n{'1' * 1001}\n"))
+    assert read_csv(write(f"v\n1\n{'1' * 99}\n")).rows == 2
+    monkeypatch.setattr(data, "_NAMES", 100)
+    assert "its 200 columns have more than 100 " in refusal(write(",".join(f"v{i}" for i in range(200)) + "\n"))
+
+
+def test_a_table_that_does_not_fit_in_memory_is_refused_before_it_is_read_whole(write, monkeypatch):
+    monkeypatch.setattr(data, "_CHARACTERS_AT_ONCE", 1000)
+    monkeypatch.setattr(data, "_memory", lambda: 2 << 20)
+    path = write("v,note\n" + "".join(f"{i},{'x' * 500}{i}\n" for i in range(5000)))
+    assert re.search(r"up to line 1\d\d\d it takes more than 1 MiB, half of this host's memory", refusal(path))
+
+
+def test_an_endless_line_that_is_no_text_is_found_without_reading_it_whole(tmp_path):
+    path = tmp_path / "a.csv"
+    with path.open("wb") as file:
+        file.write(b"v\n1\n" + b"\xff" * 100)
+        file.truncate(1 << 28)
+    with little_memory(), pytest.raises(InputError, match="line 3 is not UTF-8"):
+        read_csv(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    assert "a device or a pipe" in refusal(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="a device or a pipe"):
+        read_csv("/dev/zero")
