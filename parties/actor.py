@@ -126,8 +126,8 @@ class Actor:
     """One actor's body.
 
     incarnation: the number of this process, the same on both planes. watch: its control plane. home: durable state, for
-    brains that write. `say`: public lines; `tell`: lines for the owner of the data; `keep`: its own results. clock,
-    channel: others in simulations.
+    brains that write. `say`: public lines; `tell`: lines for the owner of the data, and what each is about; `keep`: its
+    own results. clock, channel: others in simulations.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Actor:
         *,
         home: Any = None,
         say: Callable[[str], None] = lambda _: None,
-        tell: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str, bytes], None] = lambda _text, _about: None,
         keep: Callable[[str, Any], None] = lambda _name, _value: None,
         clock: Callable[[], float] = time.monotonic,
         channel: Callable[..., Channel] = Channel,
@@ -245,8 +245,8 @@ class Actor:
                     self._send(m.to, m.type, m.session, m.step, m.meta, m.frames)
                 case Say(text):
                     self._say(text)
-                case Tell(text):
-                    self._tell(text)
+                case Tell(text, about):
+                    self._tell(text, about)
                 case Keep(name, value):
                     self._keep(name, value)
                 case Write():

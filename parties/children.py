@@ -131,7 +131,7 @@ def _join(launcher: _Launcher, body: Any, brain: Any, store: Any, home: Any) -> 
         brain,
         home=home,
         say=lambda text: launcher.tell("say", text=text),
-        tell=lambda text: launcher.tell("owner", text=text),
+        tell=lambda text, about: launcher.tell("owner", text=text, about=about.hex()),
     )
     threading.Thread(target=_offers, args=(launcher, store), name="offers", daemon=True).start()
     rest = harden.Rest()

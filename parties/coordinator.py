@@ -120,7 +120,7 @@ class CoordinatorBrain:
         """The person at the coordinator ends every run; one that is done only need not be written any more."""
         for s in list(self.sessions.values()):
             if s.phase != ENDING:
-                yield from self._judge(s, Verdict(self.me, "stopped", reason))
+                yield from self._judge(s, Verdict(self.me, "stopped", reason, *s.furthest))
                 continue
             for peer in s.parties:
                 yield from self._lost(s, peer, self._cluster.call(peer))

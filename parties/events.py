@@ -25,6 +25,7 @@ __all__ = [
     "Up",
     "Write",
     "Written",
+    "question",
 ]
 
 
@@ -116,9 +117,18 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """A line for the owner of this actor's data only (row and column of a refusal)."""
+    """A line for the owner of this actor's data only (row and column of a refusal).
+
+    about: the session that was refused, or the question (`question`).
+    """
 
     text: str
+    about: bytes = NO_SESSION
+
+
+def question(number: int) -> bytes:
+    """What a `Tell` is about, for a question of this number."""
+    return (number & 0xFFFFFFFFFFFFFFFF).to_bytes(len(NO_SESSION), "little")
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,9 +123,14 @@ class Following:
         return STOCKING if self.went is None else RUNNING
 
     @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.verdict is not None or self.outcome is not None
+
+    @property
     def prepared(self) -> bool:
         """Whether everybody has taken its data for it, or it is over."""
-        return len(self.ready) == len(self.actors) or self.verdict is not None or self.outcome is not None
+        return len(self.ready) == len(self.actors) or self.over
 
     @property
     def unwritten(self) -> list[str]:

@@ -117,7 +117,6 @@ class Inputs:
         if self._launcher is None:
             self._liaison.connect()
             return {name: self._offered(name, given.get(name)) for name in names}
-        self._launcher.forget_owner_texts()
         for name in names:
             if not given.get(name):
                 raise UsageError(f"input {name} is missing: {name}={{{self._cluster.names[0]!r}: data, ...}}")

@@ -15,12 +15,13 @@ from parties.agree import Verdict
 from parties.answers import columns_of, holdings_of, labels_of, shape_of
 from parties.cluster import DEALER, Cluster, take_seat
 from parties.coordinator import Answer, CoordinatorBrain, Following
-from parties.events import Down
+from parties.events import Down, question
 from parties.interrupt import Interrupt
 from parties.keys import KeyPair
 from parties.limits import Limits
 from parties.mesh import Mesh, Tap
 from parties.network import dial
+from parties.turns import Turns
 from parties.watch import Watch
 from parties.wire import BadMessage, Type
 
@@ -43,11 +44,8 @@ class Launcher(Protocol):
     def offer(self, party: int, name: str, value: Any) -> None:
         """Give a party its own data."""
 
-    def owner_text(self, party: int, seconds: float = 0.5) -> str:
-        """What a party has to say to the owner of its data."""
-
-    def forget_owner_texts(self) -> None:
-        """Drop what belongs to an earlier run."""
+    def owner_text(self, party: int, about: bytes, seconds: float = 0.5) -> str:
+        """What a party has to say to the owner of its data about a session or a question."""
 
     def dead(self) -> list[tuple[int, str]]:
         """Processes that ended, and how."""
@@ -63,7 +61,11 @@ class Launcher(Protocol):
 
 
 class Liaison:
-    """What a session needs of the other actors. launcher: the processes of a local session."""
+    """What a session needs of the other actors. launcher: the processes of a local session.
+
+    turns: whoever uses anything here is inside, but for `conclude`, which takes its turns itself. closing: set by
+    `close`, so that whoever is inside and waits for an actor gives up.
+    """
 
     def __init__(
         self, cluster: Cluster, keys: KeyPair, limits: Limits, launcher: Launcher | None, on_send: Tap | None
@@ -71,8 +73,10 @@ class Liaison:
         self.cluster = cluster
         self.limits = limits
         self.launcher = launcher
+        self.closing = False
         incarnation = secrets.randbits(63) + 1
         self._mesh = mesh = Mesh(keys, on_send)
+        self.turns = Turns(mesh.wake)
         seat = take_seat()
         watch = Watch(Mesh(keys), 0, seat, cluster, incarnation, mesh.wake, limits)
         self.brain = CoordinatorBrain(cluster, time.monotonic, limits, watch.heard, seat)
@@ -83,8 +87,9 @@ class Liaison:
     def close(self) -> None:
         """Say goodbye, once everybody has the last words: whoever hears that a run is done still has to write it down.
 
-        A local session's processes are gone afterwards.
+        Runs that are on are ended. A local session's processes are gone afterwards.
         """
+        self._actor.perform(self.brain.stop("the coordinator closed its session"))
         if self.launcher is None:
             self._actor.close(1.0)
             return
@@ -100,6 +105,7 @@ class Liaison:
         began = looked = time.monotonic()
         wanted = {*range(len(self.cluster.parties)), DEALER} - without
         while missing := sorted(wanted - self.brain.connected):
+            self._unless_closing()
             self._look_between_runs()
             self._actor.step(_TURN)
             now = time.monotonic()
@@ -120,6 +126,10 @@ class Liaison:
         for actor, how in self.launcher.dead() if self.launcher is not None else []:
             self._actor.perform(self.brain.handle(Down(actor, how)))
 
+    def _unless_closing(self) -> None:
+        if self.closing:
+            raise UsageError("this session is closed: another thread has closed it meanwhile")
+
     def _look_between_runs(self) -> None:
         for actor, how in self.launcher.dead() if self.launcher is not None else []:
             raise self.noted(PeerError(f"{self.cluster.call(actor)} {how}; start a new session"))
@@ -134,7 +144,7 @@ class Liaison:
         for party, number in numbers.items():
             answer = self._answer(number, self.cluster.index(party))
             if answer.refused:
-                raise self.input_error(self.cluster.index(party), f"{party}: {answer.refused}")
+                raise self.input_error(self.cluster.index(party), f"{party}: {answer.refused}", question(number))
             message = answer.message
             if message.meta["offered"]:
                 with _bad(party):
@@ -146,11 +156,14 @@ class Liaison:
 
     def _classes(self, party: str, offer: str) -> Callable[[str], list[str]]:
         def ask(column: str) -> list[str]:
-            answer = self._answer(self._ask(party, Type.CLASSES, name=offer, column=column), self.cluster.index(party))
-            if answer.refused:
-                raise self.input_error(self.cluster.index(party), f"{party}: {answer.refused}")
-            with _bad(party):
-                return labels_of(answer.message)
+            with self.turns:  # tracing may ask from anywhere
+                number = self._ask(party, Type.CLASSES, name=offer, column=column)
+                answer = self._answer(number, self.cluster.index(party))
+                if answer.refused:
+                    about = question(number)
+                    raise self.input_error(self.cluster.index(party), f"{party}: {answer.refused}", about)
+                with _bad(party):
+                    return labels_of(answer.message)
 
         return ask
 
@@ -184,6 +197,7 @@ class Liaison:
     def _answer(self, number: int, actor: int) -> Answer:
         end = time.monotonic() + self.limits.stall
         while number not in self.brain.answers:
+            self._unless_closing()
             self._look_between_runs()
             self._actor.step(_TURN)
             if actor not in self.brain.connected:
@@ -205,44 +219,54 @@ class Liaison:
         self._actor.perform(self.brain.begin(following, text, bound))
         end = time.monotonic() + self.limits.stall
         while self.launcher is not None and not following.prepared and time.monotonic() < end:
+            self._unless_closing()
             self._look()
             self._actor.step(_TURN)
 
     def conclude(self, following: Following, rounds: int, on_progress: OnProgress | None) -> None:
         """Wait for the end of an attempt; other attempts go on meanwhile. Raises what ended it."""
         told = -1
-        with Interrupt() as interrupt:
-            while following.outcome is None and following.verdict is None:
-                self._look()
-                self._actor.step(_TURN)
-                if interrupt.caught and following.verdict is None:
+
+        def step() -> None:
+            self._look()
+            self._actor.step(_TURN)
+
+        def look() -> None:
+            nonlocal told
+            if interrupt.caught and not following.over:
+                with self.turns:
                     self._actor.perform(self.brain.stop("the coordinator was stopped"))
-                if on_progress is not None and following.furthest[0] > told:
-                    told = following.furthest[0]
-                    on_progress("round", told, rounds)
+            if on_progress is not None and following.furthest[0] > told:
+                told = following.furthest[0]
+                on_progress("round", told, rounds)
+
+        with Interrupt() as interrupt:
+            self.turns.until(lambda: following.over, step, look)
             if interrupt.caught and following.outcome is None:
                 self._settle()
                 interrupt.go_on()
         if following.verdict is not None:
-            raise self._failure(following.verdict)
+            raise self._failure(following, following.verdict)
         if on_progress is not None and told < rounds:
             on_progress("round", rounds, rounds)
 
-    def _failure(self, verdict: Verdict) -> MpcError:
+    def _failure(self, following: Following, verdict: Verdict) -> MpcError:
         self._settle()
         if verdict.kind == "input" and verdict.origin < len(self.cluster.parties):
-            return self.input_error(verdict.origin, verdict.sentence)
+            return self.input_error(verdict.origin, verdict.sentence, following.id)
         return self.noted(_KINDS.get(verdict.kind, PeerError)(verdict.sentence))
 
     def _settle(self) -> None:
-        """Let the verdict leave."""
-        self._actor.step(0.01)
-        self._actor.drain(0.2)
+        """Let the verdict leave, unless whoever closed the session has done so."""
+        with self.turns:
+            if not self.closing:
+                self._actor.step(0.01)
+                self._actor.drain(0.2)
 
-    def input_error(self, actor: int, public: str) -> InputError:
+    def input_error(self, actor: int, public: str, about: bytes) -> InputError:
         """A refusal of data: with row and column if its owner sits at this terminal."""
         name = self.cluster.name(actor)
-        text = self.launcher.owner_text(actor) if self.launcher is not None else ""
+        text = self.launcher.owner_text(actor, about) if self.launcher is not None else ""
         return InputError(text.removeprefix(f"{name}: "), name) if text else InputError(public)
 
     def noted(self, error: MpcError) -> MpcError:

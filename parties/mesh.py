@@ -10,7 +10,9 @@ message of the new one. Parties and the dealer have direct connections besides, 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -86,6 +88,7 @@ class Mesh:
         self._meetings = Meetings(keys.public, self._word)
         self._anew: set[int] = set()  # callers whose next message comes over a new connection
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._waking = threading.Lock()
         self._poller.register(self._wake_in, zmq.POLLIN)
 
     # ------------------------------------------------------------------------------------------------ opening
@@ -177,11 +180,11 @@ class Mesh:
         self._retired.setdefault(peer, deque(maxlen=_RETIRED)).append(route)
 
     def wake(self) -> None:
-        """End a `poll` early. The only method that another thread may call."""
-        try:
-            os.write(self._wake_out, b"x")
-        except BlockingIOError:
-            return  # it is awake already
+        """End a `poll` early; nothing once it is closed. The only method that another thread may call."""
+        with self._waking:
+            if not self._context.closed:
+                with contextlib.suppress(BlockingIOError):  # it is awake already
+                    os.write(self._wake_out, b"x")
 
     # ---------------------------------------------------------------------------------------------- receiving
 
@@ -380,9 +383,10 @@ class Mesh:
         self._meetings.close(linger)
         self._dialled.clear()
         self._listener = None
-        self._context.term()
-        os.close(self._wake_in)
-        os.close(self._wake_out)
+        with self._waking:
+            self._context.term()
+            os.close(self._wake_in)
+            os.close(self._wake_out)
 
 
 def _unless_again(read: Callable[..., Packet | None], *arguments: Any) -> Packet | None:

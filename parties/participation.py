@@ -265,7 +265,7 @@ class Participation(Stocking):
     def _engine_failed(self, error: Exception) -> Steps:
         name = self.around.name
         if isinstance(error, InputError):
-            yield Tell(str(error))
+            yield Tell(str(error), self.attempt.session)
             yield from self._fail("input", f"{name}: input refused")
         elif isinstance(error, PeerError):
             yield from self._fail("peer", f"{name}: {error}")

@@ -19,7 +19,7 @@ from parties.agree import Terms
 from parties.attempt import Attempt
 from parties.cluster import Cluster, is_coordinator
 from parties.ending import Surroundings, Then, nothing, write_end
-from parties.events import Arrived, Down, Event, Instruction, Send, Tell, Tick, Up, Write, Written
+from parties.events import Arrived, Down, Event, Instruction, Send, Tell, Tick, Up, Write, Written, question
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery
@@ -215,7 +215,7 @@ class PartyBrain:
         yield Send(m.src, Type.LABELS, meta={"ask": ask}, frames=(pack(labels),))
 
     def _not_served(self, m: Message, refusal: InputError) -> Steps:
-        yield Tell(str(refusal))
+        yield Tell(str(refusal), question(m.meta["ask"]))
         meta = {"ask": m.meta["ask"], "kind": "input", "reason": f"input refused ({line(m.meta['name'], 200)!r})"}
         yield Send(m.src, Type.REFUSED, meta=meta)
 
@@ -291,7 +291,7 @@ class PartyBrain:
 
     def _refuse(self, m: Message, refusal: Refused) -> Steps:
         if refusal.owner_text:
-            yield Tell(refusal.owner_text)
+            yield Tell(refusal.owner_text, m.session)
         meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
         yield Send(m.src, Type.REFUSED, m.session, meta=meta)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from mpc.define import ProgramFunction
 from mpc.errors import UsageError
@@ -33,6 +34,22 @@ from parties.wire import BODY_LIMIT
 __all__ = ["Launcher", "OnProgress", "Pending", "Run", "Session", "latest"]
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _in_turn(method: Callable[Concatenate[Session, P], R]) -> Callable[Concatenate[Session, P], R]:
+    """What uses the sockets or the home of an open session: one thread at a time."""
+
+    @functools.wraps(method)
+    def taken(self: Session, /, *given: P.args, **named: P.kwargs) -> R:
+        with self._liaison.turns:
+            self._usable()
+            return method(self, *given, **named)
+
+    return taken
+
+
 @dataclass
 class Pending:
     """A run that has been started: `result()` waits for it. Others go on meanwhile."""
@@ -50,7 +67,10 @@ class Pending:
 
 
 class Session:
-    """Use as a context manager, from a script, a notebook cell or a test.
+    """Use as a context manager, from a script, a notebook cell or a test; from several threads, if you like.
+
+    Runs of several threads go on side by side; what else a session is asked for waits for its turn. `close` ends the
+    runs that are on, each with an error that says so.
 
     catalog: programs that `run` and `plan` know by name. launcher: the processes of a local session. home: where runs
     are remembered, so that they can be resumed. origin: what is remembered with them of how this session was opened.
@@ -78,6 +98,7 @@ class Session:
         self._home = home
         self._insecure = insecure
         self._closed = False
+        self._on: dict[str, Pending] = {}
         self._liaison = Liaison(cluster, keys, limits or Limits(), launcher, on_send)
         self._inputs = Inputs(self._liaison, launcher)
 
@@ -103,11 +124,14 @@ class Session:
 
     def close(self) -> None:
         """End the session; a local one's processes are gone afterwards."""
-        if self._closed:
-            return
-        self._closed = True
-        self._home.close()
-        self._liaison.close()
+        self._liaison.closing = True
+        with self._liaison.turns:
+            if not self._closed:
+                self._closed = True
+                self._liaison.close()
+                for pending in list(self._on.values()):
+                    self._ended(pending)
+                self._home.close()
 
     # ------------------------------------------------------------------------------------------------- running
 
@@ -140,6 +164,7 @@ class Session:
         options = {"suite": suite, "verify_ranges": verify_ranges, "checkpoint_every": checkpoint_every}
         return self.start(target, **options, material=material, **given).result(on_progress)
 
+    @_in_turn
     def start(
         self,
         target: Any,
@@ -153,7 +178,6 @@ class Session:
     ) -> Pending:
         """Begin a run, as `run` does, without waiting for its end; several may be on at once."""
         began = time.monotonic()
-        self._usable()
         with self._unless_interrupted():
             without = frozenset({DEALER}) if material else frozenset[int]()
             program, bound = self._inputs.program(self._named(target), given, without)
@@ -182,8 +206,11 @@ class Session:
         uninterrupted run's, up to units of truncation. Raises UsageError for a run that is unknown, or done at every
         party, and what `run` raises.
         """
+        return self._resumed(run, given).result(on_progress)
+
+    @_in_turn
+    def _resumed(self, run: str, given: Mapping[str, Any]) -> Pending:
         began = time.monotonic()
-        self._usable()
         stored = self._home.runs.find(run)
         if stored.status == "done" and not stored.sentence:
             raise UsageError(f"run {stored.run[:10]} ({stored.program}) is done; there is nothing to resume")
@@ -198,7 +225,7 @@ class Session:
             attempt = 1 + max(h["attempts"] for h in held.values())
             pending = self._attempt(stored.run, attempt, epoch, program, stored.suite, bound, began, "")
         self._home.runs.set_status(stored.run, "running")
-        return pending.result(on_progress)
+        return pending
 
     def deal(
         self,
@@ -215,37 +242,42 @@ class Session:
         given: as for `run`; only the shapes of inputs matter. The material serves every run of the same program on
         inputs of the same shapes, once.
         """
+        following = self._dealing(target, suite, verify_ranges, checkpoint_every, given)._following
+        self._liaison.conclude(following, 0, None)
+        assert following.outcome is not None
+        return following.outcome.material
+
+    @_in_turn
+    def _dealing(
+        self, target: Any, suite: Any, verify_ranges: bool, checkpoint_every: int, given: Mapping[str, Any]
+    ) -> Pending:
         began = time.monotonic()
-        self._usable()
         with self._unless_interrupted():
             program, _ = self._inputs.program(self._named(target), given)
             program = _with(program, verify_ranges, checkpoint_every)
             name = self._suite_name(suite)
-            pending = self._attempt(secrets.token_hex(16), 1, 0, program, name, {}, began, "", mode="deal")
-        self._liaison.conclude(pending._following, 0, None)
-        assert pending._following.outcome is not None
-        return pending._following.outcome.material
+            return self._attempt(secrets.token_hex(16), 1, 0, program, name, {}, began, "", mode="deal")
 
+    @_in_turn
     def specs(self, kept: Mapping[str, str]) -> dict[str, HandleSpec]:
         """What the parties keep, for tracing here: {parameter: name} to {parameter: spec}."""
-        self._usable()
         return self._inputs.specs(kept)
 
+    @_in_turn
     def kept(self) -> list[HandleSpec]:
         """The secrets that every party keeps for later programs, by name."""
-        self._usable()
         held = [{h[1]["name"]: h for h in found["handles"]} for found in self._liaison.holdings().values()]
         names = [name for name in held[0] if all(name in h and h[name] == held[0][name] for h in held)]
         return [HandleSpec.parse(held[0][name][1]) for name in names]
 
+    @_in_turn
     def drop(self, name: str) -> None:
         """Have every party give up a kept secret, for good. UsageError if there is none of that name."""
-        self._usable()
         self._liaison.drop(name)
 
+    @_in_turn
     def stock(self) -> dict[str, list[str]]:
         """The ids of unused material, by party."""
-        self._usable()
         return {name: sorted(h["materials"]) for name, h in self._liaison.holdings().items()}
 
     def _attempt(
@@ -270,30 +302,40 @@ class Session:
         )  # fmt: skip
         plan = lowered.cost()
         following = self._liaison.brain.follow(session, terms, plan.rounds, most_bytes(program))
+        pending = Pending(run, self, program, plan, following, began)
+        if mode == "run":
+            self._on[run] = pending
         self._liaison.begin(following, program.text, bound)
-        return Pending(run, self, program, plan, following, began)
+        return pending
 
     def _finish(self, pending: Pending, on_progress: OnProgress | None) -> Run:
         following = pending._following
         try:
             self._liaison.conclude(following, pending._plan.rounds, on_progress)
         except BaseException as error:
-            verdict = following.verdict
-            self._remember(pending.id, "stopped", verdict.sentence if verdict is not None else "")
+            self._ended(pending)
             if isinstance(error, KeyboardInterrupt):
                 self.close()
             raise
-        assert following.outcome is not None
-        self._remember(pending.id, "done", "; ".join(following.unwritten))
+        self._ended(pending)
         seconds = time.monotonic() - pending._began
         return report(pending.id, pending._program, pending._plan, following, seconds)
 
-    def _remember(self, run: str, status: str, sentence: str) -> None:
-        with contextlib.suppress(UsageError, HomeError):  # the run's own end matters more than the note of it
-            self._home.runs.set_status(run, status, sentence)
+    def _ended(self, pending: Pending) -> None:
+        """Remember how a run ended, unless that is done."""
+        following = pending._following
+        with self._liaison.turns:
+            if self._on.pop(pending.id, None) is None:
+                return
+            status, sentence = "done", "; ".join(following.unwritten)
+            if following.outcome is None:
+                status, sentence = "stopped", following.verdict.sentence if following.verdict is not None else ""
+            with contextlib.suppress(UsageError, HomeError):  # the run's own end matters more than the note of it
+                self._home.runs.set_status(pending.id, status, sentence)
 
     # ----------------------------------------------------------------------------------------------- nothing runs
 
+    @_in_turn
     def plan(
         self,
         target: Any,
@@ -305,21 +347,20 @@ class Session:
         **given: Any,
     ) -> Any:
         """What a run would cost, exactly: `mpc.Plan`. Nothing is run; parties are asked for schemas only."""
-        self._usable()
         program, _ = self._inputs.program(self._named(target), given)
         lowered = _with(program, verify_ranges, checkpoint_every).lower(self._machinery.suites[self._suite_name(suite)])
         lowered.check()
         return lowered.cost()
 
+    @_in_turn
     def describe(self, name: str, parties: Iterable[str] | None = None) -> dict[str, Schema]:
         """The public schema of what each party offers under a name; parties that offer nothing are left out."""
-        self._usable()
         wanted = dict.fromkeys(self.parties if parties is None else parties, name)
         return self._liaison.schemas(wanted, required=parties is not None)
 
+    @_in_turn
     def schemas(self, target: Any, inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Schema]]:
         """The schemas of a program's inputs, for tracing it here: {input: {party: Schema}}."""
-        self._usable()
         return self._inputs.schemas(self._named(target), inputs)
 
     def _named(self, target: Any) -> Any:

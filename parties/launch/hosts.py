@@ -119,6 +119,7 @@ def _own(cluster: Cluster, me: int, pair: KeyPair, key_path: Path) -> None:
 
 def _serve(cluster: Cluster, body: Body, brain: Any, what: str, pair: KeyPair, home: Home | None) -> int:
     label = cluster.name(brain.me)
+    to_owner = _line(label, sys.stderr)
     operator = _Operator()
     before = {number: signal.signal(number, operator) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -127,7 +128,7 @@ def _serve(cluster: Cluster, body: Body, brain: Any, what: str, pair: KeyPair, h
             brain,
             home=home,
             say=_line(label, sys.stdout),
-            tell=_line(label, sys.stderr),
+            tell=lambda text, _about: to_owner(text),
             keep=_keep(label),
         )
         _line(label, sys.stdout)(

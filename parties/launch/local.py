@@ -31,6 +31,7 @@ __all__ = ["LocalLauncher"]
 
 _START_SECONDS = 30.0
 _STDERR_KEPT = 32 << 10
+_TEXTS_KEPT = 64
 
 
 class _Child:
@@ -42,7 +43,8 @@ class _Child:
         self.process = process
         self.stdin = cast("IO[bytes]", process.stdin)
         self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self.owner_texts: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._owner_texts: dict[str, str] = {}  # the last of them, by what each is about
+        self._told = threading.Condition()
         self.stderr = bytearray()
         self._partial = bytearray()
 
@@ -57,9 +59,22 @@ class _Child:
             del self._partial[: stream.tell()]
             head, _ = record
             if head["event"] == "owner":
-                self.owner_texts.put(head["text"])
+                self._tell(head["about"], head["text"])
             elif head["event"] != "say":
                 self.events.put(head)
+
+    def _tell(self, about: str, text: str) -> None:
+        with self._told:
+            self._owner_texts[about] = text
+            for oldest in list(self._owner_texts)[:-_TEXTS_KEPT]:
+                del self._owner_texts[oldest]
+            self._told.notify_all()
+
+    def owner_text(self, about: str, seconds: float) -> str:
+        """What it has to say to its owner about a session or a question; waits so long for that."""
+        with self._told:
+            self._told.wait_for(lambda: about in self._owner_texts, seconds)
+            return self._owner_texts.pop(about, "")
 
     def complain(self, raw: bytes) -> None:
         """Bytes from its standard error; the last ones are kept."""
@@ -177,20 +192,9 @@ class LocalLauncher:
         if refused:
             raise InputError(refused.removeprefix(f"{child.name}: "), child.name)
 
-    def owner_text(self, party: int, seconds: float = 0.5) -> str:
+    def owner_text(self, party: int, about: bytes, seconds: float = 0.5) -> str:
         """What a party has to say to the owner of its data, who sits at this terminal; empty if nothing."""
-        text = ""
-        with contextlib.suppress(queue.Empty):
-            text = self._children[party].owner_texts.get(timeout=seconds)
-            while True:
-                text = self._children[party].owner_texts.get_nowait()
-        return text
-
-    def forget_owner_texts(self) -> None:
-        """What belongs to an earlier run."""
-        for child in self._children:
-            while not child.owner_texts.empty():
-                child.owner_texts.get()
+        return self._children[party].owner_text(about.hex(), seconds)
 
     def dead(self) -> list[tuple[int, str]]:
         """The children that have ended, and how."""

@@ -211,7 +211,7 @@ class Lab:
             )
         self.bodies[a] = Body(
             Wires(self, a), brain, self.cluster, a + 1000, signs, home=self.homes.get(a), clock=self.clock,
-            say=self.said[a].append, tell=self.said[a].append, keep=self.kept[a].__setitem__,
+            say=self.said[a].append, tell=lambda text, _about: self.said[a].append(text), keep=self.kept[a].__setitem__,
         )  # fmt: skip
 
     def clock(self):

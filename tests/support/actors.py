@@ -365,7 +365,11 @@ class Threads:
     def _serve(self, a, body, brain):
         name = self.cluster.name(a)
         home = None if a == DEALER else Home.open(Path(self._folder.name) / name, name)
-        actor = body.inhabit(brain, home=home, say=self.lines.append, tell=self.lines.append)
+
+        def told(text, _about):
+            self.lines.append(text)
+
+        actor = body.inhabit(brain, home=home, say=self.lines.append, tell=told)
         actor.run(self._stop.is_set, 0.02)
         body.close(0.0)
         if home is not None:

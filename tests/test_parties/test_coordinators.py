@@ -50,7 +50,7 @@ def test_one_that_leaves_ends_its_own_runs_only(tmp_path):
         leaving.start(walk)
         leaving.close()
         assert long.result().results["result"].shape == (3,)
-    assert sum("run stopped: the coordinator stopped; resume with" in line for line in threads.lines) >= 3
+    assert sum("run stopped: the coordinator closed its session" in line for line in threads.lines) >= 3
 
 
 @mpc.program
