@@ -15,7 +15,7 @@ from mpc.errors import UsageError
 from mpc.memory import names_of
 from parties import keys as keyfiles
 from parties.cluster import COORDINATOR, load
-from parties.home import Home, actor_directory
+from parties.home import Home, actor_directory, settled
 from parties.keys import NAME
 from parties.launch.local import LocalLauncher
 from parties.limits import Limits
@@ -54,7 +54,7 @@ def local(
             cluster,
             coordinator,
             real_machinery(),
-            home=Home.open(actor_directory("coordinator", None, launcher.state), "coordinator"),
+            home=Home.open(actor_directory("coordinator", launcher.state), "coordinator"),
             catalog=catalog,
             launcher=launcher,
             insecure=insecure,
@@ -109,7 +109,7 @@ def connect(
         raise UsageError(f"{path}: the coordinator's public key is another one than that of the key given")
     root = Path(state) if state is not None else None
     me = members.coordinator.name
-    home = Home.open(actor_directory(me, members.digest(), root), me)
+    home = Home.open(settled(root, members.keys, members.digest()) / me, me)
     return Session(
         members,
         pair,

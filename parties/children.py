@@ -105,7 +105,7 @@ def _party(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str,
         heard=body.heard,
         memory=harden.peak_rss,
     )
-    home = Home.open(actor_directory(name, None, Path(config["state"])), name)
+    home = Home.open(actor_directory(name, Path(config["state"])), name)
     _join(launcher, body, brain, store, home)
 
 

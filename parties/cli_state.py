@@ -55,13 +55,13 @@ def status(state: Path | None, as_json: bool) -> None:
 @state_option
 @click.option("--party", metavar="NAME", help="Whose store; every actor's of this world if left out.")
 @cluster_option
+@click.option("--burn", is_flag=True, help="Give up all that is unused, for good: after a backup was restored.")
 @json_option
-def stock(state: Path | None, party: str | None, cluster: Path | None, as_json: bool) -> None:
-    """List the material that `privity deal` has put into the stores on this host."""
-    from parties.cluster import load
+def stock(state: Path | None, party: str | None, cluster: Path | None, burn: bool, as_json: bool) -> None:
+    """List the material that `privity deal` has put into the stores on this host, or give it up."""
     from parties.home.listing import stock_of, stock_report
 
-    found = stock_of(state, load(cluster).digest() if cluster else None, party)
+    found = stock_of(_world(state, cluster), party, burn=burn)
     say(as_json, {"command": "stock", "materials": found}, lambda: stock_report(found))
 
 
@@ -73,10 +73,9 @@ def stock(state: Path | None, party: str | None, cluster: Path | None, as_json: 
 @json_option
 def kept(drop: str | None, state: Path | None, party: str | None, cluster: Path | None, as_json: bool) -> None:
     """List the secrets that are kept on this host for later programs, or drop one."""
-    from parties.cluster import load
     from parties.home.listing import kept_of, kept_report
 
-    found = kept_of(state, load(cluster).digest() if cluster else None, party, drop)
+    found = kept_of(_world(state, cluster), party, drop)
     say(as_json, {"command": "kept", "secrets": found}, lambda: kept_report(found))
 
 
@@ -94,10 +93,20 @@ def journal(
 
     Exit 1 names the first entry that does not fit.
     """
-    from parties.cluster import load
     from parties.home.reading import journal_report, journals
 
-    found = journals(state, load(cluster).digest() if cluster else None, party, run, head)
+    found = journals(_world(state, cluster), party, run, head)
     ok = all(one["ok"] for one in found)
     say(as_json, {"command": "journal", "ok": ok, "journals": found}, lambda: journal_report(found))
     return 0 if ok else 1
+
+
+def _world(state: Path | None, cluster: Path | None) -> Path:
+    """The directory of a cluster's actors, or of local ones."""
+    from parties.cluster import load
+    from parties.home import LOCAL, settled, state_root
+
+    if cluster is None:
+        return (state or state_root()).absolute() / LOCAL
+    members = load(cluster)
+    return settled(state, members.keys, members.digest())

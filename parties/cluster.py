@@ -90,6 +90,11 @@ class Cluster:
         """The parties' names, in order."""
         return [p.name for p in self.parties]
 
+    @property
+    def keys(self) -> list[str]:
+        """The parties' public keys, in order."""
+        return [p.public for p in self.parties]
+
     def member(self, actor: int) -> Member:
         """The actor with this number."""
         if actor == DEALER:

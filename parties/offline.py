@@ -38,7 +38,7 @@ def local_secrets(kept: Mapping[str, str], parties: Sequence[str], state: Path |
     specs: dict[str, HandleSpec] = {}
     for parameter, name in kept.items():
         for party in parties:
-            with Home.open(actor_directory(party, None, state), party, create=False) as home:
+            with Home.open(actor_directory(party, state), party, create=False) as home:
                 found = spec_of(home.handles.get(name))
             if specs.setdefault(parameter, found) != found:
                 raise UsageError(f"the parties keep different secrets under the name {name!r}: drop it, keep it anew")

@@ -1,6 +1,6 @@
 """What an actor must not forget: files and SQLite only; no sockets, no threads, no protocol.
 
-with Home.open(actor_directory("alice", cluster.digest()), "alice") as home:
+with Home.open(actor_directory("alice"), "alice") as home:
     home.ledger.begin(run, home.ledger.next_attempt(run), session, program="fit", digest=digest, role="party")
     home.ledger.reserve(session, [Stream(key_id(seed))])      # on the disk before a mask is drawn
     home.journal.revealed(run, 1, "fit", digest, reveals)     # on the disk before a share is sent
@@ -13,8 +13,9 @@ from parties.home.home import Home
 from parties.home.journal import Verdict
 from parties.home.ledger import Attempt, Stream, key_id
 from parties.home.materials import Material
-from parties.home.places import LOCAL, actor_directory, state_root, world
+from parties.home.places import LOCAL, actor_directory, state_root
 from parties.home.runs import StoredRun
+from parties.home.worlds import party_directory, settled, world_of
 
 __all__ = [
     "LOCAL",
@@ -30,6 +31,8 @@ __all__ = [
     "Verdict",
     "actor_directory",
     "key_id",
+    "party_directory",
+    "settled",
     "state_root",
-    "world",
+    "world_of",
 ]

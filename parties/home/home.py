@@ -123,6 +123,12 @@ class Home:
     ) -> None:
         self.close()
 
+    def rename(self, name: str) -> None:
+        """Its actor is called so from now on; the directory is to be renamed too."""
+        with self._database.change() as connection:
+            connection.execute("UPDATE actor SET name = ?", (name,))
+        self.name = name
+
     def close(self) -> None:
         """Let go of it. Attempts that have not ended are left to the next opener, as after a crash."""
         self._database.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 from mpc.errors import UsageError
 from parties.home.home import Home
-from parties.home.places import state_root, world
+from parties.home.places import state_root
 from parties.home.reading import actors_of
 from parties.report import Block, Grid, Line, bytes_in_words
 
@@ -43,14 +43,17 @@ def status_report(found: Sequence[Mapping[str, Any]]) -> list[Block]:
     return [table, *([Line("")] if stopped else []), *stopped]
 
 
-def stock_of(root: Path | None, cluster_digest: str | None, party: str | None) -> list[Row]:
-    """The material in the stores of one world: unused, used and burnt."""
+def stock_of(world: Path, party: str | None, *, burn: bool = False) -> list[Row]:
+    """The material in the stores of one world: unused, used and burnt. burn: what is unused is given up first."""
+    for _, home in _homes(world, party) if burn else ():
+        for material in home.materials.all(state="stocked"):
+            home.materials.burn(material.id, "given up by whoever runs this party")
     return [
         {
             "party": name, "material": m.id, "program": m.digest, "parties": list(m.parties), "bytes": m.size,
             "stocked": m.stocked, "state": m.state,
         }
-        for name, home in _homes(root, cluster_digest, party) for m in home.materials.all()
+        for name, home in _homes(world, party) for m in home.materials.all()
     ]  # fmt: skip
 
 
@@ -65,11 +68,11 @@ def stock_report(found: Sequence[Mapping[str, Any]]) -> list[Block]:
     return [Grid("stored material", ("party", "material", "for digest", "stored", ">size", "state"), rows)]
 
 
-def kept_of(root: Path | None, cluster_digest: str | None, party: str | None, drop: str | None) -> list[Row]:
+def kept_of(world: Path, party: str | None, drop: str | None) -> list[Row]:
     """The kept secrets of one world. drop: one to give up first, wherever it is; UsageError if it is nowhere."""
     dropped = False
     found: list[Row] = []
-    for name, home in _homes(root, cluster_digest, party):
+    for name, home in _homes(world, party):
         if drop is not None and any(h.name == drop for h in home.handles.all()):
             home.handles.drop(drop)
             dropped = True
@@ -96,8 +99,7 @@ def kept_report(found: Sequence[Mapping[str, Any]]) -> list[Block]:
     return [Grid("kept secrets", ("party", "name", "shape", "from run", "created"), rows)]
 
 
-def _homes(root: Path | None, cluster_digest: str | None, party: str | None) -> Iterator[tuple[str, Home]]:
-    directory = (root or state_root()).absolute() / world(cluster_digest)
-    for name in actors_of(directory, party) if directory.exists() or party else []:
-        with Home.open(directory / name, name, create=False) as home:
+def _homes(world: Path, party: str | None) -> Iterator[tuple[str, Home]]:
+    for name in actors_of(world, party) if world.exists() or party else []:
+        with Home.open(world / name, name, create=False) as home:
             yield name, home

@@ -1,6 +1,6 @@
 """Where an actor's state lies: $PRIVITY_STATE, else $XDG_STATE_HOME/privity, else ~/.local/state/privity, and below it
-<world>/<actor>. The world is `local` for local runs and the first 16 digits of the cluster's digest otherwise, so that
-the alice of one cluster never meets the alice of another.
+<world>/<actor>. The world is `local` for local runs and that of the parties' keys otherwise (`parties.home.worlds`), so
+that the alice of one cluster never meets the alice of another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mpc.errors import UsageError
 from parties.home import disk
 from parties.home.errors import disk_error
 
-__all__ = ["LOCAL", "actor_directory", "private_directory", "state_root", "world"]
+__all__ = ["LOCAL", "actor_directory", "private_directory", "state_root"]
 
 LOCAL = "local"
 
@@ -29,14 +29,9 @@ def state_root(environment: Mapping[str, str] = os.environ) -> Path:
     return Path("~/.local/state/privity").expanduser()
 
 
-def world(cluster_digest: str | None) -> str:
-    """The folder of one cluster, or of all local runs (None)."""
-    return LOCAL if cluster_digest is None else cluster_digest[:16]
-
-
-def actor_directory(actor: str, cluster_digest: str | None = None, root: Path | None = None) -> Path:
-    """The directory of one actor of one cluster, or of local runs."""
-    return (root or state_root()) / world(cluster_digest) / actor
+def actor_directory(actor: str, root: Path | None = None) -> Path:
+    """The directory of one actor of local runs."""
+    return (root or state_root()) / LOCAL / actor
 
 
 def private_directory(path: Path, *, create: bool) -> None:

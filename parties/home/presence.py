@@ -15,7 +15,27 @@ from pathlib import Path
 
 from parties.home import disk
 
-__all__ = ["Presence"]
+__all__ = ["Presence", "in_use"]
+
+
+def in_use(directory: Path) -> bool:
+    """Whether a living process has the home in this directory open."""
+    return any(_locked(path) for path in (directory / "open").glob("*"))
+
+
+def _locked(path: Path) -> bool:
+    """Whether a process that lives holds this file."""
+    try:
+        handle = disk.open_read(path)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 class Presence:
@@ -43,20 +63,7 @@ class Presence:
 
     def alive(self, token: str) -> bool:
         """Whether a process with this token has the home open. Look for its leavings first and ask this afterwards."""
-        if token == self.token:
-            return True
-        path = self._directory / token
-        try:
-            handle = disk.open_read(path)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(handle)
-        return False
+        return token == self.token or _locked(self._directory / token)
 
     def forget_dead(self) -> None:
         """Remove the files of the dead, once nothing of theirs is left."""

@@ -9,16 +9,13 @@ from typing import Any
 
 from mpc.errors import UsageError
 from parties.home.home import Home
-from parties.home.places import state_root, world
 from parties.keys import NAME
 from parties.report import Block, Grid, Line
 
 __all__ = ["actors_of", "journal_report", "journals"]
 
 
-def journals(
-    root: Path | None, cluster_digest: str | None, party: str | None, run: str | None, head: str | None
-) -> list[dict[str, Any]]:
+def journals(world: Path, party: str | None, run: str | None, head: str | None) -> list[dict[str, Any]]:
     """The journals of one world, verified: of one actor, or of all that keep one there.
 
     Opening a home also ends the attempts of dead processes, which adds entries and changes none.
@@ -26,11 +23,10 @@ def journals(
     run: the beginning of a run's id; only its entries are listed. head: `NUMBER:HASH` kept from earlier, for one actor.
     Raises UsageError (no such actor or run, an ambiguous beginning) and HomeError (a ledger that cannot be read).
     """
-    directory = (root or state_root()).absolute() / world(cluster_digest)
-    names = actors_of(directory, party)
+    names = actors_of(world, party)
     if head and len(names) != 1:
         raise UsageError(f"a head belongs to one journal: add --party, one of {', '.join(names)}")
-    found = [_read(directory / name, name, head) for name in names]
+    found = [_read(world / name, name, head) for name in names]
     if run:
         whole = _whole_id(run, [entry for one in found for entry in one["entries"]])
         for one in found:

@@ -20,7 +20,7 @@ from parties.data import read_csv
 from parties.dealer import DealerBrain
 from parties.early import loading
 from parties.escaping import printable
-from parties.home import Home, actor_directory
+from parties.home import Home, party_directory, settled
 from parties.keys import KeyPair, fingerprint, load_secret
 from parties.limits import Limits
 from parties.machinery import Machinery
@@ -73,7 +73,8 @@ def serve_party(
     store = Store(name, read_csv, _line(name, sys.stderr))
     for offered, path in data.items():
         store.offer_file(offered, path)
-    with Home.open(actor_directory(name, cluster.digest(), state), name) as home:
+    world = settled(state, cluster.keys, cluster.digest())
+    with Home.open(party_directory(world, name, pair.public), name) as home:
         body = Body(Mesh(pair), pair, cluster, me, limits or Limits())
         brain = PartyBrain(
             me,

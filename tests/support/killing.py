@@ -255,8 +255,8 @@ def settled(world: World) -> dict[str, int]:
     """After everybody has stopped: journals verify, no key served two sessions, nothing half-done is left."""
     entries = restored = 0
     for root in filter(world_of, world.roots):
-        for digest in {None if h.parent.name == "local" else h.parent.name for h in world_of(root)}:
-            for one in journals(root, digest, None, None, None):
+        for directory in {home.parent for home in world_of(root)}:
+            for one in journals(directory, None, None, None):
                 assert one["ok"], one
                 entries += len(one["entries"])
                 restored += sum(entry["what"] == "checkpoint restored" for entry in one["entries"])

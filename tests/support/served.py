@@ -26,7 +26,7 @@ from command import MARK, marked, still_running
 from parties import cluster as clusters
 from parties import keys
 from parties.cluster import Cluster, Member
-from parties.home import Home
+from parties.home import Home, settled
 
 __all__ = ["BEHIND", "Command", "Served", "free_ports", "key_uses", "leavings", "wait_until", "world_of"]
 
@@ -243,7 +243,7 @@ class Served:
 
     def home(self, name: str) -> Path:
         """The directory of an actor's state."""
-        return self.state(name) / self.cluster.digest()[:16] / name
+        return settled(self.state(name), self.cluster.keys, self.cluster.digest()) / name
 
     def heard(self, sentence: str, but: Sequence[str] = (), seconds: float = PATIENCE) -> None:
         """Wait until every running party and the dealer has printed a sentence."""

@@ -41,7 +41,6 @@ def test_state_root():
     for empty in ({}, {"XDG_STATE_HOME": ""}, {"XDG_STATE_HOME": "relative"}, {"PRIVITY_STATE": ""}):
         assert state_root(empty) == Path("~/.local/state/privity").expanduser()
     assert actor_directory("bob", root=Path("/s")) == Path("/s/local/bob")
-    assert actor_directory("bob", DIGEST, Path("/s")) == Path("/s/abababababababab/bob")
 
 
 def test_all_of_it_is_private(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def two():
 
 
 def reserved(state, name):
-    with Home.open(actor_directory(name, None, state), name) as home:
+    with Home.open(actor_directory(name, state), name) as home:
         return [stream.key for _, stream in home.ledger.reserved()]
 
 
@@ -77,7 +78,7 @@ def test_train_today_and_predict_tomorrow(tmp_path):
 def test_parties_that_keep_different_secrets_are_refused(tmp_path):
     with parties.local(2, state=tmp_path) as ps:
         ps.run(train, x=X)
-    with Home.open(actor_directory("bob", None, tmp_path), "bob") as home:
+    with Home.open(actor_directory("bob", tmp_path), "bob") as home:
         home.handles.drop("model")
     with parties.local(2, state=tmp_path) as ps:
         with pytest.raises(UsageError, match="bob keeps no secret"):
@@ -106,7 +107,7 @@ def test_material_for_later_serves_once_and_needs_no_dealer(two):
 
 def test_a_restored_old_store_is_refused(tmp_path):
     """Rule 11: alice's disk is set back to before the material was used; bob's is not."""
-    alice = actor_directory("alice", None, tmp_path)
+    alice = actor_directory("alice", tmp_path)
     with parties.local(2, state=tmp_path) as ps:
         material = ps.deal(train, x=X)
     backup = tmp_path / "backup"
@@ -122,6 +123,23 @@ def test_a_restored_old_store_is_refused(tmp_path):
         ps._material = lambda *_: material  # a coordinator that does not
         with pytest.raises(PeerError, match=r"bob: has material .* as used; it is never used again"):
             ps.run(train, x=X, material=True)
+
+
+def test_if_all_states_are_restored_nothing_notices_until_the_stock_is_burnt(tmp_path):
+    """What SECURITY.md says cannot be promised, and the cure that it names."""
+    state, backup = tmp_path / "state", tmp_path / "backup"
+    with parties.local(2, state=state) as ps:
+        material = ps.deal(train, x=X)
+    shutil.copytree(state, backup)
+    for _ in range(2):  # with the same masks
+        with parties.local(2, state=state) as ps:
+            assert ps.run(train, x=X, material=True).results["result"] == 8
+        shutil.rmtree(state)
+        shutil.copytree(backup, state)
+    answer = privity("stock", "--burn", "--party", "bob", "--state", state, "--json")
+    assert [(m["material"], m["state"]) for m in answer.json["materials"]] == [(material, "burnt")]
+    with parties.local(2, state=state) as ps, pytest.raises(UsageError, match="no unused material"):
+        ps.run(train, x=X, material=True)
 
 
 def test_several_runs_at_once(two):
@@ -166,7 +184,7 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path, victim):
     for name in ("alice", "bob"):
         keys = reserved(tmp_path, name)
         assert len(set(keys)) == len(keys)
-        with Home.open(actor_directory(name, None, tmp_path), name) as home:
+        with Home.open(actor_directory(name, tmp_path), name) as home:
             assert home.journal.verify().holds
             assert [a.how for a in home.ledger.attempts(pending.id)] == [
                 "crashed" if name == victim else "stopped",
