@@ -44,6 +44,8 @@ from mpc.language import (
     secret,
     share,
     student_tail,
+    truth,
+    withheld,
     within,
 )
 from mpc.linalg import covariance, einsum, inverse, outer, solve
@@ -194,7 +196,9 @@ __all__ = [
     "top_k",
     "total",
     "transpose",
+    "truth",
     "waves",
     "where",
+    "withheld",
     "within",
 ]

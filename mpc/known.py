@@ -59,12 +59,16 @@ _RANGES: dict[str, Callable[[Ranges, Params, list[Type]], Interval]] = {
     "ldexp": lambda x, _, __: x[0] if x[0] == (0.0, 0.0) else EVERYTHING,
     "chi_square_tail": lambda *_: (0.0, 1.0),
     "student_tail": lambda *_: (0.0, 1.0),
+    "truth": lambda *_: (0.0, 1.0),
+    "withheld": lambda x, _, __: x[0],
     "concatenate": lambda x, _, __: joined(x),
 }
-_EXACT = frozenset({"neg", "clip", "maximum", "nonzero", "within", "concatenate", "exponent", "ldexp", "digits"})
+_EXACT = frozenset({
+    "neg", "clip", "maximum", "nonzero", "within", "concatenate", "exponent", "ldexp", "digits", "truth", "withheld",
+})  # fmt: skip
 KNOWN_ONLY = frozenset({
     "div", "sqrt", "clip", "maximum", "nonzero", "within", "chi_square_tail", "student_tail", "exponent", "ldexp",
-    "digits", "undigits",
+    "digits", "undigits", "truth", "withheld",
 })  # fmt: skip
 _FLOATS = KNOWN_ONLY | frozenset({"add", "sub", "neg", "mul", "matmul", "sum"}) | LINEAR
 

@@ -234,6 +234,22 @@ def _known_tail(name: str, x: Any, freedom: Any) -> Any:
     return current_trace().emit(name, [as_real(x), as_real(freedom)])
 
 
+def withheld(x: Any, shown: Any) -> Any:
+    """A known value where `shown`, which is known too, is 1, else NaN: what was not revealed, and is null in JSON."""
+    if isinstance(x, Secret) or isinstance(shown, Secret):
+        raise SecretError(
+            "mpc.withheld is of known values; of secrets, mpc.where(shown, x, 0) before the reveal", here()
+        )
+    return current_trace().emit("withheld", [as_real(x), as_real(shown)])
+
+
+def truth(x: Any) -> Any:
+    """Known numbers as truth values: whether they are not 0, in results and in JSON."""
+    if isinstance(x, Secret):
+        raise SecretError("mpc.truth is of known values: reveal it first", here())
+    return current_trace().emit("truth", [as_real(x)])
+
+
 def known_clip(x: Any, lo: float, hi: float) -> Any:
     """Values of an owner, or revealed ones, limited to [lo, hi]."""
     if isinstance(x, Secret):

@@ -32,6 +32,8 @@ _MATH: dict[str, Callable[..., Any]] = {
     "undigits": number_of,
     "chi_square_tail": lambda _, x, freedom: chi_square_tail(x, freedom),
     "student_tail": lambda _, t, freedom: student_tail(t, freedom),
+    "truth": lambda _, x: x != 0,
+    "withheld": lambda _, x, shown: np.where(shown != 0, x, np.nan),
 }
 _LOCATED: dict[str, Callable[..., Any]] = {
     "within": lambda p, x, at: inside(x, bounds(p["lo"], -np.inf), bounds(p["hi"], np.inf), at),

@@ -5,6 +5,7 @@ A report is a list of blocks, made here from a run or a plan; how a block looks 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -267,9 +268,12 @@ def _bound(end: float | None) -> str:
 
 
 def plain_value(value: Any) -> Any:
-    """A result as JSON has it: numbers, text, lists, dicts."""
+    """A result as JSON has it: numbers, text, lists, dicts; null for NaN: what was withheld, or has no value."""
     if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+        whole = value.dtype.kind != "f" or not np.isnan(value).any()
+        return value.tolist() if whole else plain_value(value.tolist())
+    if isinstance(value, float) and math.isnan(value):
+        return None
     if isinstance(value, Mapping):
         return {str(k): plain_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -279,7 +283,9 @@ def plain_value(value: Any) -> Any:
 
 def _shortened(value: Any) -> str:
     value = plain_value(value)
-    if isinstance(value, bool) or value is None:
+    if value is None:
+        return "—"
+    if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.6g}"

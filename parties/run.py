@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,19 @@ def report(run: str, program: Any, plan: Any, following: Following, seconds: flo
         each("peak_rss_bytes"),
         list(plan.reveals),
         following.committed[1] if following.committed else 0,
-        list(following.troubles),
+        [*following.troubles, *_withheld(results)],
         {party: text for party, text in each("transcript").items() if text},
     )
+
+
+def _withheld(results: Mapping[str, Any]) -> list[str]:
+    """What to say if cells of few rows were withheld: how many, by which rule, and how they are shown."""
+    match results:
+        case {"shown": shown, "minimum": int(minimum)} if not all(shown):
+            text = (
+                f"{len(shown) - sum(map(bool, shown))} of {len(shown)} cells are withheld: of each owner 0 or at least "
+                f"{minimum} rows are in a cell that is shown, and in all the others; show them with --set minimum=1 "
+                "(on a cluster no less than the floor of every owner)"
+            )
+            return [text]
+    return []

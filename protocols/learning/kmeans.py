@@ -10,6 +10,7 @@ import numpy as np
 import mpc
 from protocols.learning.convergence import settled
 from protocols.learning.owners import Partition, Scaled, Scaling
+from protocols.statistics.cells import MINIMUM, Cells
 
 __all__ = ["k_means"]
 
@@ -34,6 +35,7 @@ def k_means(
     tell_coordinator: bool = False,
     tolerance: float = 1e-3,
     seed: int = 0,
+    minimum: int = MINIMUM,
 ) -> dict[str, Any]:
     """Centres of k clusters of rows, as scikit-learn's `KMeans` finds them; rows and their clusters stay secret.
 
@@ -44,8 +46,11 @@ def k_means(
     owner learns the clusters of its own rows besides, and with tell_coordinator whoever starts the run learns all.
     A step: distances to all centres (one product), the nearest by a tournament, means of the rows nearest to each; a
     centre without rows stays. 25 rounds a step for k = 3; some 100 bytes a row, start and step.
-    Results: centers (k, columns) in the columns' own units, sizes, inertia of the scaled columns, converged: whether
-    no centre moved by more than `tolerance` in the last step.
+    minimum: clusters of fewer rows are withheld, centre and size together, and so is the next smallest where fewer
+    than this would be withheld in all: rows of all owners together, those that the centre is the mean of and those
+    nearest to it in the end. A centre without rows is a row that was started from, and withheld. With 1 all are shown.
+    Results: centers (k, columns) in the columns' own units, sizes, shown, inertia of the scaled columns, converged:
+    whether no centre moved by more than `tolerance` in the last step.
     Revealed: these; with partition=horizontal and scale=standard pooled means and variances besides.
     """
     tables = list(data)
@@ -54,28 +59,30 @@ def k_means(
     n = X.shape[0]
     _check(k, n, steps, starts)
     first = _first(X, k, starts, start_rows, seed)
-    ends = mpc.repeat(steps, lambda i, now: (_step(X, now[0]), now[0]), (first, first))
-    centres, before = ends
+    none = mpc.secret(np.zeros(first.shape[:2], dtype=int))
+    ends = mpc.repeat(steps, lambda i, now: (*_step(X, now[0]), now[0]), (first, none, first))
+    centres, behind, before = ends
     nearest, inertia = _nearest(X, centres)
     sizes = nearest.sum(axis=0)
     moved = centres - before
     if first.shape[0] > 1:
         best = _one_hot(mpc.argmin(inertia, axis=0).reshape(1), first.shape[0])[0]
         centres, moved = (mpc.bounded(_picked(best, v), v.type.lo, v.type.hi) for v in (centres, moved))
-        sizes, inertia, nearest = (
-            _picked(best, sizes),
-            _picked(best, inertia),
-            _picked(best, nearest.transpose(1, 0, 2)),
-        )
+        sizes, behind, inertia = (_picked(best, v) for v in (sizes, behind, inertia))
+        nearest = _picked(best, nearest.transpose(1, 0, 2))
     else:
-        centres, moved, sizes, inertia, nearest = centres[0], moved[0], sizes[0], inertia[0], nearest[:, 0]
+        centres, behind, moved, sizes, inertia = centres[0], behind[0], moved[0], sizes[0], inertia[0]
+        nearest = nearest[:, 0]
+    counts = [mpc.bounded(c, 0.0, float(n)) for c in (sizes, behind)]
+    cells = Cells(counts, [n, n], minimum, empty=False)
     found = {
-        "centers": units.points(centres, "centers"),
-        "sizes": mpc.reveal(sizes, name="sizes"),
+        "centers": units.points(centres, "centers", cells.reveal),
+        "sizes": cells.reveal(sizes, "sizes"),
         "inertia": mpc.reveal(inertia, name="inertia"),
         "features": features,
         "converged": mpc.reveal(settled(moved, tolerance), name="converged"),
         **units.revealed,
+        **cells.facts,
     }
     return {**found, **_own_labels(tables, nearest, k, partition, tell_coordinator)} if labels else found
 
@@ -115,8 +122,8 @@ def _nearest(X: Any, centres: Any) -> tuple[Any, Any]:
     return nearest, mpc.bounded(inertia, -1.0, 4 * n * d * _FAR**2)
 
 
-def _step(X: Any, centres: Any) -> Any:
-    """Each centre becomes the mean of the rows nearest to it; one that has none stays."""
+def _step(X: Any, centres: Any) -> tuple[Any, Any]:
+    """Each centre becomes the mean of the rows nearest to it, and how many these are; one that has none stays."""
     n, d = X.shape
     starts, k, _ = centres.shape
     nearest = _one_hot(mpc.argmin(_distances(X, centres), axis=2), k)
@@ -126,7 +133,8 @@ def _step(X: Any, centres: Any) -> Any:
     inverse = mpc.bounded(mpc.reciprocal(mpc.bounded(count + empty, 1.0, float(n))), 0.0, 1.0)
     bits = 60 - _X_BITS - math.ceil(math.log2(n * _FAR))
     means = mpc.bounded(sums * mpc.rescale(inverse, min(30, bits)).reshape(starts, k, 1), -_FAR, _FAR)
-    return mpc.bounded(mpc.where(empty.reshape(starts, k, 1), centres, mpc.rescale(means, _CENTRE_BITS)), -_FAR, _FAR)
+    moved = mpc.where(empty.reshape(starts, k, 1), centres, mpc.rescale(means, _CENTRE_BITS))
+    return mpc.bounded(moved, -_FAR, _FAR), count
 
 
 def _picked(best: Any, x: Any) -> Any:

@@ -195,9 +195,9 @@ class _Known:
         moved = (coef * self.centre).sum(axis=-1)
         return coef, (known[..., d] - moved if intercept else 0.0 - moved)
 
-    def points(self, c: Any, name: str) -> Any:
-        """Revealed points of the scaled space, (…, d), in the columns' own units."""
-        return mpc.reveal(c, name=f"{name} of the scaled columns") * self.spread + self.centre
+    def points(self, c: Any, name: str, reveal: Callable[..., Any]) -> Any:
+        """Points of the scaled space, (…, d), revealed by `reveal(x, name, bits)`, in the columns' own units."""
+        return reveal(c, f"{name} of the scaled columns", 16) * self.spread + self.centre
 
 
 class _Secret:
@@ -217,11 +217,11 @@ class _Secret:
         coef = mpc.reveal(weights * inverse, bits=24)
         return coef, mpc.reveal(coarse[..., d] - moved if intercept else -moved)
 
-    def points(self, c: Any, name: str) -> Any:
+    def points(self, c: Any, name: str, reveal: Callable[..., Any]) -> Any:
         """As `_Known.points`, for columns with a deviation up to 2^16 and a mean up to 2^24."""
         spread = mpc.concatenate([mpc.share(s, range=(0, 2.0**16), scale=24) for _, s in self.owners])
         centre = mpc.concatenate([mpc.share(m, range=(-(2.0**24), 2.0**24), scale=30) for m, _ in self.owners])
-        return mpc.reveal(mpc.rescale(mpc.rescale(c, 16) * spread, 30) + centre, bits=24, name=name)
+        return reveal(mpc.rescale(mpc.rescale(c, 16) * spread, 30) + centre, name, 24)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import mpc
 from protocols.learning.owners import number, one_hot, values_of
+from protocols.statistics.cells import MINIMUM, Cells
 from protocols.statistics.columns import LIMIT, check_limit, known_column, rows_of, total
 
 
@@ -17,32 +18,30 @@ def _keys(data: Any, column: str) -> list[str]:
 
 @mpc.program
 def group_by(
-    data: mpc.PerParty[mpc.Table], key: str, column: str, minimum: int = 1, limit: float = 2.0**20
+    data: mpc.PerParty[mpc.Table], key: str, column: str, minimum: int = MINIMUM, limit: float = 2.0**20
 ) -> dict[str, Any]:
     """Count, sum and mean of a column for each value of a key column, over all rows of all owners.
 
     The key's values are public (listed as such); which row has which is not. Each owner adds up its own rows.
-    minimum: groups of fewer rows come out with count, sum and mean 0, and `shown` false; how few stays secret.
-    |values| ≤ limit, refused outside. 2 rounds, 24 bytes a key and peer; 6 rounds, 51 bytes with a minimum.
-    Revealed: count and sum.
+    minimum: a group is withheld, count, sum and mean together, if an owner has rows in it but fewer than this. Where
+    fewer than this of an owner's rows would be withheld in all, its next smallest group is withheld too. With 1 all
+    are shown. Withheld numbers are NaN, null in JSON.
+    |values| ≤ limit, refused outside. 11 rounds and 3·⌈log2 groups⌉; with minimum=1 2, and 24 bytes a group and peer.
+    Revealed: which groups are shown, and their count and sum.
     """
     check_limit(limit)
     keys = _keys(data, key)
     for t in data:
         known_column(t, column)
     n = rows_of(data)
-    if minimum < 1:
-        raise mpc.UsageError(f"minimum is at least 1, not {minimum}")
-    members = [one_hot(t, key, keys) for t in data]
-    own = [m.T @ mpc.within(t[column], -limit, limit) for m, t in zip(members, data, strict=True)]
-    count = total([m.sum(axis=0) for m in members], float(n), 0)
-    sums = total(own, n * limit, None)
-    if minimum > 1:
-        enough = count >= minimum
-        count, sums = count * enough, mpc.where(enough, sums, 0)
-    known, added = mpc.reveal(count, name="count"), mpc.reveal(sums, name="sum")
-    mean = added / mpc.nonzero(known * 1.0)
-    return {"keys": [number(k) for k in keys], "count": known, "sum": added, "mean": mean}
+    tables = [t for t in data if len(t)]
+    members = [one_hot(t, key, keys) for t in tables]
+    own = [m.T @ mpc.within(t[column], -limit, limit) for m, t in zip(members, tables, strict=True)]
+    counts = [mpc.share(m.sum(axis=0), range=(0, len(t)), scale=0) for m, t in zip(members, tables, strict=True)]
+    cells = Cells(counts, [len(t) for t in tables], minimum)
+    count, added = cells.reveal(sum(counts), "count"), cells.reveal(total(own, n * limit), "sum")
+    mean = cells.known(added / mpc.nonzero(count * 1.0))
+    return {"keys": [number(k) for k in keys], "count": count, "sum": added, "mean": mean, **cells.facts}
 
 
 @mpc.program

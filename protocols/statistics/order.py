@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import mpc
+from protocols.statistics.cells import MINIMUM, Cells
 from protocols.statistics.columns import known_column, rows_of
 
 _LIMIT = 2.0**20
@@ -24,18 +25,28 @@ def counts(x: Any, edges: Any) -> Any:
 
 
 @mpc.program
-def histogram(data: mpc.PerParty[mpc.Table], column: str, edges: list) -> dict[str, Any]:  # type: ignore[type-arg]
+def histogram(
+    data: mpc.PerParty[mpc.Table],
+    column: str,
+    edges: list,  # type: ignore[type-arg]
+    minimum: int = MINIMUM,
+) -> dict[str, Any]:
     """How many rows of all owners have a value in each bin of `edges`, as `numpy.histogram`; others count nowhere.
 
     Values are compared with 16 fraction bits, |value| ≤ 2^20. Each row is shared and compared with every edge: 3
-    rounds, 5 bytes and a byte an edge a row. Revealed: the totals.
+    rounds, 5 bytes and a byte an edge a row. minimum: bins of few rows are withheld, as groups are in `group-by`, where
+    an owner's rows outside of all bins are withheld rows; 9 and 3·⌈log2 bins⌉ rounds more, with 1 none.
+    Revealed: which bins are shown, and their totals.
     """
     listed = _edges(edges)
     for t in data:
         known_column(t, column)
     rows_of(data)
-    x = mpc.concatenate([mpc.share(t[column], range=(-_LIMIT, _LIMIT)) for t in data])
-    return {"column": column, "edges": listed, "counts": mpc.reveal(counts(x, listed))}
+    tables = [t for t in data if len(t)]
+    own = [counts(mpc.share(t[column], range=(-_LIMIT, _LIMIT)), listed) for t in tables]
+    own = [mpc.bounded(c, 0.0, float(len(t))) for c, t in zip(own, tables, strict=True)]
+    cells = Cells(own, [len(t) for t in tables], minimum)
+    return {"column": column, "edges": listed, "counts": cells.reveal(sum(own), "counts"), **cells.facts}
 
 
 def _edges(edges: Any) -> list[float]:

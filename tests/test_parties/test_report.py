@@ -72,6 +72,12 @@ def test_run_in_a_pipe_is_plain_text():
     assert any(line.split() == ["coef", "everyone", "30", "16", "train.py:9"] for line in text.splitlines())
 
 
+def test_what_is_withheld_is_null_in_json_and_a_dash_in_tables():
+    results = {"count": np.array([20.0, np.nan]), "shown": np.array([True, False]), "minimum": 5}
+    assert plain_value(results) == {"count": [20.0, None], "shown": [True, False], "minimum": 5}
+    assert "[20, —]" in printed(run_report("groups", SimpleNamespace(**{**vars(RUN), "results": results})))
+
+
 def test_warnings_come_last_and_are_shown():
     said = "party bob died and has not said that it wrote the end of the run"
     run = SimpleNamespace(**{**vars(RUN), "warnings": [said], "results": {"converged": False}})

@@ -73,7 +73,7 @@ def test_too_few_steps_are_reported() -> None:
 def test_a_centre_without_rows_stays() -> None:
     """Two of three starting centres are the same point: of equal distances the first wins, the second stays empty."""
     data = {"alice": {"a": [0.0, 0.0, 8.0]}, "bob": {"a": [0.0, 9.0, 9.0]}}
-    found = run(data, start_rows=[0, 1, 2], steps=4, scale="none").results
+    found = run(data, start_rows=[0, 1, 2], steps=4, scale="none", minimum=1).results
     assert found["sizes"].tolist() == [3.0, 0.0, 3.0]
     assert np.allclose(found["centers"].ravel(), [0, 0, 26 / 3], atol=1e-4)
 

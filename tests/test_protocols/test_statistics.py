@@ -119,11 +119,13 @@ def test_groups(parties: int, suite: str) -> None:
         assert count == len(area)
         assert total == pytest.approx(area.sum(), rel=1e-6)
         assert mean == pytest.approx(area.mean(), rel=1e-6)
-    sizes = dict(zip(got["keys"], got["count"], strict=True))
-    least = sorted(sizes.values())[1]
-    got = run("group-by", columns, parties, suite, key="grade", column="area", minimum=int(least)).results
-    for k, count, total in zip(got["keys"], got["count"], got["sum"], strict=True):
-        assert (count, total == 0) == ((sizes[k], False) if sizes[k] >= least else (0, True))
+    assert (got["shown"].tolist(), got["minimum"]) == ([True] * 3, 5)
+    own = [int(np.sum(t["grade"] == "low")) for t in split(parties, columns).values()]
+    withheld = run("group-by", columns, parties, suite, key="grade", column="area", minimum=min(own) + 1).results
+    assert not withheld["shown"][1]
+    for name in ("count", "sum", "mean"):
+        assert np.isnan(withheld[name]).tolist() == (~withheld["shown"]).tolist()
+        assert withheld[name][withheld["shown"]].tolist() == got[name][withheld["shown"]].tolist()
 
 
 @pytest.mark.parametrize(("parties", "suite"), [(2, "masked"), (3, "beaver"), (5, "masked")])
@@ -160,7 +162,7 @@ def test_one_category_differs_from_nothing() -> None:
 
 def test_one_key_is_a_group_too() -> None:
     given = {"alice": {"a": ["x", "x"], "b": [1.0, 2.0]}, "bob": {"a": ["x"], "b": [4.5]}}
-    got = mpc.emulate(catalog["group-by"], {"data": given}, 2, key="a", column="b").results
+    got = mpc.emulate(catalog["group-by"], {"data": given}, 2, key="a", column="b", minimum=1).results
     assert (got["keys"], list(got["count"]), list(got["sum"])) == (["x"], [3], [7.5])
 
 
@@ -206,7 +208,7 @@ def test_what_statistics_cost() -> None:
     assert cost("variance", NUMBERS) == (2, 384)
     assert cost("variance", ("radius",), limit=32.0) == (4, 32)
     assert cost("covariance", NUMBERS) == (4, 528)
-    assert cost("group-by", ("radius", "label"), key="label", column="radius") == (2, 48)
-    assert cost("group-by", ("radius", "label"), key="label", column="radius", minimum=5) == (6, 102)
+    assert cost("group-by", ("radius", "label"), key="label", column="radius") == (14, 242)
+    assert cost("group-by", ("radius", "label"), key="label", column="radius", minimum=1) == (2, 48)
     assert cost("chi-square", ("grade", "label"), row="grade", column="label")[0] == 13
     assert cost("t-test", ("radius", "label"), column="radius", group="label", limit=32.0)[0] == 36
