@@ -7,6 +7,7 @@
     bench.py --explain [WORKLOAD] [--write]                        # where its time goes, against the physical limit
     bench.py [WORKLOAD ...] --peers [--peers-only] [--peers-cache FOLDER]
     bench.py --write [--peers]                                     # everything, into docs/performance.md
+    bench.py --page                                                # that page anew from the figures that are kept
 
 Medians of at least five runs after one that warms up: real processes over loopback, CURVE on, the dealer one of them.
 `--peers` installs CrypTen, SPU and MPyC into environments of their own and runs them too; without it, comparisons are
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -75,6 +77,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peer", action="append", metavar="NAME", help="with --peers: only this one, or these")
     parser.add_argument("--peers-only", action="store_true", help="with --peers: none of our own")
     parser.add_argument("--peers-cache", type=Path, default=CACHE, metavar="FOLDER", help=f"default: {CACHE}")
+    parser.add_argument("--page", action="store_true", help="docs/performance.md anew from kept figures: runs nothing")
     parser.add_argument("--write", action="store_true", help="everything, into docs/performance.md and docs/evidence")
     given = parser.parse_args(words)
     for name in given.workloads:
@@ -119,7 +122,7 @@ def _against(given: argparse.Namespace) -> None:
         if given.pairs is not None:
             raise UsageError("--pairs goes with --against COMMIT; without it, --repeat counts runs")
         return
-    others = ("elements", "growth", "startup", "explain", "peers", "peers_only", "write")
+    others = ("page", "elements", "growth", "startup", "explain", "peers", "peers_only", "write")
     found = [f"--{name.replace('_', '-')}" for name in others if getattr(given, name)]
     if given.repeat != LEAST:
         found.append("--repeat")
@@ -194,6 +197,9 @@ def with_peers(printer: Printer, chosen: Sequence[Workload], ours: Sequence[Line
 def run(given: argparse.Namespace) -> int:
     """What was asked for; 1 if an answer was wrong."""
     printer = Printer(given.json)
+    if given.page:
+        write_page()
+        return 0
     if given.explain:
         return explain(printer, given)
     if given.against is not None:
@@ -214,7 +220,7 @@ def run(given: argparse.Namespace) -> int:
         printer.blocks(*growth_grids(grown))
     if given.write and ours:
         page.keep(page.OURS, workloads=ours, startup=started, growth=grown)
-        page.write(known())
+        write_page()
     return complained((*ours, *grown))
 
 
@@ -231,8 +237,26 @@ def against(printer: Printer, given: argparse.Namespace) -> int:
     names = given.workloads or list(WORKLOADS)
     lines = printer.lines(compared_pairs(given.commit, names, given.pairs or PAIRS, given.parties), "workload")
     compared = [line for line in lines if "skipped" not in line]
-    printer.blocks(against_grid(compared, given.commit.name))
+    printer.blocks(against_grid(compared, given.commit.name), *busy_sentence(compared))
     return complained(compared)
+
+
+def busy_sentence(lines: Sequence[Line]) -> list[Block]:
+    """What a busy machine does to ratios."""
+    most, cores = max((line["load"] for line in lines), default=0.0), os.cpu_count() or 1
+    if most <= cores:
+        return []
+    text = (
+        f"the machine was busy (load {most:.1f} on {cores} cores): small differences need more --pairs or a quiet hour"
+    )
+    return [Sentence(text, "quiet")]
+
+
+def write_page() -> None:
+    """The page from what is kept. The figures of peers that are not run again stand in peers.toml."""
+    peers = known()
+    published = [peer for peer in peers.values() if peer.figures]
+    page.write(peers, [line for peer in published for line in figures(peer, list(WORKLOADS.values()), 0, CACHE)])
 
 
 def explain(printer: Printer, given: argparse.Namespace) -> int:

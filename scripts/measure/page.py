@@ -18,6 +18,7 @@ from measure.peers import Peer
 from measure.plots import flame_plot, growth_plot, peers_plot, timeline_plot
 from measure.tables import (
     growth_grids,
+    losses,
     markdown,
     missing,
     peers_grid,
@@ -64,10 +65,11 @@ def _one_a_line(value: Any) -> str:
     return "[\n" + ",\n".join("    " + json.dumps(line, ensure_ascii=False) for line in value) + "\n  ]"
 
 
-def write(peers: Mapping[str, Peer]) -> None:
-    """Fill the page's sections, and draw its plots, from what is kept."""
+def write(peers: Mapping[str, Peer], published: Lines) -> None:
+    """Fill the page's sections, and draw its plots, from what is kept and from what was published before."""
     ours = json.loads(OURS.read_text(encoding="utf-8"))
     theirs = json.loads(PEERS.read_text(encoding="utf-8")) if PEERS.exists() else {"peers": []}
+    theirs["peers"] = merged(theirs["peers"], published)
     for what in dict.fromkeys(line["growth"] for line in ours["growth"]):
         growth_plot(ours["growth"], what, DOCS / f"performance-{what}.svg")
     peers_plot(ours["workloads"], peers, theirs["peers"], DOCS / "performance-peers.svg")
@@ -140,11 +142,26 @@ def _peers(ours: Lines, peers: Mapping[str, Peer], theirs: Mapping[str, Any]) ->
     lines = theirs["peers"]
     if not lines:
         return "No peer has been run: `./scripts/bench --peers --write`.\n"
-    told = "".join(f"* **{peer.title}**: {peer.setting}. Seconds hold {peer.phases}.\n" for peer in peers.values())
+    told = "".join(
+        f"* **{peer.title}**: {peer.setting}. Seconds hold {peer.phases}. Bytes are {peer.bytes}.\n"
+        for peer in peers.values()
+    )
     busy = [line["load"] for line in lines if "load" in line]
     load = f" The load average was {min(busy):.1f} to {max(busy):.1f} while they ran.\n" if busy else ""
     table = markdown(peers_grid(ours, peers, lines))
     left_out = missing(peers, lines)
     absent = f"\nLeft out:\n\n{markdown(left_out)}" if left_out.rows else ""
     plot = "\n![how many times as long peers take](performance-peers.svg)\n"
-    return _told("Peers' figures", theirs) + load + "\n" + told + plot + "\n" + table + absent
+    lost = _lost(losses(ours, peers, lines))
+    return _told("Peers' figures", theirs) + load + "\n" + told + "\n" + lost + plot + "\n" + table + absent
+
+
+def _lost(found: Mapping[str, Sequence[str]]) -> str:
+    """Where peers need less, in words."""
+    said = {
+        "with_dealing": "Seconds, our dealing included",
+        "operation": "Seconds online, our dealing left out",
+        "bytes": "Bytes that a party sends after the inputs are shared, and is dealt",
+    }
+    rows = (f"* {said[what]}: {'; '.join(at) or 'nowhere'}.\n" for what, at in found.items())
+    return "**Where peers need less than we** (theirs as a share of ours):\n\n" + "".join(rows)

@@ -49,6 +49,8 @@ class Peer:
     setting: str
     dealer: bool
     phases: str
+    bytes: str
+    more: bool = False
     parties: int = 2
     program: str = ""
     alone: tuple[str, ...] = ()

@@ -23,8 +23,9 @@ def growth_plot(lines: Lines, what: str, target: Path) -> None:
         across = [line[what] for line in points]
         seconds.plot(across, [line["seconds"] for line in points], marker="o", label=name)
         whole.plot(across, [line["total_seconds"] for line in points], marker="o", label=name)
-        sent.plot(across, [max(line["bytes_sent"], 1) for line in points], marker="o", label=name)
-    titles = ("online seconds", "seconds in all, dealing too", "bytes sent by the busiest party")
+        (drawn,) = sent.plot(across, [line["bytes_sent"] + line["dealt_bytes"] for line in points], marker="o")
+        sent.plot(across, [line["bytes_sent"] for line in points], linestyle=":", color=drawn.get_color())
+    titles = ("online seconds", "seconds in all, dealing too", "bytes sent and dealt (dotted: sent)")
     for axis, title in zip((seconds, whole, sent), titles, strict=True):
         axis.set(xscale="linear" if what == "parties" else "log", yscale="log", xlabel=what, title=title)
         axis.grid(alpha=0.3)
@@ -33,23 +34,29 @@ def growth_plot(lines: Lines, what: str, target: Path) -> None:
 
 
 def peers_plot(ours: Lines, peers: Mapping[str, Peer], theirs: Lines, target: Path) -> None:
-    """How many times as long each peer takes for each workload."""
-    figure, (axis,) = _figure(1)
+    """How many times as long each peer takes for each workload, and how many times as many bytes it moves."""
+    figure, axes = _figure(2)
+    figure.set_size_inches(13, 5)
     mine = {line["workload"]: line for line in ours if "seconds" in line}
+    names = list(mine)
     for name, peer in peers.items():
-        found = {
-            line["workload"]: compared(mine[line["workload"]], line)["operation"]
-            for line in theirs
-            if line["peer"] == name and "seconds" in line and line["workload"] in mine
-        }
-        marker = "o" if peer.dealer else "x"
-        axis.scatter([list(mine).index(w) for w in found], list(found.values()), marker=marker, s=24, label=peer.title)
-    axis.axhline(1.0, color="black", linewidth=0.8)
-    axis.set_xticks(range(len(mine)), list(mine), rotation=35, ha="right", fontsize=8)
-    title = "a peer's seconds / ours, on shared inputs (dots: a dealer or trusted party; crosses: none)"
-    axis.set(yscale="log", title=title, xlim=(-0.5, len(mine) - 0.5))
-    axis.grid(alpha=0.3)
-    figure.legend(fontsize=7, loc="outside lower center", ncols=4)
+        found = [line for line in theirs if line["peer"] == name and "seconds" in line and line["workload"] in mine]
+        ratios = [(names.index(line["workload"]), compared(mine[line["workload"]], line)) for line in found]
+        for axis, what in zip(axes, ("with_dealing", "bytes"), strict=True):
+            points = [(at, ratio[what]) for at, ratio in ratios if what in ratio]
+            marker = "^" if what == "bytes" and peer.more else "o" if peer.dealer else "x"
+            axis.scatter(*zip(*points, strict=True) if points else ([], []), marker=marker, s=24, label=peer.title)
+    titles = ("seconds: a peer's / ours, dealing included", "bytes: a peer's / ours, dealt ones included")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.axhline(1.0, color="black", linewidth=0.8)
+        axis.set_xticks(range(len(mine)), names, rotation=35, ha="right", fontsize=8)
+        axis.set(yscale="log", title=title, xlim=(-0.5, len(mine) - 0.5))
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("below 1 we need more", fontsize=8)
+    marks = "dots: a dealer or trusted party; crosses: none;\ntriangles: at least, its dealer is not counted"
+    axes[1].set_ylabel(marks, fontsize=8)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=5)
     _save(figure, target)
 
 

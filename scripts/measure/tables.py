@@ -13,6 +13,7 @@ __all__ = [
     "against_in_words",
     "compared",
     "growth_grids",
+    "losses",
     "markdown",
     "missing",
     "peers_grid",
@@ -38,7 +39,7 @@ def workloads_grid(lines: Iterable[Line]) -> Grid:
     """Our own figures."""
     header = (
         "workload", ">parties", ">online", ">on shared inputs", ">preprocessing", ">in all", ">rounds", ">sends",
-        ">of it inputs", ">gets from dealer", ">peak memory", ">error",
+        ">of it inputs", ">gets from dealer", ">sends and gets", ">peak memory", ">error",
     )  # fmt: skip
     rows = [
         (
@@ -46,7 +47,9 @@ def workloads_grid(lines: Iterable[Line]) -> Grid:
             str(line["parties"]),
             *(seconds_in_words(line[key]) for key in _TIMES),
             f"{line['rounds']:,}",
-            *(bytes_in_words(line[k]) for k in ("bytes_sent", "input_bytes", "dealt_bytes", "peak_rss_bytes")),
+            *(bytes_in_words(line[k]) for k in ("bytes_sent", "input_bytes", "dealt_bytes")),
+            bytes_in_words(line["bytes_sent"] + line["dealt_bytes"]),
+            bytes_in_words(line["peak_rss_bytes"]),
             f"{line['error']:.1e}",
         )
         for line in lines
@@ -59,14 +62,17 @@ _TIMES = ("seconds", "operation_seconds", "preprocessing_seconds", "total_second
 
 
 def compared(ours: Line, theirs: Line) -> dict[str, float]:
-    """How many times as long they take as we: on shared inputs as they, online in all, with our dealing; and bytes."""
+    """How many times as much they take as we, on shared inputs as they.
+
+    with_dealing: our dealing counts as theirs does; operation: it does not. bytes: that a party sends, and those that
+    it gets from the dealer.
+    """
     ratios = {
+        "with_dealing": theirs["seconds"] / (ours["operation_seconds"] + ours["preprocessing_seconds"]),
         "operation": theirs["seconds"] / ours["operation_seconds"],
-        "online": theirs["seconds"] / ours["seconds"],
-        "with_dealing": theirs["seconds"] / (ours["seconds"] + ours["preprocessing_seconds"]),
     }
-    if "bytes_sent" in theirs and ours["bytes_after_input"]:
-        ratios["bytes"] = theirs["bytes_sent"] / ours["bytes_after_input"]
+    if "bytes_sent" in theirs:
+        ratios["bytes"] = theirs["bytes_sent"] / (ours["bytes_after_input"] + ours["dealt_bytes"])
     return ratios
 
 
@@ -77,33 +83,66 @@ def peers_grid(ours: Sequence[Line], peers: Mapping[str, Peer], lines: Iterable[
     order = list(mine) or list(dict.fromkeys(line["workload"] for line in found))
     wanted = sorted((line for line in found if line["workload"] in order), key=lambda at: order.index(at["workload"]))
     header = (
-        "workload", "peer", ">parties", ">theirs", ">ours", ">ratio", ">with inputs", ">and dealing", ">they send",
-        ">ratio", ">their error", "",
+        "workload", "peer", ">parties", ">theirs", ">ours, dealing too", ">ratio", ">ours online", ">ratio",
+        ">they send", ">we send", ">we are dealt", ">sum", ">ratio", ">their error", "",
     )  # fmt: skip
     return Grid(
-        "peers; a ratio above 1 is in our favour",
+        "peers, on shared inputs; a ratio above 1 is in our favour",
         header,
-        [_peer_row(peers, mine.get(w["workload"]), w) for w in wanted],
+        [_peer_row(peers[w["peer"]], mine.get(w["workload"]), w) for w in wanted],
     )
 
 
-def _peer_row(peers: Mapping[str, Peer], ours: Line | None, theirs: Line) -> tuple[str, ...]:
+def _peer_row(peer: Peer, ours: Line | None, theirs: Line) -> tuple[str, ...]:
     ratios = compared(ours, theirs) if ours is not None else {}
-    said = {name: f"{ratio:.3g}" if ratio < 1000 else f"{ratio:,.0f}" for name, ratio in ratios.items()}
+    said = {name: _ratio(ratio) for name, ratio in ratios.items()}
+    if peer.more and "bytes" in said:
+        said["bytes"] = f"> {said['bytes']}"
+    seconds, sizes = ("", ""), ("", "", "")
+    if ours is not None:
+        both = ours["operation_seconds"] + ours["preprocessing_seconds"]
+        seconds = (seconds_in_words(both), seconds_in_words(ours["operation_seconds"]))
+        sent, dealt = ours["bytes_after_input"], ours["dealt_bytes"]
+        sizes = (bytes_in_words(sent), bytes_in_words(dealt), bytes_in_words(sent + dealt))
     return (
         theirs["workload"],
-        peers[theirs["peer"]].title,
+        peer.title,
         str(theirs["parties"]),
         seconds_in_words(theirs["seconds"]),
-        seconds_in_words(ours["operation_seconds"]) if ours is not None else "",
-        said.get("operation", ""),
-        said.get("online", ""),
+        seconds[0],
         said.get("with_dealing", ""),
-        bytes_in_words(theirs["bytes_sent"]) if "bytes_sent" in theirs else "",
+        seconds[1],
+        said.get("operation", ""),
+        _their_bytes(peer, theirs),
+        *sizes,
         said.get("bytes", ""),
         f"{theirs['error']:.1e}" if "error" in theirs else "",
         "" if theirs["rerun"] else "not re-run",
     )
+
+
+def _their_bytes(peer: Peer, theirs: Line) -> str:
+    if "bytes_sent" not in theirs:
+        return ""
+    return bytes_in_words(theirs["bytes_sent"]) + (" and more" if peer.more else "")
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.3g}" if ratio < 1000 else f"{ratio:,.0f}"
+
+
+def losses(ours: Sequence[Line], peers: Mapping[str, Peer], lines: Sequence[Line]) -> dict[str, list[str]]:
+    """Where a peer needs less than we: for each ratio of `compared` the workloads, and who."""
+    mine = {line["workload"]: line for line in ours if "seconds" in line}
+    found: dict[str, dict[str, list[str]]] = {"with_dealing": {}, "operation": {}, "bytes": {}}
+    for line in lines:
+        if "seconds" not in line or line["workload"] not in mine:
+            continue
+        peer = peers[line["peer"]]
+        for what, ratio in compared(mine[line["workload"]], line).items():
+            if ratio < 1 and not (what == "bytes" and peer.more):
+                found[what].setdefault(line["workload"], []).append(f"{peer.title} {_ratio(ratio)}")
+    return {what: [f"`{name}`: {', '.join(at[name])}" for name in mine if name in at] for what, at in found.items()}
 
 
 def missing(peers: Mapping[str, Peer], lines: Iterable[Line]) -> Grid:
@@ -146,14 +185,17 @@ def growth_grids(lines: Sequence[Line]) -> list[Grid]:
     """One table for each thing that grows."""
     grids = []
     for what in dict.fromkeys(line["growth"] for line in lines):
-        times, sizes = (">online", ">preprocessing", ">in all"), (">sends", ">gets from dealer", ">peak memory")
+        times = (">online", ">preprocessing", ">in all")
+        sizes = (">sends", ">gets from dealer", ">sends and gets", ">peak memory")
         header = ("workload", f">{what}", *times, *sizes)
         rows = [
             (
                 at["workload"],
                 f"{at[what]:,}",
                 *(seconds_in_words(at[key]) for key in ("seconds", "preprocessing_seconds", "total_seconds")),
-                *(bytes_in_words(at[key]) for key in ("bytes_sent", "dealt_bytes", "peak_rss_bytes")),
+                *(bytes_in_words(at[key]) for key in ("bytes_sent", "dealt_bytes")),
+                bytes_in_words(at["bytes_sent"] + at["dealt_bytes"]),
+                bytes_in_words(at["peak_rss_bytes"]),
             )
             for at in lines
             if at["growth"] == what and "seconds" in at

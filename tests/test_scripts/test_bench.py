@@ -158,6 +158,8 @@ def test_every_peer_says_against_whom_it_holds_and_what_its_seconds_hold():
         assert peer.title
         assert "semi-honest" in peer.setting
         assert peer.phases
+        assert peer.bytes
+        assert peer.more <= peer.dealer
         assert bool(peer.program) != bool(peer.figures)
         assert set(peer.figures) | set(peer.skip) | set(peer.once) <= set(NAMES)
         for found in peer.figures.values():
@@ -196,9 +198,42 @@ def test_a_peer_that_cannot_be_had_says_why(tmp_path, monkeypatch):
 
 
 def test_ratios_are_theirs_to_ours():
-    assert tables.compared(OURS, THEIRS) == pytest.approx(
-        {"operation": 10, "online": 8, "with_dealing": 2, "bytes": 10}
-    )
+    more = OURS | {"dealt_bytes": 1500}
+    assert tables.compared(more, THEIRS) == pytest.approx({"with_dealing": 0.4 / 0.19, "operation": 10, "bytes": 2.5})
+
+
+def test_what_the_dealer_sends_counts_in_every_table_and_sum():
+    ours = OURS | {"bytes_sent": 1_000_000, "bytes_after_input": 900_000, "dealt_bytes": 29_600_000}
+    (row,) = tables.workloads_grid([ours]).rows
+    assert row[7:11] == ("1 MB", "100 B", "29.6 MB", "30.6 MB")
+    (row,) = tables.growth_grids([ours | {"growth": "steps", "steps": 10}])[0].rows
+    assert row[5:8] == ("1 MB", "29.6 MB", "30.6 MB")
+    (row,) = tables.peers_grid([ours], known(), [THEIRS | {"bytes_sent": 15_250_000}]).rows
+    assert row[8:13] == ("15.2 MB", "900 kB", "29.6 MB", "30.5 MB", "0.5")
+
+
+def test_where_a_peer_needs_less_is_said_in_words():
+    spu = {"peer": "spu", "workload": "less-1e5", "parties": 2, "seconds": 0.1, "bytes_sent": 56, "rerun": True}
+    lost = tables.losses([OURS], known(), [THEIRS, spu])
+    assert lost == {
+        "with_dealing": ["`less-1e5`: SPU 0.9.5 Semi2k 0.526"],
+        "operation": [],
+        "bytes": ["`less-1e5`: SPU 0.9.5 Semi2k 0.11"],
+    }
+
+
+def test_bytes_that_a_peers_dealer_sends_and_nobody_counted_are_no_loss_and_no_gain():
+    spdz = {
+        "peer": "mp-spdz-dealer",
+        "workload": "less-1e5",
+        "parties": 2,
+        "seconds": 9,
+        "bytes_sent": 50,
+        "rerun": False,
+    }
+    (row,) = tables.peers_grid([OURS], known(), [spdz]).rows
+    assert (row[8], row[12]) == ("50 B and more", "> 0.0986")
+    assert tables.losses([OURS], known(), [spdz])["bytes"] == []
 
 
 def test_the_table_of_peers_shows_both_and_marks_what_was_not_run_again():
@@ -206,7 +241,7 @@ def test_the_table_of_peers_shows_both_and_marks_what_was_not_run_again():
     grid = tables.peers_grid([OURS], known(), [THEIRS, spdz, THEIRS | {"workload": "mul-1e5"}])
     assert [row[1] for row in grid.rows] == ["CrypTen 0.4.1", "MP-SPDZ dealer ring"]
     assert [row[-1] for row in grid.rows] == ["", "not re-run"]
-    assert grid.rows[0][3:7] == ("400 ms", "40 ms", "10", "8")
+    assert grid.rows[0][3:8] == ("400 ms", "190 ms", "2.11", "40 ms", "10")
     assert tables.markdown(grid).count("\n") == 4
 
 
@@ -235,7 +270,7 @@ def test_the_page_has_a_place_for_every_section_and_keeps_what_people_wrote():
     outside = re.compile(r"<!-- bench: \w+ -->.*?<!-- /bench -->", re.DOTALL)
     assert outside.sub("", after) == outside.sub("", before)
     assert page.filled(after, parts) == after
-    assert "| less-1e5 | CrypTen 0.4.1 | 2 | 400 ms | 40 ms | 10 |" in after
+    assert "| less-1e5 | CrypTen 0.4.1 | 2 | 400 ms | 190 ms | 2.11 | 40 ms | 10 |" in after
     with pytest.raises(ValueError, match="no section"):
         page.filled("nothing", parts)
 
