@@ -51,7 +51,7 @@ from mpc.language import (
 from mpc.linalg import covariance, einsum, inverse, outer, solve
 from mpc.loops import repeat
 from mpc.lowering import Lowered, Suite
-from mpc.magnitudes import exponent, ldexp, magnitude
+from mpc.magnitudes import exponent, ldexp, magnitude, rint
 from mpc.ordering import (
     absolute,
     argmax,
@@ -175,6 +175,7 @@ __all__ = [
     "rescale",
     "reshape",
     "reveal",
+    "rint",
     "rsqrt",
     "secret",
     "series",

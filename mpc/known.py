@@ -54,6 +54,7 @@ _RANGES: dict[str, Callable[[Ranges, Params, list[Type]], Interval]] = {
     "nonzero": lambda x, _, __: hull(*x[0], 1.0),
     "within": lambda x, p, _: declared(p),
     "exponent": lambda *_: EXPONENTS,
+    "rint": lambda x, _, __: (x[0][0] - 0.5, x[0][1] + 0.5),
     "digits": lambda _, p, __: (-(2.0 ** (p["base"] - 1)), 2.0 ** (p["base"] - 1)),
     "undigits": lambda *_: EVERYTHING,
     "ldexp": lambda x, _, __: x[0] if x[0] == (0.0, 0.0) else EVERYTHING,
@@ -68,7 +69,7 @@ _EXACT = frozenset({
 })  # fmt: skip
 KNOWN_ONLY = frozenset({
     "div", "sqrt", "clip", "maximum", "nonzero", "within", "chi_square_tail", "student_tail", "exponent", "ldexp",
-    "digits", "undigits", "truth", "withheld",
+    "digits", "undigits", "rint", "truth", "withheld",
 })  # fmt: skip
 _FLOATS = KNOWN_ONLY | frozenset({"add", "sub", "neg", "mul", "matmul", "sum"}) | LINEAR
 

@@ -23,7 +23,7 @@ from mpc.place import here
 from mpc.surface import Private, Secret, as_real, surface
 from mpc.tracing import Value, axes_of, current_trace
 
-__all__ = ["exponent", "ldexp", "magnitude"]
+__all__ = ["exponent", "ldexp", "magnitude", "rint"]
 
 
 def exponent(x: Any, axis: Any = None) -> Any:
@@ -43,6 +43,13 @@ def ldexp(x: Any, e: Any) -> Any:
     if isinstance(x, Secret) or isinstance(e, Secret):
         raise SecretError("mpc.ldexp is of known values: before they are shared, or after they are revealed", here())
     return current_trace().emit("ldexp", [as_real(x), as_real(e)])
+
+
+def rint(x: Any) -> Any:
+    """The nearest whole numbers, to even ones from halfway, of known values, elementwise."""
+    if isinstance(x, Secret):
+        raise SecretError("mpc.rint is of known values; of secrets, mpc.rescale(x, 0)", here())
+    return current_trace().emit("rint", [as_real(x)])
 
 
 def magnitude(parts: Any, axis: int | None = None, name: str = "") -> Any:

@@ -29,6 +29,7 @@ _MATH: dict[str, Callable[..., Any]] = {
     "maximum": lambda _, x, y: np.maximum(x, y),
     "nonzero": lambda _, x: np.where(x == 0, 1.0, x),
     "clip": lambda p, x: np.clip(x, p["lo"], p["hi"]),
+    "rint": lambda _, x: np.rint(x),
     "undigits": number_of,
     "chi_square_tail": lambda _, x, freedom: chi_square_tail(x, freedom),
     "student_tail": lambda _, t, freedom: student_tail(t, freedom),

@@ -282,7 +282,7 @@ NO_LINE = {
     ),
     "statements about a value, which send nothing themselves": "accept_rounding assume_range bounded share within",
     "of known values, which the parties compute in the clear":
-        "chi_square_tail exponent ldexp nonzero owned student_tail truth withheld",
+        "chi_square_tail exponent ldexp nonzero owned rint student_tail truth withheld",
     "of k owners' private values, 3·⌈log2 k⌉ + 2 rounds for all columns together": "magnitude",
     "of private values of several owners, 1 round and 64 bytes an element and peer": "total",
     "the language of programs and rules; what they cost is in the lines of what is made of them":
@@ -294,11 +294,11 @@ NO_LINE = {
 PARTS = """
 learning.convergence.settled learning.gradient.gradient_steps learning.newton_bound.irls
 learning.newton_bound.newton_bound learning.owners.all_columns learning.owners.classes_of learning.owners.gathered
-learning.owners.known_label learning.owners.moments learning.owners.number learning.owners.one_hot
-learning.owners.pooled learning.owners.same_columns learning.owners.shared_labels learning.owners.shared_numbers
-learning.owners.values_of learning.principal_components.principal_component masked.product
-statistics.cells.shown_cells statistics.columns.check_limit statistics.columns.columns_of
-statistics.columns.known_column statistics.columns.rows_of statistics.columns.total
+learning.owners.known_label learning.owners.number learning.owners.one_hot learning.owners.same_columns
+learning.owners.shared_labels learning.owners.values_of learning.principal_components.principal_component
+learning.units.own_moments learning.units.pooled masked.product statistics.cells.shown_cells
+statistics.columns.check_limit statistics.columns.columns_of statistics.columns.known_column
+statistics.columns.rows_of statistics.columns.total
 """
 
 

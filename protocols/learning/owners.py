@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 import mpc
+from protocols.learning.units import OwnUnits, PooledUnits, own_moments, pooled
 
 X_BITS = 10  # of the standardised columns
-_SPREAD = 2.0**14  # 1/standard deviation
 
 Partition = Literal["horizontal", "vertical"]
 Scaling = Literal["standard", "range", "none"]
@@ -57,11 +57,6 @@ def one_hot(t: Any, label: str, classes: Sequence[str]) -> Any:
     index = t.labels(label, classes)
     off = [mpc.maximum(index - k, k - index).reshape(-1, 1) for k in range(len(classes))]
     return mpc.clip(1 - mpc.concatenate(off, axis=1), 0, 1)
-
-
-def shared_numbers(t: Any, label: str, limit: float) -> Any:
-    """A column of numbers within ±limit as parts of the limit, shape (rows,), 26 fraction bits."""
-    return mpc.share(t[label] / limit, range=(-1.0, 1.0), scale=26)
 
 
 def same_columns(tables: Sequence[Any], label: str) -> list[Feature]:
@@ -117,10 +112,8 @@ class Scaled:
         """Other rows of the same columns."""
         names = [c for _, c in features]
         raw = [t[names] for t in tables]
-        units: Any = _Known(*self._declared(names, tables), {})
-        if self.scale == "standard":
-            units = _Known(*pooled(raw))
-        return mpc.concatenate([self.share((x - units.centre) / units.spread) for x in raw]), units
+        units = PooledUnits.of(pooled(raw)) if self.scale == "standard" else self._stated(names, tables)
+        return mpc.concatenate([self.share((x - units.centre) * units.inverse) for x in raw]), units
 
     def _columns(self, tables: Sequence[Any], features: list[Feature]) -> tuple[Any, Any]:
         """Other columns of the same rows."""
@@ -131,15 +124,18 @@ class Scaled:
                 continue
             x = t[names]
             if self.scale == "standard":
-                mean, variance = moments(x)
-                spread = mpc.sqrt(mpc.nonzero(variance))
-                own.append((mean, spread))
-                parts.append(self.share((x - mean) / spread))
+                own.append(own_moments(x))
+                parts.append(self.share(own[-1].standardised(x)))
             else:
-                centre, width = self._declared(names, [t])
-                parts.append(self.share((x - centre) / width))
+                stated = self._stated(names, [t])
+                parts.append(self.share((x - stated.centre) * stated.inverse))
         X = mpc.concatenate(parts, axis=1)
-        return X, _Secret(own) if own else _Known(*self._declared([c for _, c in features], tables), {})
+        return X, OwnUnits(own) if own else self._stated([c for _, c in features], tables)
+
+    def _stated(self, names: list[str], tables: Sequence[Any]) -> PooledUnits:
+        """By declared ranges, or as the columns are."""
+        centre, width = self._declared(names, tables)
+        return PooledUnits(centre, width, 1.0 / width, {})
 
     def _declared(self, names: list[str], tables: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Centre and half width of each column's declared range; 0 and 1 without scaling."""
@@ -156,72 +152,6 @@ class Scaled:
         if np.any(hi <= lo):
             raise mpc.UsageError("a declared range needs lo < hi")
         return (lo + hi) / 2, (hi - lo) / 2
-
-
-def moments(x: Any) -> tuple[Any, Any]:
-    """Mean and variance of an owner's columns, its own."""
-    mean = x.mean(axis=0)
-    return mean, _varying(mean, ((x - mean) * (x - mean)).mean(axis=0))
-
-
-def pooled(raw: Sequence[Any]) -> tuple[Any, Any, dict[str, Any]]:
-    """Mean and standard deviation over all rows of all owners, in any unit: two sums, revealed (`mpc.total`)."""
-    n = sum(len(x) for x in raw)
-    mean = mpc.total([x.sum(axis=0) / n for x in raw], name="mean")
-    variance = _varying(mean, mpc.total([((x - mean) * (x - mean)).sum(axis=0) / n for x in raw], name="variance"))
-    return mean, mpc.sqrt(mpc.nonzero(variance)), {"mean": mean, "variance": variance}
-
-
-def _varying(mean: Any, variance: Any) -> Any:
-    """The variance, 0 where it is but the rounding of doubles: a deviation below 2^-40 of the mean."""
-    far = mean * mean * 2.0**-80
-    varies = (variance - far) / mpc.nonzero(variance + far)
-    return variance * mpc.clip(varies * 2.0**60, 0, 1)
-
-
-# --- back to the columns' own units ----------------------------------------------------------------------------------
-
-
-class _Known:
-    """Centre and spread that everybody knows: the weights are revealed and divided."""
-
-    def __init__(self, centre: Any, spread: Any, revealed: dict[str, Any]) -> None:
-        self.centre, self.spread, self.revealed = centre, spread, revealed
-
-    def own(self, w: Any, d: int, intercept: bool) -> tuple[Any, Any]:
-        """Revealed coefficients and intercept in the columns' own units; of several classes, a row each."""
-        known = mpc.reveal(w, name="weights of the scaled columns").T
-        coef = known[..., :d] / self.spread
-        moved = (coef * self.centre).sum(axis=-1)
-        return coef, (known[..., d] - moved if intercept else 0.0 - moved)
-
-    def points(self, c: Any, name: str, reveal: Callable[..., Any]) -> Any:
-        """Points of the scaled space, (…, d), revealed by `reveal(x, name, bits)`, in the columns' own units."""
-        return reveal(c, f"{name} of the scaled columns", 16) * self.spread + self.centre
-
-
-class _Secret:
-    """Each owner's own centre and spread: they stay secret, only what is in own units is revealed."""
-
-    def __init__(self, own: list[tuple[Any, Any]]) -> None:
-        self.owners = own
-        self.revealed: dict[str, Any] = {}
-
-    def own(self, w: Any, d: int, intercept: bool) -> tuple[Any, Any]:
-        """As `_Known.own`."""
-        inverse = mpc.concatenate([mpc.share(1.0 / s, range=(0, _SPREAD), scale=24) for _, s in self.owners])
-        shift = mpc.concatenate([mpc.share(m / s, range=(-1024, 1024), scale=20) for m, s in self.owners])
-        coarse = mpc.rescale(w, 16).T
-        weights = coarse[..., :d]
-        moved = (weights * shift).sum(axis=-1)
-        coef = mpc.reveal(weights * inverse, bits=24)
-        return coef, mpc.reveal(coarse[..., d] - moved if intercept else -moved)
-
-    def points(self, c: Any, name: str, reveal: Callable[..., Any]) -> Any:
-        """As `_Known.points`, for columns with a deviation up to 2^16 and a mean up to 2^24."""
-        spread = mpc.concatenate([mpc.share(s, range=(0, 2.0**16), scale=24) for _, s in self.owners])
-        centre = mpc.concatenate([mpc.share(m, range=(-(2.0**24), 2.0**24), scale=30) for m, _ in self.owners])
-        return reveal(mpc.rescale(mpc.rescale(c, 16) * spread, 30) + centre, name, 24)
 
 
 def _listed(names: Sequence[str]) -> str:

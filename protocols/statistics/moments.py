@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import mpc
-from protocols.learning.owners import all_columns, moments, pooled
+from protocols.learning.owners import all_columns
+from protocols.learning.units import own_moments, pooled
 from protocols.statistics.columns import check_limit, columns_of, rows_of, total
 
 Partition = Literal["horizontal", "vertical"]
@@ -49,8 +50,8 @@ def _variances(
     n = rows_of(data, ddof + 1)
     raw = [t[names] for t in data]
     if limit is None:
-        _, _, revealed = pooled(raw)
-        return names, revealed["variance"] * (n / (n - ddof)), {"mean": revealed["mean"]}
+        of = pooled(raw)
+        return names, of.variance * (n / (n - ddof)), {"mean": of.mean}
     check_limit(limit)
     parts = [mpc.within(x, -limit, limit) / limit for x in raw]
     mean = mpc.rescale(total([x.sum(axis=0) / n for x in parts], 1.0, 40), 28)
@@ -71,18 +72,16 @@ def covariance(
     partition: `horizontal`, other rows of the same columns: the pooled means and variances are revealed first, then
     each owner multiplies its own standardised rows; 4 rounds, d² words. `vertical`, other columns of the same rows in
     the same order: each owner standardises its own, products cross owners, X is opened under its mask once.
-    Error: below 2^-18 of the product of two deviations, with vertical 1e-3 of it.
-    Revealed: the matrix, and the means (horizontal).
+    Error: below 2^-18 of the product of two deviations.
+    Revealed: the correlations and variances of which it is made, and the means (horizontal).
     """
-    names, found, spread, revealed = _correlations(list(data), columns, partition)
+    names, found, variances, revealed = _correlations(list(data), columns, partition)
     n = len(data[0]) if partition == "vertical" else rows_of(data)
     if n <= ddof:
         raise mpc.InputError(f"there are {n} rows; this statistic needs {ddof + 1} or more")
-    known = (
-        spread
-        if partition == "horizontal"
-        else mpc.maximum(mpc.reveal(spread, bits=30, name="standard deviations"), 0.0)
-    )
+    if partition == "vertical":
+        variances = mpc.concatenate([mpc.total(v, name="variance") for v in variances])
+    known = mpc.sqrt(variances)
     scaled = found * known.reshape(-1, 1) * known.reshape(1, -1) * (n / (n - ddof))
     return {"columns": names, "covariance": scaled, "rows": n, **revealed}
 
@@ -95,7 +94,7 @@ def correlation(
 ) -> dict[str, Any]:
     """The correlation matrix of the columns over all rows, as `numpy.corrcoef(rowvar=False)`; see `covariance`.
 
-    A column that does not vary has correlations of 0, its own included. Error: below 2^-18, with vertical 2^-14.
+    A column that does not vary has correlations of 0, its own included. Error: below 2^-18.
     Revealed: the matrix; with partition=horizontal the pooled means and variances as well, with vertical nothing else.
     """
     names, found, _, revealed = _correlations(list(data), columns, partition)
@@ -106,29 +105,28 @@ def correlation(
 def _correlations(
     tables: list[Any], columns: list[str] | None, partition: Partition
 ) -> tuple[list[str], Any, Any, dict[str, Any]]:
-    """Names, the revealed matrix, the deviations (known or secret), and what else was revealed."""
+    """Names, the revealed matrix, the variances (revealed, or of each owner its own), and what else was revealed."""
     if partition == "horizontal":
         names = columns_of(tables, columns)
         n = rows_of(tables)
         raw = [t[names] for t in tables]
-        centre, spread, revealed = pooled(raw)
-        parts = [(x - centre) / spread for x in raw]
+        of = pooled(raw)
+        parts = [of.standardised(x) for x in raw]
         product = total([(z.T @ z) / n for z in parts], 1.01, _BITS)
-        return names, mpc.reveal(product, bits=24, name="correlation"), spread, revealed
+        return names, mpc.reveal(product, bits=24, name="correlation"), of.variance, of.revealed
     if columns:
         raise mpc.UsageError("columns= is for partition=horizontal; with vertical all columns of all owners count")
     names = [c for _, c in all_columns(tables, "")]
     if len(set(names)) < len(names):
         raise mpc.UsageError("two owners have a column of the same name; with partition=vertical names differ")
     n = len(tables[0])
-    shared, deviations = [], []
-    for t in tables:
-        x = t[list(t.columns)]
-        mean, variance_ = moments(x)
-        spread = mpc.sqrt(mpc.nonzero(variance_))
-        # |z| ≤ √n by how z is made, and Σz² = n
-        shared.append(mpc.share((x - mean) / spread, range=(-(n**0.5), n**0.5), scale=20))
-        deviations.append(mpc.share(mpc.sqrt(variance_), range=(0, 2.0**30), scale=30))
+    own = [own_moments(t[list(t.columns)]) for t in tables]
+    # Σz² = 1, so that |z| ≤ 1 and every product of two columns too
+    shared = [
+        mpc.share(of.standardised(t[list(t.columns)]) / n**0.5, range=(-1.0, 1.0), scale=_BITS)
+        for t, of in zip(tables, own, strict=True)
+    ]
     z = mpc.concatenate(shared, axis=1)
-    product = mpc.bounded(z.T @ z, -1.01 * n, 1.01 * n) / n
-    return names, mpc.reveal(product, bits=24, name="correlation"), mpc.concatenate(deviations), {}
+    product = mpc.bounded(z.T @ z, -1.01, 1.01)
+    found = mpc.reveal(product, bits=24, name="correlation")
+    return names, found, [of.variance for of in own], {}

@@ -83,11 +83,11 @@ def test_columns_of_different_owners(suite: str) -> None:
     table = np.stack([rows()[name] for name in order], axis=1)
     done = mpc.emulate(catalog["correlation"], {"data": data}, 2, suite=suite, partition="vertical")
     assert done.results["columns"] == order
-    assert np.max(np.abs(done.results["correlation"] - np.corrcoef(table, rowvar=False))) <= 2.0**-14
+    assert np.max(np.abs(done.results["correlation"] - np.corrcoef(table, rowvar=False))) <= 2.0**-18
     done = mpc.emulate(catalog["covariance"], {"data": data}, 2, suite=suite, partition="vertical")
     spread = table.std(axis=0)
     off = np.abs(done.results["covariance"] - np.cov(table, rowvar=False)) / np.outer(spread, spread)
-    assert np.max(off) <= 1e-3
+    assert np.max(off) <= 2.0**-18
 
 
 @pytest.mark.parametrize(("parties", "suite"), [(2, "masked"), (3, "beaver")])
