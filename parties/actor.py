@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from mpc.errors import MpcError
 from parties.agree import place
-from parties.channel import Broken, Channel, Delivered, Joined, Left, Restarted
+from parties.channel import Broken, Channel, Delivered, Differs, Joined, Left, Restarted
 from parties.cluster import DEALER, SEATS, Cluster
 from parties.control import Alarm, Alive, Lost, News
 from parties.events import (
@@ -42,6 +42,7 @@ from parties.events import (
 from parties.liveness import Sign
 from parties.mesh import Gone, Happening, Packet, Reached
 from parties.network import dials
+from parties.outline import difference, outline
 from parties.version import VERSION
 from parties.wire import Buffer, Message, Type
 
@@ -155,7 +156,7 @@ class Actor:
         self._keep = keep
         self._clock = clock
         me = brain.me
-        hello = {"name": cluster.name(me), "version": VERSION, "cluster": cluster.digest(), "control": watch.port}
+        hello = {"name": cluster.name(me), "version": VERSION, "cluster": outline(cluster), "control": watch.port}
 
         def fresh(i: int) -> Channel:
             return channel(me, i, incarnation, hello, dials=dials(me, i), prompt=i != DEALER, room=brain.room)
@@ -164,6 +165,7 @@ class Actor:
         self._channels = {i: fresh(i) for i in cluster.actors() if i != me}
         self._joined: set[int] = set()
         self._alive: set[int] = set()
+        self._differing: dict[int, str] = {}  # whose cluster file is another one, and in what
         self._written: deque[Written] = deque()
         self._untold: deque[Happening] = deque()  # what has come and waits for its turn
         self._undigested: deque[int] = deque()  # whose channel has something to say, since a brain was at work
@@ -399,17 +401,26 @@ class Actor:
                 case Delivered() as delivered:
                     self.perform(self.brain.handle(Arrived(delivered.message)))
                 case Joined(port):
+                    self._differing.pop(peer, None)
                     self.watch.joined(peer, port)
                     self._there(peer, joined=True)
                 case Restarted():
                     self._lost(peer, RESTARTED)
                 case Broken(reason):
                     self._lost(peer, reason)
+                case Differs(theirs):
+                    self._differs(peer, theirs)
                 case Left():
                     self._lost(peer, "stopped")
                     if peer in SEATS:
                         self._flush(peer, channel)  # the acknowledgement of its goodbye
                         self._channels.pop(peer, None)
+
+    def _differs(self, peer: int, theirs: str) -> None:
+        """Say it here too: whoever runs this actor may be the one whose file is old."""
+        self._differing[peer] = f"its cluster file {difference(self._cluster, theirs)}; copy one file to every host"
+        self._say(f"{self._cluster.call(peer)} is not listened to: {self._differing[peer]}")
+        self._lost(peer, "has another cluster file")
 
     def _heard(self, news: News) -> None:
         match news:
@@ -431,6 +442,10 @@ class Actor:
         if not was and self.present(peer):
             self.perform(self.brain.handle(Up(peer)))
 
+    def differs(self, peer: int) -> bool:
+        """Whether an actor has greeted with another cluster file than this one's."""
+        return peer in self._differing
+
     def present(self, peer: int) -> bool:
         """Whether an actor is up."""
         return peer in self._joined and peer in self._alive
@@ -446,6 +461,8 @@ class Actor:
         """Why an actor is not up, in words; empty if it is."""
         if self.present(peer):
             return ""
+        if peer in self._differing:
+            return self._differing[peer]
         if peer in self._joined and not self.mesh.trouble(peer):
             return self.watch.trouble(peer)
         return self.mesh.trouble(peer) or "no greeting came back"

@@ -8,6 +8,7 @@ exactly once and in order, however often the connection breaks, or the channel s
     down --connected--> greeting --HELLO/WELCOME--> up --disconnected--> down ...
     any --another incarnation--> Restarted, and all numbers begin again
     any --malformed, a lasting gap--> Broken, and nothing more is heard of this incarnation
+    any --a greeting with another cluster file--> Differs, and likewise
 
 HELLO (from the end that dialled), WELCOME, ACK and PING carry no number. A greeting says which incarnation of the
 other end it knows and how much it has received of it; what is stored beyond that goes out again. A message that arrives
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from parties.outline import same
 from parties.pieces import Joiner, Room, split, unbounded
 from parties.wire import (
     CHUNK,
@@ -45,7 +47,7 @@ from parties.wire import (
     fixed_part,
 )
 
-__all__ = ["Broken", "Channel", "Delivered", "Joined", "Left", "Restarted"]
+__all__ = ["Broken", "Channel", "Delivered", "Differs", "Joined", "Left", "Restarted"]
 
 WINDOW_MESSAGES = 64  # as many as a socket's high-water mark, so that a full window never fills a socket
 WINDOW_BYTES = 256 << 20
@@ -88,6 +90,13 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
+class Differs:
+    """The peer has another cluster file; it may number actors otherwise, so it is not talked to. `outline`: of its."""
+
+    outline: str
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """The peer said goodbye and will send nothing more."""
 
@@ -99,7 +108,7 @@ class Delivered:
     message: Message = field(repr=False)
 
 
-Happening = Joined | Restarted | Broken | Left | Delivered
+Happening = Joined | Restarted | Broken | Differs | Left | Delivered
 
 
 @dataclass(slots=True)  # not frozen: one is made for each message, and that takes much longer
@@ -352,6 +361,9 @@ class Channel:
     def _accept(self, m: Message, now: float) -> None:
         if m.incarnation == self._shut:
             return
+        if m.type in _GREETINGS and m.incarnation and not same(m.meta["cluster"], self._greeting["cluster"]):
+            self._differs(m)
+            return
         if m.src != self.peer or m.dst != self.me:
             raise BadMessage("a message under another actor's name")
         if (m.seq == 0) != (m.type in _UNNUMBERED):
@@ -365,6 +377,27 @@ class Channel:
             if m.seq:
                 self._numbered(m, now)
 
+    def _differs(self, m: Message) -> None:
+        """The peer has to hear it too: it is greeted once, and not heard any more until it is another process."""
+        if m.incarnation in self._past:
+            return
+        if self._theirs not in {None, m.incarnation}:
+            self._forget_process()
+        self._theirs = m.incarnation
+        self._down()
+        if m.type is Type.HELLO:
+            self._greet(Type.WELCOME)
+        self._listen_no_more()
+        self._quiet_since = None
+        self.events.append(Differs(m.meta["cluster"]))
+
+    def _forget_process(self) -> None:
+        """Another process has taken the peer's place."""
+        if self._theirs is not None:
+            self._past.append(self._theirs)
+        self._reset()
+        self.events.append(Restarted())
+
     def _greeted(self, m: Message) -> None:
         if (m.type is Type.HELLO) == self.dials:
             raise BadMessage("a greeting from the wrong side")
@@ -374,9 +407,7 @@ class Channel:
             return
         new = m.incarnation != self._theirs
         if new and self._theirs is not None:
-            self._past.append(self._theirs)
-            self._reset()
-            self.events.append(Restarted())
+            self._forget_process()
         self._theirs, self._shut = m.incarnation, None
         if m.type is Type.HELLO or self._asked:  # an answer that was not asked for has nothing sent again
             self._requeue()

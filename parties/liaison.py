@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from mpc.errors import InputError, MpcError, PeerError, PolicyError, UsageError
@@ -29,6 +29,7 @@ __all__ = ["Launcher", "Liaison"]
 
 OnProgress = Callable[[str, int, int], None]
 _TURN = 0.05
+_COMPARED = 1.0  # seconds until all who have another cluster file have said so
 _STOPPED = 2.0  # seconds between two turns of a process that was not running
 _KINDS: dict[str, type[MpcError]] = {
     "input": InputError,
@@ -112,12 +113,20 @@ class Liaison:
             if now - looked > _STOPPED:
                 began += now - looked  # this very process was stopped, and nobody else kept it waiting
             looked = now
-            plain = all(self._mesh.refused(actor) for actor in missing)
-            patience = min(self.limits.refusal, self.limits.startup) if plain else self.limits.startup
-            if now - began > patience and (missing := sorted(wanted - self.brain.connected)):
-                raise PeerError("; ".join(self._unreachable(actor) for actor in missing))
+            if now - began > self._patience(missing) and (missing := sorted(wanted - self.brain.connected)):
+                others = [actor for actor in missing if self._actor.differs(actor)]
+                raise PeerError("; ".join(self._unreachable(actor) for actor in others or missing))
+
+    def _patience(self, missing: Iterable[int]) -> float:
+        """How long to wait for these: less if it is plain that some will not come."""
+        if any(self._actor.differs(actor) for actor in missing):
+            return _COMPARED
+        plain = all(self._mesh.refused(actor) for actor in missing)
+        return min(self.limits.refusal, self.limits.startup) if plain else self.limits.startup
 
     def _unreachable(self, actor: int) -> str:
+        if self._actor.differs(actor):
+            return f"{self.cluster.call(actor)} cannot take part: {self._actor.trouble(actor)}"
         member = self.cluster.member(actor)
         return f"{self.cluster.call(actor)} cannot be reached at {member.address}: {self._actor.trouble(actor)}"
 
