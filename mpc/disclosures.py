@@ -40,7 +40,10 @@ class Source:
 
 
 class Flow:
-    """What flows into every value of a program, the bodies of loops included. Sets are bits of a whole number."""
+    """What flows into every value of a program, the bodies of loops included.
+
+    Sets are bits of a whole number, two for each source: that it flows in as it is, and that its size does (`exponent`).
+    """
 
     def __init__(self, program: Program) -> None:
         self._places: dict[Source, int] = {}
@@ -52,16 +55,26 @@ class Flow:
 
     def into(self, var: Var) -> list[Source]:
         """The sources of a value, in the order of the program's inputs and their columns."""
-        bits = self._found[var]
-        return [source for source, place in self._places.items() if bits >> place & 1]
+        return self._sources(self._found[var])
 
     def used(self) -> list[Source]:
         """The sources of any value."""
-        bits = reduce(or_, self._found.values(), 0)
-        return [source for source, place in self._places.items() if bits >> place & 1]
+        return self._sources(reduce(or_, self._found.values(), 0))
+
+    def sizes_only(self, var: Var) -> bool:
+        """Whether a value rests on the sizes of data alone."""
+        return self._found[var] != 0 and not self._found[var] & self._whole
+
+    @property
+    def _whole(self) -> int:
+        """The bits that say that a source flows in as it is."""
+        return (4 ** len(self._places) - 1) // 3
+
+    def _sources(self, bits: int) -> list[Source]:
+        return [source for source, place in self._places.items() if bits >> 2 * place & 3]
 
     def _place(self, source: Source) -> int:
-        return 1 << self._places.setdefault(source, len(self._places))
+        return 1 << 2 * self._places.setdefault(source, len(self._places))
 
     def _block(self, block: Block) -> None:
         for e in block.equations:
@@ -80,7 +93,8 @@ class Flow:
             (table,) = self.into(e.inputs[0])
             columns = (self._place(Source(table.owner, table.input, column)) for column in p["names"])
             return reduce(or_, columns)
-        return reduce(or_, (self._found[v] for v in e.inputs), 0)
+        bits = reduce(or_, (self._found[v] for v in e.inputs), 0)
+        return ((bits | bits >> 1) & self._whole) << 1 if e.op == "exponent" else bits
 
     def _loop(self, e: Equation) -> None:
         """What flows into the state in one step flows on in the next: until nothing new does."""
@@ -100,7 +114,7 @@ class Flow:
 def disclosures(program: Program) -> list[dict[str, Any]]:
     """Everything that a run tells anybody: `{what, name, owners, columns, to, count}` for each fact and each reveal.
 
-    what: `fact`, `labels` (the values of a label or key), `reveal`. owners, columns: whose data, and which columns of
+    what: `fact`, `labels` (the values of a label or key), `magnitude` (a reveal of sizes alone), `reveal`. owners, columns: whose data, and which columns of
     it, a value rests on; a kept secret may rest on anybody's. to: `everyone` (the parties, and the coordinator where
     the cluster file lets it receive), or names; the dealer reads the program's text. count: how many numbers or texts,
     over all steps of loops.
@@ -112,7 +126,8 @@ def disclosures(program: Program) -> list[dict[str, Any]]:
         owners = {s.owner for s in sources}
         whose = [p for p in program.parties if p in owners or "" in owners]
         columns = list(dict.fromkeys(s.column for s in sources if s.column))
-        found.append(_one("reveal", e.params["name"], whose, columns, e.params["to"], e.output.type.size * times))
+        what = "magnitude" if flow.sizes_only(e.output) else "reveal"
+        found.append(_one(what, e.params["name"], whose, columns, e.params["to"], e.output.type.size * times))
     return found
 
 

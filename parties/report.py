@@ -239,7 +239,7 @@ def _facts(plan: Any) -> list[Block]:
             f"{d['count']:,}",
         )
         for d in plan.disclosures
-        if d["what"] != "reveal"
+        if d["what"] in ("fact", "labels")
     ]
     return [Grid("public facts", ("what", "of whom", "columns", "to", ">count"), rows)] if rows else []
 

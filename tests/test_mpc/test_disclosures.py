@@ -104,6 +104,26 @@ def test_values_that_are_asked_for_and_not_used_are_listed_too_and_once():
     assert mpc.Program.parse(made.text).digest == made.digest
 
 
+def test_a_reveal_of_sizes_alone_is_a_magnitude_and_nothing_else_is():
+    @mpc.program
+    def sized(x: mpc.PerParty[mpc.Table]):
+        tables = [t[["a", "b"]] for t in x]
+        e = mpc.magnitude(tables, axis=0)
+        scaled = sum(mpc.share(mpc.ldexp(t, -e), range=(-1, 1)).sum(axis=0) for t in tables)
+        own = mpc.share(mpc.exponent(tables[0]) / 4, range=(-999, 999), scale=0)
+        mixed = own + mpc.rescale(mpc.share(tables[0][:1, 0], range=(-9, 9)), 0).sum()
+        return {"e": e, "sum": mpc.reveal(scaled), "own": mpc.reveal(own), "mixed": mpc.reveal(mixed)}
+
+    made = sized.trace({"x": {p: table("a", "b") for p in PARTIES}})
+    found = {d["name"]: (d["what"], d["owners"]) for d in disclosures(made) if d["what"] not in ("fact", "labels")}
+    assert found == {
+        "magnitude of a, b": ("magnitude", ["alice", "bob"]),
+        "sum": ("reveal", ["alice", "bob"]),
+        "own": ("magnitude", ["alice"]),
+        "mixed": ("reveal", ["alice"]),
+    }
+
+
 @pytest.mark.parametrize("suite", ["masked", "beaver"])
 def test_the_plan_has_them_and_they_agree_with_its_reveals(suite):
     data = {p: table("a", "b", "y", rows=10) for p in PARTIES}
