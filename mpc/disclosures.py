@@ -12,12 +12,12 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
-from mpc.ir import Block, Equation, Var
+from mpc.ir import Block, Equation, Var, walk
 
 if TYPE_CHECKING:
-    from mpc.programs import Program
+    from mpc.programs import InputSpec, Program
 
-__all__ = ["Flow", "Source", "Told", "disclosures"]
+__all__ = ["Flow", "Source", "Told", "disclosures", "taken"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Source:
 class Flow:
     """What flows into every value of a program, the bodies of loops included.
 
-    Sets are bits of a whole number, two for each source: that it flows in as it is, and that its size does (`exponent`).
+    Sets are bits of a whole number, two for each source: that it flows in as it is, and that its size does
+    (`exponent`).
     """
 
     def __init__(self, program: Program) -> None:
@@ -68,7 +69,7 @@ class Flow:
     @property
     def _whole(self) -> int:
         """The bits that say that a source flows in as it is."""
-        return (4 ** len(self._places) - 1) // 3
+        return ((1 << 2 * len(self._places)) - 1) // 3
 
     def _sources(self, bits: int) -> list[Source]:
         return [source for source, place in self._places.items() if bits >> 2 * place & 3]
@@ -114,10 +115,10 @@ class Flow:
 def disclosures(program: Program) -> list[dict[str, Any]]:
     """Everything that a run tells anybody: `{what, name, owners, columns, to, count}` for each fact and each reveal.
 
-    what: `fact`, `labels` (the values of a label or key), `magnitude` (a reveal of sizes alone), `reveal`. owners, columns: whose data, and which columns of
-    it, a value rests on; a kept secret may rest on anybody's. to: `everyone` (the parties, and the coordinator where
-    the cluster file lets it receive), or names; the dealer reads the program's text. count: how many numbers or texts,
-    over all steps of loops.
+    what: `fact`, `labels` (the values of a label or key), `magnitude` (a reveal of sizes alone), `reveal`. owners,
+    columns: whose data, and which columns of it, a value rests on; a kept secret may rest on anybody's. to: `everyone`
+    (the parties, and the coordinator where the cluster file lets it receive), or names; the dealer reads the program's
+    text. count: how many numbers or texts, over all steps of loops.
     """
     flow = Flow(program)
     found = [*_facts(program, flow), *_labels(program)]
@@ -129,6 +130,22 @@ def disclosures(program: Program) -> list[dict[str, Any]]:
         what = "magnitude" if flow.sizes_only(e.output) else "reveal"
         found.append(_one(what, e.params["name"], whose, columns, e.params["to"], e.output.type.size * times))
     return found
+
+
+def taken(program: Program, spec: InputSpec) -> list[tuple[str, bool]]:
+    """The columns that a program takes of one of its inputs, each once, and whether as a label or key."""
+    tables = {e.output for e in program.block.equations if e.op == "input" and _is(e, spec)}
+    found = {
+        (column, e.op == "labels"): None
+        for e in walk(program.block)
+        if e.op in ("columns", "labels") and not tables.isdisjoint(e.inputs)
+        for column in e.params["names"]
+    }
+    return list(found)
+
+
+def _is(e: Equation, spec: InputSpec) -> bool:
+    return (e.params["name"], e.params["owner"]) == (spec.name, spec.owner)
 
 
 def _reveals(block: Block, times: int) -> Iterator[tuple[Equation, int]]:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from mpc.errors import InputError, UsageError
 
-__all__ = ["Schema", "Table", "numbers_of", "owned", "schema_of"]
+__all__ = ["MISSING", "Schema", "Table", "label_of", "numbers_of", "owned", "schema_of"]
 
 Floats = NDArray[np.float64]
-_MISSING = frozenset({"", "nan"})  # what stands where a label is missing
+MISSING = frozenset({"", "nan"})  # what stands where a label is missing
 
 
 def _no_classes(column: str) -> list[str]:
@@ -99,29 +99,35 @@ class Table:
     def classes(self, name: str) -> list[str]:
         """The distinct values of a label column as sorted text; whole numbers lose their `.0`."""
         found, _ = self._labelled(name)
-        return sorted(set(found) - _MISSING, key=_label_key)
+        return sorted(set(found) - MISSING, key=_label_key)
 
     def labels(self, name: str, classes: Sequence[str]) -> Floats:
         """The index of each row's label in `classes`, as float64."""
         found, rows = self._labelled(name)
-        index = {c: float(i) for i, c in enumerate(classes) if c not in _MISSING}
+        index = {c: float(i) for i, c in enumerate(classes) if c not in MISSING}
         out = np.array([index.get(label, -1.0) for label in found])[rows]
         bad = np.flatnonzero(out < 0)
         if bad.size:
             row = int(bad[0])
-            if found[rows[row]] in _MISSING:
+            if found[rows[row]] in MISSING:
                 raise InputError(f"{self.at(row, name)}: the label is missing; fill or remove the row")
             raise InputError(f"{self.at(row, name)} is none of the {len(classes)} agreed classes")
         return out
+
+    def undeclared(self, name: str, values: Sequence[str]) -> int | None:
+        """The first row, from 0, whose label is there and none of these values."""
+        found, rows = self._labelled(name)
+        odd = np.array([label not in MISSING and label not in values for label in found])[rows]
+        return int(odd.argmax()) if odd.any() else None
 
     def _labelled(self, name: str) -> tuple[list[str], NDArray[np.intp]]:
         """The labels of the distinct cells of a column, and for each row which of them it has."""
         cells = self.column(name)
         if isinstance(cells, np.ndarray):
             distinct, rows = np.unique(cells, return_inverse=True)
-            return [_label(number) for number in distinct.tolist()], rows
+            return [label_of(number) for number in distinct.tolist()], rows
         place = {cell: i for i, cell in enumerate(dict.fromkeys(cells))}
-        return [_label(cell) for cell in place], np.fromiter(map(place.__getitem__, cells), np.intp, len(cells))
+        return [label_of(cell) for cell in place], np.fromiter(map(place.__getitem__, cells), np.intp, len(cells))
 
 
 def _is_number(cell: object) -> bool:
@@ -134,7 +140,8 @@ def _is_number(cell: object) -> bool:
     return True
 
 
-def _label(cell: object) -> str:
+def label_of(cell: object) -> str:
+    """A cell as a label: whole numbers lose their `.0`, texts what is blank around them."""
     if _is_number(cell):
         number = float(cell)  # type: ignore[arg-type]
         return str(int(number)) if number.is_integer() else str(number).lower()

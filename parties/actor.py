@@ -28,6 +28,7 @@ from parties.events import (
     Event,
     Instruction,
     Keep,
+    Note,
     Parts,
     Pump,
     Say,
@@ -127,8 +128,8 @@ class Actor:
     """One actor's body.
 
     incarnation: the number of this process, the same on both planes. watch: its control plane. home: durable state, for
-    brains that write. `say`: public lines; `tell`: lines for the owner of the data, and what each is about; `keep`: its
-    own results. clock, channel: others in simulations.
+    brains that write. `say`: public lines; `note`: lines of its log; `tell`: lines for the owner of the data, and what
+    each is about; `keep`: its own results. clock, channel: others in simulations.
     """
 
     def __init__(
@@ -141,6 +142,7 @@ class Actor:
         *,
         home: Any = None,
         say: Callable[[str], None] = lambda _: None,
+        note: Callable[[str], None] = lambda _: None,
         tell: Callable[[str, bytes], None] = lambda _text, _about: None,
         keep: Callable[[str, Any], None] = lambda _name, _value: None,
         clock: Callable[[], float] = time.monotonic,
@@ -152,6 +154,7 @@ class Actor:
         self._cluster = cluster
         self._home = home
         self._say = say
+        self._note = note
         self._tell = tell
         self._keep = keep
         self._clock = clock
@@ -247,6 +250,8 @@ class Actor:
                     self._send(m.to, m.type, m.session, m.step, m.meta, m.frames)
                 case Say(text):
                     self._say(text)
+                case Note(text):
+                    self._note(text)
                 case Tell(text, about):
                     self._tell(text, about)
                 case Keep(name, value):

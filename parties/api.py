@@ -15,12 +15,14 @@ from mpc.errors import UsageError
 from mpc.memory import names_of
 from parties import keys as keyfiles
 from parties.cluster import COORDINATOR, load
+from parties.declared import Declared
 from parties.home import Home, actor_directory, settled
 from parties.keys import NAME
 from parties.launch.local import LocalLauncher
 from parties.limits import Limits
 from parties.machinery import Machinery, insecure_label, real
 from parties.mesh import Tap
+from parties.schema import load_schema
 from parties.session import OnProgress, Pending, Run, Session
 
 __all__ = ["OnProgress", "Pending", "Run", "Session", "connect", "local", "real_machinery"]
@@ -30,6 +32,7 @@ def local(
     parties: int | Sequence[str] = 3,
     *,
     state: str | Path | None = None,
+    schema: str | Path | Declared | None = None,
     entropy: int | None = None,
     limits: Limits | None = None,
     on_send: Tap | None = None,
@@ -38,8 +41,9 @@ def local(
 
     parties: how many (alice, bob, carol ...), or their names. state: a directory where each of them keeps what outlives
     its process: checkpoints, kept secrets, stored material, its ledger and journal; without one it is gone with the
-    session, and so is what could be resumed. entropy: a seed for the deterministic entropy of
-    `mpc.testing`, which makes the session insecure and is part of every digest; leave it out. Raises UsageError for
+    session, and so is what could be resumed. schema: a schema file, or one that is read already; a label or key that a
+    program names need not stand in it unless it has more than 20 values. entropy: a seed for the deterministic entropy
+    of `mpc.testing`, which makes the session insecure and is part of every digest; leave it out. Raises UsageError for
     fewer than two parties or bad names, PeerError if a process does not start.
     """
     from protocols import catalog
@@ -47,7 +51,8 @@ def local(
     names = _checked(names_of(parties))
     insecure = insecure_label(entropy)
     coordinator = keyfiles.fresh()
-    launcher = LocalLauncher(names, insecure, limits, Path(state) if state is not None else None)
+    declared = load_schema(Path(schema)) if isinstance(schema, str | Path) else schema
+    launcher = LocalLauncher(names, insecure, limits, Path(state) if state is not None else None, declared)
     try:
         cluster = launcher.start(coordinator.public)
         return Session(

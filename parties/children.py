@@ -82,9 +82,11 @@ def _party(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str,
         from parties import cluster as clusters
         from parties.body import Body
         from parties.data import read_csv
+        from parties.declared import Declared
         from parties.home import Home, actor_directory
         from parties.limits import Limits
         from parties.party import PartyBrain
+        from parties.schema import parse_columns
         from parties.store import Store
 
     machinery = _machinery()
@@ -104,6 +106,7 @@ def _party(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str,
         trouble=body.trouble,
         heard=body.heard,
         memory=harden.peak_rss,
+        declared=Declared(parse_columns("schema", config["columns"]), local=True),
     )
     home = Home.open(actor_directory(name, Path(config["state"])), name)
     _join(launcher, body, brain, store, home)

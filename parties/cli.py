@@ -66,7 +66,7 @@ def _job_options(command: Command) -> Command:
         click.option(
             "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A setting of the program; repeat it."
         ),
-        click.option("--schema", type=click.Path(path_type=Path), metavar="FILE", help="Declared ranges of columns."),
+        click.option("--schema", type=click.Path(path_type=Path), metavar="FILE", help="What is declared of columns."),
         click.option("--suite", default="masked", show_default=True, metavar="NAME", help="masked or beaver."),
         click.option("--verify-ranges", is_flag=True, help="Check stated ranges while running; reveals one bit."),
         click.option("--kept", multiple=True, metavar="PARAMETER=NAME", help="A secret that an earlier program kept."),
@@ -290,13 +290,19 @@ def keygen(name: str, directory: Path) -> None:
     "--key", type=click.Path(path_type=Path), metavar="FILE", help="Its key; NAME.secret beside the cluster file."
 )
 @click.option("--data", multiple=True, metavar="NAME=FILE", help="Offer a CSV file under a name; repeat it.")
+@click.option(
+    "--schema", type=click.Path(path_type=Path), metavar="FILE", help="What is declared of columns: labels, keys."
+)
 @state_option
-def party(cluster: Path, name: str, key: Path | None, data: Sequence[str], state: Path | None) -> int:
+def party(
+    cluster: Path, name: str, key: Path | None, data: Sequence[str], schema: Path | None, state: Path | None
+) -> int:
     """Be one party here, and serve runs until stopped."""
     from parties.arguments import parse_offers
     from parties.launch.hosts import serve_party
 
-    return serve_party(cluster, name, key or cluster.parent / f"{name}.secret", parse_offers(data), state=state)
+    secret = key or cluster.parent / f"{name}.secret"
+    return serve_party(cluster, name, secret, parse_offers(data), state=state, schema=schema)
 
 
 @cli.command()

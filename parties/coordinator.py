@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from parties.agree import Terms, Verdict, sentence, short, short_run
+from parties.asked import ANSWERS
 from parties.cluster import COORDINATOR, DEALER, Cluster, is_coordinator
 from parties.events import Arrived, Down, Event, Instruction, Send, Tick, Up
 from parties.following import (
@@ -85,7 +86,7 @@ class CoordinatorBrain:
     def ask(self, peer: int, kind: Type, **meta: Any) -> tuple[int, Send]:
         """A question to a party; its number in `answers`."""
         self._asked += 1
-        self._open[self._asked] = (peer, _ANSWERS[kind])
+        self._open[self._asked] = (peer, ANSWERS[kind])
         return self._asked, Send(peer, kind, meta={"ask": self._asked, **meta})
 
     def room(self, m: Message) -> int | None:
@@ -439,7 +440,6 @@ class CoordinatorBrain:
             yield Send(peer, Type.ABORT, s.id, meta=meta)
 
 
-_ANSWERS = {Type.DESCRIBE: Type.SCHEMA, Type.CLASSES: Type.LABELS, Type.HELD: Type.HOLDS, Type.DROP: Type.HOLDS}
 _CONVERSATION: dict[tuple[str, Type], tuple[tuple[str, ...], Callable[[CoordinatorBrain, Following, Message], Steps]]]
 _CONVERSATION = {
     ("party", Type.READY): ((PREPARING,), CoordinatorBrain._ready),

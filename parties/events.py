@@ -15,6 +15,7 @@ __all__ = [
     "Event",
     "Instruction",
     "Keep",
+    "Note",
     "Parts",
     "Pump",
     "Say",
@@ -116,6 +117,13 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """A line of this actor's log: who asked for what, and what was learnt. The body adds the time."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """A line for the owner of this actor's data only (row and column of a refusal).
 
@@ -147,4 +155,4 @@ class Write:
     record: Any = field(repr=False)
 
 
-Instruction = Send | Swap | Say | Tell | Keep | Write
+Instruction = Send | Swap | Say | Note | Tell | Keep | Write

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mpc import ProgramFunction
 from mpc.errors import UsageError
 from parties.arguments import choose_parties, inputs_of, parse_input, require_inputs, secrets_of, settings_of
+from parties.declared import Declared
 from parties.home import state_root
 from parties.offline import Compiled, compile_program, local_schemas, local_secrets
 from parties.schema import load_schema
@@ -41,6 +42,7 @@ class Job:
     checkpoint_every: int = 0
     state: Path | None = None
     stocked: bool = False
+    declared: Declared = field(default_factory=Declared)
 
     @classmethod
     def from_arguments(
@@ -68,8 +70,9 @@ class Job:
         if suite not in suites:
             raise UsageError(f"there is no suite {suite!r}{nearest(suite, list(suites))} (there: {', '.join(suites)})")
         function = load_target(target, catalog)
-        if schema is not None:
-            function = function.declaring(load_schema(schema))
+        declared = load_schema(schema) if schema is not None else Declared()
+        if declared.ranges:
+            function = function.declaring(declared.ranges)
         files, notes = inputs_of(function, [parse_input(text, cluster is not None) for text in inputs])
         chosen = settings_of(function, settings)
         if cluster is None:
@@ -77,10 +80,12 @@ class Job:
             require_inputs(function, files)
         else:
             names = _cluster_names(cluster, files)
+            if any(column.role for column in declared.columns.values()):
+                notes.append(f"{schema}: as, values and at_most count in the schema that a column's owner starts with")
         title = target if target in catalog else function.name
         return cls(
             title, function, suite, suites[suite], files, chosen, names, cluster, key, notes, verify_ranges,
-            secrets_of(function, kept), checkpoint_every, state, stocked,
+            secrets_of(function, kept), checkpoint_every, state, stocked, replace(declared, local=cluster is None),
         )  # fmt: skip
 
     def compile(self, *, check: bool = True) -> Compiled:
@@ -92,7 +97,7 @@ class Job:
 
         if self.cluster is None:
             kept = local_secrets(self.kept, self.parties, self.state)
-            return compiled({**local_schemas(self.inputs), **kept})
+            return compiled({**local_schemas(self.inputs, self.declared), **kept})
         with self._session() as session:  # open while tracing, which may ask for the classes of a label
             return compiled({**session.schemas(self.function, self.inputs), **session.specs(self.kept)})
 
@@ -123,7 +128,7 @@ class Job:
         from parties.api import connect, local
 
         if self.cluster is None:
-            return local(self.parties, state=self.state or state_root())
+            return local(self.parties, state=self.state or state_root(), schema=self.declared)
         return connect(self.cluster, key=self.key, state=self.state)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, Protocol
 
 from mpc.errors import InputError, MpcError, PeerError, PolicyError, UsageError
@@ -164,17 +165,22 @@ class Liaison:
         return schemas
 
     def _classes(self, party: str, offer: str) -> Callable[[str], list[str]]:
+        @cache  # a program is traced several times, and what an owner has told stands in its journal each time
         def ask(column: str) -> list[str]:
             with self.turns:  # tracing may ask from anywhere
                 number = self._ask(party, Type.CLASSES, name=offer, column=column)
                 answer = self._answer(number, self.cluster.index(party))
                 if answer.refused:
-                    about = question(number)
-                    raise self.input_error(self.cluster.index(party), f"{party}: {answer.refused}", about)
+                    raise self._refused(party, answer, question(number))
                 with _bad(party):
                     return labels_of(answer.message)
 
         return ask
+
+    def _refused(self, party: str, answer: Answer, about: bytes) -> MpcError:
+        if answer.kind == "input":
+            return self.input_error(self.cluster.index(party), f"{party}: {answer.refused}", about)
+        return _KINDS.get(answer.kind, PeerError)(f"{party}: {answer.refused}")
 
     def holdings(self, run: str = "", lowered: str = "") -> dict[str, dict[str, Any]]:
         """What each party keeps of a run, for a lowered program, and under names."""

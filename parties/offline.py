@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mpc import Lowered, Plan, Program, ProgramFunction
 from mpc.errors import InputError, UsageError
 from mpc.handles import HandleSpec
 from mpc.table import Schema
 from parties.data import read_csv
+from parties.declared import Declared
 from parties.home import Home, actor_directory
 from parties.records import spec_of
 from parties.target import blaming
 
 __all__ = ["Compiled", "compile_program", "local_schemas"]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,12 @@ class Compiled:
     plan: Plan
 
 
-def local_schemas(inputs: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Schema]]:
+def local_schemas(inputs: Mapping[str, Mapping[str, str]], declared: Declared) -> dict[str, dict[str, Schema]]:
     """The public face of every file. Raises InputError with the owner's name."""
-    return {name: {party: _schema(party, path) for party, path in files.items()} for name, files in inputs.items()}
+    return {
+        name: {party: _schema(party, name, path, declared) for party, path in files.items()}
+        for name, files in inputs.items()
+    }
 
 
 def local_secrets(kept: Mapping[str, str], parties: Sequence[str], state: Path | None) -> dict[str, HandleSpec]:
@@ -45,11 +51,16 @@ def local_secrets(kept: Mapping[str, str], parties: Sequence[str], state: Path |
     return specs
 
 
-def _schema(party: str, path: str) -> Schema:
-    try:
-        return read_csv(Path(path)).schema()
-    except InputError as refused:
-        raise refused.of(party) from None
+def _schema(party: str, name: str, path: str, declared: Declared) -> Schema:
+    def named(do: Callable[[], _T]) -> _T:
+        try:
+            return do()
+        except InputError as refused:
+            raise refused.of(party) from None
+
+    table = named(lambda: read_csv(Path(path)))
+    schema = declared.shown(name, table)
+    return replace(schema, classes=lambda column: named(lambda: schema.classes(column)))
 
 
 def compile_program(

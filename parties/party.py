@@ -12,14 +12,18 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mpc.errors import InputError, MpcError
+from mpc.disclosures import taken
+from mpc.errors import InputError, MpcError, PolicyError
 from mpc.prg import Entropy
+from mpc.table import Table
 from parties import records
 from parties.agree import Terms
+from parties.asked import ASKED
 from parties.attempt import Attempt
 from parties.cluster import Cluster, is_coordinator
+from parties.declared import Declared
 from parties.ending import Surroundings, Then, nothing, write_end
-from parties.events import Arrived, Down, Event, Instruction, Send, Tell, Tick, Up, Write, Written, question
+from parties.events import Arrived, Down, Event, Instruction, Note, Send, Tell, Tick, Up, Write, Written, question
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery
@@ -27,6 +31,7 @@ from parties.participation import Participation
 from parties.pieces import SHORT_LIMIT
 from parties.prepare import Refused, read_terms
 from parties.store import Store
+from parties.told import Coordinator, ValuesRefused, ValuesTold
 from parties.version import VERSION
 from parties.wire import Message, Type, line, pack
 
@@ -37,7 +42,10 @@ _MOST_AT_ONCE = 64
 
 
 class PartyBrain:
-    """One party. `clock`, `trouble` (why an actor is not there) and `heard` (its last sign) come from the body."""
+    """One party. `clock`, `trouble` (why an actor is not there) and `heard` (its last sign) come from the body.
+
+    declared: which columns are labels and keys, whose values may be told; none unless it says so.
+    """
 
     def __init__(
         self,
@@ -54,12 +62,14 @@ class PartyBrain:
         memory: Callable[[], int] = lambda: 0,
         version: str = VERSION,
         entropy: Entropy = secrets.token_bytes,
+        declared: Declared | None = None,
     ) -> None:
         self.me = me
         self.name = cluster.name(me)
         self.pumping = False
         self.sessions: dict[bytes, Participation] = {}
         self._store = store
+        self._declared = declared or Declared()
         self._version = version
         self._tokens = 0
         self._waiting: dict[int, Then] = {}
@@ -204,15 +214,39 @@ class PartyBrain:
 
     def _classes(self, m: Message) -> Steps:
         ask, name = m.meta["ask"], m.meta["name"]
+        column, whom = m.meta["column"], Coordinator.of(self.around.cluster, m.src)
         try:
             if name not in self._store:
-                raise InputError(f"{name!r} is not offered", self.name)  # noqa: TRY301
+                raise PolicyError(f"offers no data named {name!r}")  # noqa: TRY301
             self._store.refresh(name)
-            labels = self._store.classes(name, m.meta["column"])
-        except InputError as refusal:
-            yield from self._not_served(m, refusal)
+            labels = self._declared.values(name, self._store.get(name), column)
+            told = (pack(labels),)
+        except (PolicyError, InputError) as refusal:
+            yield from self._keep_back(m, refusal)
             return
-        yield Send(m.src, Type.LABELS, meta={"ask": ask}, frames=(pack(labels),))
+
+        def answer(w: Written) -> Steps:
+            if w.error:
+                yield Send(m.src, Type.REFUSED, meta={"ask": ask, "kind": "internal", "reason": line(w.error)})
+                return
+            yield Note(f"told {whom} the distinct values of column {column!r} of {name!r}: {len(labels)}")
+            yield Send(m.src, Type.LABELS, meta={"ask": ask}, frames=told)
+
+        yield Write(self._token(answer), ValuesTold(name, column, len(labels), whom))
+
+    def _keep_back(self, m: Message, refusal: PolicyError | InputError) -> Steps:
+        """No values: neither they nor how many there are. In which row a wrong one stands, its owner alone hears."""
+        column, name, whom = m.meta["column"], m.meta["name"], Coordinator.of(self.around.cluster, m.src)
+        kind, why = "policy", str(refusal)
+        if isinstance(refusal, InputError):
+            yield Tell(str(refusal.of(self.name)), question(m.meta["ask"]))
+            kind, why = "input", f"input refused ({line(name, 200)!r})"
+
+        def answer(_w: Written) -> Steps:
+            yield Note(f"told {whom} no values of column {column!r} of {name!r}: {why}")
+            yield Send(m.src, Type.REFUSED, meta={"ask": m.meta["ask"], "kind": kind, "reason": line(why)})
+
+        yield Write(self._token(answer), ValuesRefused(name, column, why, whom))
 
     def _not_served(self, m: Message, refusal: InputError) -> Steps:
         yield Tell(str(refusal), question(m.meta["ask"]))
@@ -227,6 +261,9 @@ class PartyBrain:
                 meta = {"ask": m.meta["ask"], "kind": "internal", "reason": line(w.error)}
                 yield Send(m.src, Type.REFUSED, meta=meta)
             else:
+                if drop:
+                    whom = Coordinator.of(self.around.cluster, m.src)
+                    yield Note(f"{whom} has given up the kept secret {m.meta['name']!r}")
                 yield Send(m.src, Type.HOLDS, meta={"ask": m.meta["ask"]}, frames=(pack(w.result),))
 
         drop = m.type is Type.DROP
@@ -314,9 +351,23 @@ class PartyBrain:
             wanted = tuple(spec.columns) if spec.columns is not None else columns
             if tuple(schema.shape) != tuple(spec.shape) or columns != wanted:
                 raise Refused("input", f"the program was made for other shapes or columns of {offered!r}")
+            self._allow(program, spec, offered)
             inputs[spec.name] = self._store.get(offered)
             fingerprints[spec.name] = self._store.fingerprint(offered)
         return inputs, fingerprints
+
+    def _allow(self, program: Any, spec: Any, offered: str) -> None:
+        """Refuse a program that takes columns for what they are not declared to be."""
+        value = self._store.get(offered)
+        if not isinstance(value, Table):
+            return
+        try:
+            for column, label in taken(program, spec):
+                self._declared.check(offered, value, column, label=label)
+        except PolicyError as refusal:
+            raise Refused("policy", str(refusal)) from None
+        except InputError as refusal:
+            raise Refused("input", "input refused", str(refusal.of(self.name))) from None
 
 
 def _ready(terms: Terms) -> dict[str, Any]:
@@ -328,10 +379,11 @@ def _ready(terms: Terms) -> dict[str, Any]:
     }
 
 
-_QUESTIONS: dict[Type, Callable[[PartyBrain, Message], Steps]] = {
+_HANDLERS: dict[Type, Callable[[PartyBrain, Message], Steps]] = {
     Type.DESCRIBE: PartyBrain._describe,
     Type.CLASSES: PartyBrain._classes,
     Type.HELD: PartyBrain._held,
     Type.DROP: PartyBrain._held,
     Type.PREPARE: PartyBrain._prepare,
 }
+_QUESTIONS = {q.asks: _HANDLERS[q.asks] for q in ASKED if q.asks in _HANDLERS}  # nothing else is answered

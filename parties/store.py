@@ -152,16 +152,6 @@ class Store:
         """The public face of it."""
         return schema_of(self.get(name))
 
-    def classes(self, name: str, column: str) -> list[str]:
-        """The distinct labels of a column, which are public. Raises InputError."""
-        value = self.get(name)
-        if not isinstance(value, Table):
-            raise InputError(f"{name!r} is an array and has no column {column!r}", self._owner)
-        try:
-            return value.classes(column)
-        except InputError as refusal:
-            raise refusal.of(self._owner) from None
-
 
 def fingerprint(value: Value) -> str:
     """SHA-256 of a table or an array: of text cell by cell, so that it takes no memory."""

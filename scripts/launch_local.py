@@ -3,6 +3,7 @@
 
     launch_local.py cluster.toml --data alice:patients=a.csv --data bob:patients=b.csv
     launch_local.py --make DIR --parties 3 --data ...       # first makes keys and a cluster file in DIR
+    launch_local.py cluster.toml --schema FILE --data ...   # which columns are labels and keys, at every party
 
 Then, from another terminal: privity run TARGET --cluster cluster.toml
 """
@@ -73,15 +74,16 @@ def offers(texts: Sequence[str], names: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def commands(file: Path, data: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+def commands(file: Path, data: Sequence[str], schema: Path | None = None) -> Iterator[tuple[str, list[str]]]:
     """Name and command line of every process."""
     names = load(file).names
     base = [sys.executable, "-m", "parties"]
     given = offers(data, names)
+    declared = ["--schema", str(schema)] if schema is not None else []
     yield "dealer", [*base, "dealer", "--cluster", str(file)]
     for name in names:
         more = [word for offer in given[name] for word in ("--data", offer)]
-        yield name, [*base, "party", "--cluster", str(file), "--name", name, *more]
+        yield name, [*base, "party", "--cluster", str(file), "--name", name, *more, *declared]
 
 
 class Children:
@@ -120,10 +122,10 @@ class Children:
                 child.wait()
 
 
-def serve(file: Path, data: Sequence[str]) -> int:
+def serve(file: Path, data: Sequence[str], schema: Path | None = None) -> int:
     """Run them until Ctrl-C, or until one ends by itself."""
     with Children() as children:
-        for name, command in commands(file, data):
+        for name, command in commands(file, data, schema):
             children.start(name, command)
             print(f"{name}: started, process {children.running[name].pid}", flush=True)
         print(f"cluster file: {file.resolve()}\nCtrl-C stops all of them", flush=True)
@@ -144,13 +146,14 @@ def main() -> int:
     parser.add_argument("--make", type=Path, metavar="DIR", help="make keys and cluster.toml in this folder first")
     parser.add_argument("--parties", type=int, default=3, metavar="N", help="with --make: how many (default 3)")
     parser.add_argument("--data", action="append", default=[], metavar="PARTY:NAME=FILE", help="a party's file")
+    parser.add_argument("--schema", type=Path, metavar="FILE", help="what is declared of columns, at every party")
     given = parser.parse_args()
     if (given.cluster is None) == (given.make is None):
         parser.error("give a cluster file, or --make DIR")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         file = given.cluster or make_cluster(given.make, given.parties)
-        return serve(file, given.data)
+        return serve(file, given.data, given.schema)
     except MpcError as refused:
         print(f"launch_local: {refused}", file=sys.stderr)
         return refused.exit_code

@@ -27,6 +27,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "run begun": ("run", "attempt", "program", "digest", "role"),
     "run ended": ("run", "attempt", "how", "sentence"),
     "revealed": ("run", "attempt", "program", "digest", "name", "to", "shape", "bits", "where"),
+    "values told": ("data", "column", "count", "coordinator", "key"),
+    "values refused": ("data", "column", "why", "coordinator", "key"),
     "handle kept": ("handle", "run", "shape", "parties"),
     "handle dropped": ("handle", "run"),
     "material taken": ("material", "run", "attempt"),

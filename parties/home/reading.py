@@ -9,6 +9,7 @@ from typing import Any
 
 from mpc.errors import UsageError
 from parties.home.home import Home
+from parties.home.journal import KINDS
 from parties.keys import NAME
 from parties.report import Block, Grid, Line
 
@@ -118,18 +119,21 @@ def _shape(shape: Any) -> str:
     return ("×".join(map(str, shape)) or "one number") if isinstance(shape, list) else str(shape)
 
 
+def _whom(e: Mapping[str, Any]) -> str:
+    return f"{e['coordinator']} (key {e['key']})"
+
+
 def _anything(entry: Mapping[str, Any]) -> str:
     return ""
 
 
-_NEEDED = (
-    "attempt", "bits", "digest", "epoch", "handle", "how", "iteration", "material", "name", "program", "role",
-    "sentence", "shape", "site", "to", "where", "why",
-)  # fmt: skip
+_NEEDED = sorted({name for fields in KINDS.values() for name in fields})
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "run begun": lambda e: f"{e['program']} (digest {str(e['digest'])[:12]}) as {e['role']}, attempt {e['attempt']}",
     "run ended": lambda e: f"attempt {e['attempt']} {e['how']}" + (f": {e['sentence']}" if e["sentence"] else ""),
     "revealed": _revealed,
+    "values told": lambda e: f"{e['count']} values of {e['column']} of {e['data']} to {_whom(e)}",
+    "values refused": lambda e: f"of {e['column']} of {e['data']} to {_whom(e)}: {e['why']}",
     "handle kept": lambda e: f"{e['handle']} ({_shape(e['shape'])})",
     "handle dropped": lambda e: str(e["handle"]),
     "material taken": lambda e: f"{str(e['material'])[:8]} by attempt {e['attempt']}",

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +19,7 @@ from parties.body import Body
 from parties.cluster import DEALER, Cluster, load
 from parties.data import read_csv
 from parties.dealer import DealerBrain
+from parties.declared import Declared
 from parties.early import loading
 from parties.escaping import printable
 from parties.home import Home, party_directory, settled
@@ -26,6 +28,7 @@ from parties.limits import Limits
 from parties.machinery import Machinery
 from parties.mesh import Mesh
 from parties.party import PartyBrain
+from parties.schema import load_schema
 from parties.store import Store
 
 __all__ = ["serve_dealer", "serve_party"]
@@ -57,10 +60,12 @@ def serve_party(
     machinery: Machinery | None = None,
     limits: Limits | None = None,
     state: Path | None = None,
+    schema: Path | None = None,
 ) -> int:
     """Be a party until stopped. `data`: what it offers, by name; every file is read before the port opens.
 
-    state: the directory for what outlives this process (default: $PRIVITY_STATE, or privity under $XDG_STATE_HOME).
+    schema: what is declared of columns; without one, no values of any column are told. state: the directory for what
+    outlives this process (default: $PRIVITY_STATE, or privity under $XDG_STATE_HOME).
 
     Returns an exit code. Raises UsageError, InputError (full text: the owner starts this process), PeerError.
     """
@@ -73,6 +78,9 @@ def serve_party(
     store = Store(name, read_csv, _line(name, sys.stderr))
     for offered, path in data.items():
         store.offer_file(offered, path)
+    declared = load_schema(schema) if schema is not None else Declared()
+    for text in declared.doubts({offered: store.get(offered) for offered in data}):
+        _line(name, sys.stderr)(f"{schema}: {text}")
     world = settled(state, cluster.keys, cluster.digest())
     with Home.open(party_directory(world, name, pair.public), name) as home:
         body = Body(Mesh(pair), pair, cluster, me, limits or Limits())
@@ -86,6 +94,7 @@ def serve_party(
             trouble=body.trouble,
             heard=body.heard,
             memory=harden.peak_rss,
+            declared=declared,
         )
         what = f"party {name}, offering {', '.join(data) or 'no data'}"
         return _serve(cluster, body, brain, what, pair, home)
@@ -129,7 +138,8 @@ def _serve(cluster: Cluster, body: Body, brain: Any, what: str, pair: KeyPair, h
             brain,
             home=home,
             say=_line(label, sys.stdout),
-            tell=lambda text, _about: to_owner(text),
+            note=_noted(label),
+            tell=lambda text, _about: to_owner(text.removeprefix(f"{label}: ")),
             keep=_keep(label),
         )
         _line(label, sys.stdout)(
@@ -164,6 +174,12 @@ def _line(label: str, stream: Any) -> Callable[[str], None]:
         stream.flush()
 
     return line
+
+
+def _noted(label: str) -> Callable[[str], None]:
+    """What its owner may want to look up later, with the time."""
+    line = _line(label, sys.stdout)
+    return lambda text: line(f"{datetime.now(UTC).isoformat(' ', 'seconds').removesuffix('+00:00')} UTC {text}")
 
 
 def _keep(label: str) -> Callable[[str, Any], None]:

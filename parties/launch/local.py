@@ -24,6 +24,7 @@ from typing import IO, Any, cast
 
 from mpc.errors import InputError, PeerError
 from parties.cluster import DEALER, Cluster, Member, write
+from parties.declared import Declared
 from parties.launch.pipe import pack_value, read_record, write_record
 from parties.limits import Limits
 
@@ -86,15 +87,22 @@ class LocalLauncher:
     """Starts, feeds and stops the children. `insecure`: the label of test entropy, part of the agreed digest.
 
     state: where they keep what outlives them; without one in a temporary directory, which goes with this launcher.
+    declared: what is declared of columns, whoever owns them.
     """
 
     def __init__(
-        self, names: Sequence[str], insecure: str = "", limits: Limits | None = None, state: Path | None = None
+        self,
+        names: Sequence[str],
+        insecure: str = "",
+        limits: Limits | None = None,
+        state: Path | None = None,
+        declared: Declared | None = None,
     ) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="privity-") if state is None else None
         self.state = Path(self._temporary.name) if self._temporary is not None else cast("Path", state)
         self._names = list(names)
         self._insecure = insecure
+        self._declared = declared or Declared()
         self._limits = limits or Limits()
         self._children: list[_Child] = []
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -117,6 +125,7 @@ class LocalLauncher:
             "die_with_parent": threading.current_thread() is threading.main_thread(),
             "limits": asdict(self._limits),
             "state": str(self.state),
+            "columns": self._declared.fields(),
         }
         for child in self._children:
             self._write(child, config)

@@ -246,6 +246,11 @@ class _Journal(_Room):
     def __init__(self, home: MemoryHome) -> None:
         super().__init__(home)
         self.entries: list[tuple[str, int, tuple[str, ...]]] = []
+        self.facts: list[dict[str, Any]] = []
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        self.home.write()
+        self.facts.append(dict(entry))
 
     def revealed(
         self, run: str, attempt: int, _program: str, _digest: str, reveals: Iterable[Mapping[str, Any]]

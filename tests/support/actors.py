@@ -22,7 +22,7 @@ from parties.cluster import COORDINATOR, DEALER, Cluster, Member
 from parties.coordinator import CoordinatorBrain
 from parties.data import read_csv
 from parties.dealer import DealerBrain
-from parties.events import Arrived, Down, Keep, Pump, Say, Send, Swap, Tell, Tick, Up, Write, Written
+from parties.events import Arrived, Down, Keep, Note, Pump, Say, Send, Swap, Tell, Tick, Up, Write, Written
 from parties.home import Home
 from parties.limits import Limits
 from parties.machinery import Machinery, real
@@ -149,12 +149,14 @@ class Held(deque):
 class Net:
     """All brains of a cluster on one virtual clock; messages pass through the wire format; `pick` orders links."""
 
-    def __init__(self, n=3, machinery=None, pick=None, limits=None, versions=None, offers=None, receives=True):
+    def __init__(
+        self, n=3, machinery=None, pick=None, limits=None, versions=None, offers=None, receives=True, declared=None
+    ):
         self.cluster, _ = make_cluster(n, receives=receives)
         self.now = 0.0
         self.pick = pick or (lambda k: 0)
         self.links = {}
-        self.said, self.told, self.kept = {}, {}, {}
+        self.said, self.noted, self.told, self.kept = {}, {}, {}, {}
         self.dead = set()
         self.log = []
         self.homes = {i: MemoryHome() for i in range(n)}
@@ -170,9 +172,8 @@ class Net:
         for i in range(n):
             store = Store(NAMES[i], read_csv)
             store.offer("x", np.asarray([i + 1, 0]) if offers is None else offers[i])
-            self.brains[i] = PartyBrain(
-                i, self.cluster, store, machinery[i], self.clock, limits=limits, version=versions.get(i, VERSION)
-            )
+            how = {"limits": limits, "version": versions.get(i, VERSION), "declared": declared}
+            self.brains[i] = PartyBrain(i, self.cluster, store, machinery[i], self.clock, **how)
         self.coordinator = CoordinatorBrain(self.cluster, self.clock, limits)
         self.brains[COORDINATOR] = self.coordinator
         for actor in self.brains:
@@ -197,6 +198,8 @@ class Net:
                     self._send(actor, instruction)
                 case Say(text):
                     self.said.setdefault(actor, []).append(text)
+                case Note(text):
+                    self.noted.setdefault(actor, []).append(text)
                 case Tell(text):
                     self.told.setdefault(actor, []).append(text)
                 case Keep(name, value):

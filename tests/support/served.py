@@ -32,6 +32,7 @@ __all__ = ["BEHIND", "Command", "Served", "free_ports", "key_uses", "leavings", 
 
 BEHIND = "127.0.0.2"
 PATIENCE = 60.0
+SCHEMA = 'format = 1\n[columns.y]\nas = "label"\nvalues = ["no", "yes"]\n'
 _LISTENS = "listening on port"
 
 
@@ -150,6 +151,7 @@ class Served:
     which the actor listens on another address of this host.
     state: where each actor keeps its state, if not beside its data. addresses, before: each actor's host if it is not
     this one, and the words before a command that is to run there. pythons: the interpreter of an actor, if not ours.
+    schema: of every party that has a column `y`.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class Served:
         addresses: dict[str, str] | None = None,
         before: dict[str, list[str]] | None = None,
         pythons: dict[str, str] | None = None,
+        schema: str = SCHEMA,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tmp").mkdir(exist_ok=True)
@@ -169,6 +172,8 @@ class Served:
         self.mark = uuid.uuid4().hex
         self.running: dict[str, Command] = {}
         self._states = state or {}
+        self._schema = folder / "labels.toml"
+        self._schema.write_text(schema)
         self._before = before or {}
         self._pythons = pythons or {}
         self.commands: list[Command] = []
@@ -209,14 +214,17 @@ class Served:
         """The state root of one actor: each has its own, as hosts have."""
         return self._states.get(name, self.folder / "state" / name)
 
-    def serve(self, name: str, *, wait: bool = True) -> Command:
-        """Start a party or the dealer and wait until it listens."""
+    def serve(self, name: str, *more: object, wait: bool = True) -> Command:
+        """Start a party or the dealer and wait until it listens. more: words of its command."""
         words: list[object] = ["dealer", "--cluster", self.file]
         if name != "dealer":
             data = [f"{offer}={name}-{offer}.csv" for offer in self.offers[name]]
             words = ["party", "--cluster", self.file, "--name", name, "--state", self.state(name)]
             words += [word for offer in data for word in ("--data", offer)]
         python = self._pythons.get(name, sys.executable)
+        if name != "dealer" and self._schema.read_text() and any("y" in _header(t) for t in self.offers[name].values()):
+            words += ["--schema", self._schema]
+        words += more
         command = self.running[name] = Command(self.folder, name, words, self.mark, self._before.get(name, ()), python)
         if wait:
             command.says(_LISTENS)
@@ -264,6 +272,10 @@ class Served:
     def pids(self) -> list[int]:
         """Every process of this world."""
         return marked(self.mark)
+
+
+def _header(text: str) -> list[str]:
+    return text.partition("\n")[0].split(",")
 
 
 def world_of(root: Path) -> list[Path]:

@@ -8,7 +8,8 @@ import pytest
 from command import privity
 
 import mpc
-from parties.schema import load_schema
+from parties.declared import Column
+from parties.schema import load_schema, parse_columns
 from protocols import catalog
 
 PROGRAM = """\
@@ -60,10 +61,20 @@ def test_a_column_that_nobody_has_is_refused(job: list[str], tmp_path: Path) -> 
     [
         ("format = 1\n[columns.age]\nrange = [0, 1", "not TOML"), ("[columns.age]\nrange = [0, 1]", "format = 1"),
         ("format = 1\n[column.age]\nrange = [0, 1]", "'column' is nothing a schema knows"),
-        ("format = 1\n", r"no \[columns.NAME\]"), ("format = 1\n[columns.age]\nlo = 1", "a range and nothing else"),
-        ("format = 1\n[columns.age]\nrange = [3, 1]", "'age' is two numbers, lo ≤ hi"),
-        ("format = 1\n[columns.age]\nrange = [0, inf]", "'age' is two numbers"),
-        ("format = 1\n[columns.age]\nrange = [true, 1]", "'age' is two numbers"),
+        ("format = 1\n", r"no \[columns.NAME\]"),
+        *((f"format = 1\n[columns.age]\n{lines}", rf"\[columns.age\].* {said}") for lines, said in (
+            ("lo = 1", "takes range"), ("", "takes range"), ("range = [3, 1]", "range is two numbers, lo ≤ hi"),
+            ("range = [0, inf]", "range is two numbers"), ("range = [true, 1]", "range is two numbers"),
+            ('as = "lable"', 'as is "label" or "key"'), ("as = 1", 'as is "label" or "key"'),
+            ('as = "label"', "needs one line more: values"), ('as = "key"\nat_most = 2\nvalues = [1]', "one line more"),
+            ("at_most = 2", 'which need as = "label"'), ('as = "feature"\nvalues = [1]', 'which need as = "label"'),
+            ('as = "label"\nat_most = 0', "whole number from 1"), ('as = "label"\nat_most = true', "whole number"),
+            ('as = "label"\nvalues = []', "different texts or numbers"), ('as = "label"\nvalues = 1', "different"),
+            ('as = "label"\nvalues = ["a", ["b"]]', "different"), ('as = "label"\nvalues = [true]', "different"),
+            ('as = "label"\nvalues = [1, 1.0]', "different"), ('as = "label"\nvalues = ["a", " a "]', "different"),
+            ('as = "label"\nvalues = ["nan"]', "different"),
+        )),
+        ('format = 1\n[columns."a b"]\nlo = 1', r'\[columns."a b"\] takes range'),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_named(text: str, said: str, tmp_path: Path) -> None:
@@ -74,6 +85,22 @@ def test_a_wrong_file_is_named(text: str, said: str, tmp_path: Path) -> None:
     assert str(path) in str(refused.value)
     with pytest.raises(mpc.UsageError, match="no such schema file"):
         load_schema(tmp_path / "none.toml")
+
+
+def test_what_a_file_declares_of_labels_and_keys_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "schema.toml"
+    path.write_text(
+        'format = 1\n[columns.y]\nas = "label"\nvalues = ["no", 1, 2.0, 0.5]\n'
+        '[columns."a b"]\nas = "key"\nat_most = 7\n[columns.age]\nas = "feature"\nrange = [0, 120]\n'
+    )
+    declared = load_schema(path)
+    assert declared.columns == {
+        "y": Column(role="label", values=("no", "1", "2", "0.5")),
+        "a b": Column(role="key", at_most=7),
+        "age": Column((0.0, 120.0), "feature"),
+    }
+    assert declared.ranges == {"age": (0.0, 120.0)}
+    assert parse_columns("again", declared.fields()) == declared.columns
 
 
 def test_scaling_by_range_takes_the_schema() -> None:
