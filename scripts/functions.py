@@ -297,8 +297,8 @@ learning.newton_bound.newton_bound learning.owners.all_columns learning.owners.c
 learning.owners.known_label learning.owners.number learning.owners.one_hot learning.owners.same_columns
 learning.owners.shared_labels learning.owners.values_of learning.principal_components.principal_component
 learning.units.own_moments learning.units.pooled masked.product statistics.cells.shown_cells
-statistics.columns.check_limit statistics.columns.columns_of statistics.columns.known_column
-statistics.columns.rows_of statistics.columns.total
+statistics.columns.check_limit statistics.columns.columns_of statistics.columns.keys_of
+statistics.columns.known_column statistics.columns.rows_of statistics.columns.total statistics.wide.wide
 """
 
 

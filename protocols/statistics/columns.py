@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import mpc
+from protocols.learning.owners import values_of
 
 LIMIT = 2.0**14  # of a value, unless the setting says otherwise
 ROOM = 60
@@ -38,6 +39,13 @@ def known_column(t: Any, name: str) -> None:
         hint = f"did you mean {near[0]!r}? " if near else ""
         listed = ", ".join(t.columns[:8])
         raise mpc.UsageError(f"{t.owner} has no column {name!r}; {hint}its columns are {listed}")
+
+
+def keys_of(tables: Sequence[Any], column: str) -> list[str]:
+    """The distinct values of a column that all tables have, which become public."""
+    for t in tables:
+        known_column(t, column)
+    return values_of(list(tables), column)
 
 
 def total(parts: Sequence[Any], bound: float, bits: int | None = None) -> Any:
