@@ -16,7 +16,7 @@ from mpc.disclosures import Told
 from mpc.errors import OverflowRefusal, ProgramError, UsageError
 from mpc.handles import Handle, HandleSpec
 from mpc.ir import Block, Var, walk
-from mpc.numbering import trim
+from mpc.numbering import tells, trim
 from mpc.programs import RANGES_HOLD, Program, renumber
 from mpc.surface import Clear, Defaults, PerParty, Private, Public, Secret, SurfaceTrace, Table
 from mpc.table import Schema, owned, schema_of
@@ -382,7 +382,7 @@ def _drop_unused(block: Block, needed: set[Var]) -> None:
     kept = []
     needed |= set(block.results)
     for e in reversed(block.equations):
-        if e.op in ("reveal", "input", "handle", "keep") or any(v in needed for v in e.outputs):
+        if e.op in ("reveal", "input", "handle", "keep") or tells(e) or any(v in needed for v in e.outputs):
             if e.body is not None and e.op != "call":
                 _drop_unused(e.body, set())
                 trim(e)

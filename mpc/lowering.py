@@ -122,6 +122,7 @@ class _Lowering(Forms):
         super().__init__(suite, bits, opened)
         self.program, self.demands = program, demands
         self.reveals: list[dict[str, Any]] = []
+        self.times = 1  # of what is being lowered, inside loops
 
     # equations -------------------------------------------------------------------------------------------------------
 
@@ -197,7 +198,7 @@ class _Lowering(Forms):
         self.values[e.output] = self.op("reveal", self.share(e.inputs[0]), **params)
         self.reveals.append({
             "name": e.params["name"], "to": e.params["to"], "shape": list(t.shape), "bits": t.scale,
-            "unit": str(t.unit), "where": e.line,
+            "unit": str(t.unit), "where": e.line, "count": t.size * self.times,
         })  # fmt: skip
 
     def kept(self, e: Equation) -> None:
@@ -301,7 +302,9 @@ class _Lowering(Forms):
                 self._bind(p, frame, tuple(islice(rest, width)))
             for p, outer in zip(body.params[1 + carry :], e.inputs[carry:], strict=True):
                 self._alias(p, outer)
+            self.times *= e.params["times"]
             self.block(body)
+            self.times //= e.params["times"]
             self.where = where
             ends = [part for v, width in zip(body.results, widths, strict=True) for part in self._form(v, width)]
             ends = [self._cast(v, p.type.kind) for v, p in zip(ends, given, strict=True)]

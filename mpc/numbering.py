@@ -6,7 +6,7 @@ from itertools import count
 
 from mpc.ir import SAVED, Block, Equation, Var, walk
 
-__all__ = ["drop_dead", "number", "trim"]
+__all__ = ["drop_dead", "number", "tells", "trim"]
 
 
 def drop_dead(block: Block, needed: set[Var]) -> None:
@@ -14,13 +14,18 @@ def drop_dead(block: Block, needed: set[Var]) -> None:
     needed |= set(block.results)
     kept = []
     for e in reversed(block.equations):
-        if e.op in _STAY or any(v in needed for v in e.outputs):
+        if e.op in _STAY or tells(e) or any(v in needed for v in e.outputs):
             if e.body is not None:
                 drop_dead(e.body, set())
                 trim(e)
             needed.update(e.inputs)
             kept.append(e)
     block.equations = kept[::-1]
+
+
+def tells(e: Equation) -> bool:
+    """Whether it is a loop that reveals something, whatever becomes of its state."""
+    return e.op == "repeat" and e.body is not None and any(inner.op == "reveal" for inner in walk(e.body))
 
 
 def trim(loop: Equation) -> None:

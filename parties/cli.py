@@ -19,7 +19,7 @@ from parties.cli_chaos import chaos
 from parties.cli_state import journal, kept, resume, status, stock
 from parties.early import ready
 from parties.escaping import printable, safe_json
-from parties.shell import SCHEMA_VERSION, run_answer, say, state_option
+from parties.shell import SCHEMA_VERSION, run_answer, say, state_option, warn
 
 if TYPE_CHECKING:
     from mpc.errors import MpcError
@@ -131,14 +131,17 @@ def _job(
 @click.option("--stocked", is_flag=True, help="Use material that `privity deal` has stored, and no dealer.")
 def run(as_json: bool, output: Path | None, force: bool, **arguments: Any) -> None:
     """Run TARGET: a catalogue name, or path/to/file.py:function."""
+    from mpc.exposure import exposures
     from parties.output import Output
     from parties.progress import progress
     from parties.report import run_report
 
     kept = Output.prepare(output, force) if output else None
     job = _job(**arguments)
+    programs: list[Any] = []
     with progress(job.title, sys.stderr) as on_progress:
-        result = job.run(on_progress)
+        result = job.run(on_progress, programs.append)
+    warn(exposures(programs[0]))
     answer = run_answer("run", job.function.name, job.suite_name, result)
     if kept:
         kept.write({"schema_version": SCHEMA_VERSION, **answer})
@@ -151,11 +154,13 @@ def run(as_json: bool, output: Path | None, force: bool, **arguments: Any) -> No
 @click.option("--values", "with_values", is_flag=True, help="Show the scale and the range of every secret value.")
 def plan(as_json: bool, with_values: bool, **arguments: Any) -> None:
     """Price TARGET exactly, without running it."""
+    from mpc.exposure import exposures
     from parties.report import plan_report, values_report
 
     job = _job(**arguments)
     done = job.compile()
-    priced = done.plan
+    priced, exposed = done.plan, exposures(done.program)
+    warn(exposed)
     answer = {
         **_identity("plan", job, done),
         "rounds": priced.rounds,
@@ -167,6 +172,7 @@ def plan(as_json: bool, with_values: bool, **arguments: Any) -> None:
         "opened": priced.opened,
         "by_line": priced.by_line,
         **_disclosure(priced),
+        "warnings": exposed,
         "values": priced.values,
     }
     shown = values_report(priced) if with_values else []
@@ -178,14 +184,16 @@ def plan(as_json: bool, with_values: bool, **arguments: Any) -> None:
 def check(as_json: bool, **arguments: Any) -> None:
     """Show that all openings are masked, and list the reveals.
 
-    Names the source line if one is not.
+    Names the source line if one is not. Warns of reveals that show single rows, or rest on one owner's data alone.
     """
+    from mpc.exposure import exposures
     from parties.report import check_report
 
     job = _job(**arguments)
     done = job.compile()
-    answer = {**_identity("check", job, done), "ok": True, **_disclosure(done.plan)}
-    say(as_json, answer, lambda: check_report(done.program, job.suite_name, done.plan))
+    exposed = exposures(done.program)
+    answer = {**_identity("check", job, done), "ok": True, **_disclosure(done.plan), "warnings": exposed}
+    say(as_json, answer, lambda: check_report(done.program, job.suite_name, done.plan, exposed))
 
 
 @cli.command()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpc import ProgramFunction
+from mpc import Program, ProgramFunction
 from mpc.errors import UsageError
 from parties.arguments import choose_parties, inputs_of, parse_input, require_inputs, secrets_of, settings_of
 from parties.declared import Declared
@@ -101,20 +101,24 @@ class Job:
         with self._session() as session:  # open while tracing, which may ask for the classes of a label
             return compiled({**session.schemas(self.function, self.inputs), **session.specs(self.kept)})
 
-    def run(self, on_progress: Callable[..., None]) -> Run:
-        """Run it with every party a process of its own. `total_seconds` counts from here: processes are started too."""
+    def run(self, on_progress: Callable[..., None], on_program: Callable[[Program], None] = lambda _: None) -> Run:
+        """Run it with every party a process of its own. `total_seconds` counts from here: processes are started too.
+
+        on_program is given the traced program once it is under way.
+        """
         began = time.monotonic()
         with self._session() as session, blaming(self.function.function.__code__.co_filename):
             given: dict[str, Any] = {**self.settings, **self.inputs, **self.kept}
-            done = session.run(
+            pending = session.start(
                 self.function,
                 suite=self.suite_name,
-                on_progress=on_progress,
                 verify_ranges=self.verify_ranges,
                 checkpoint_every=self.checkpoint_every,
                 material=self.stocked,
                 **given,
             )
+            on_program(pending.program)
+            done = pending.result(on_progress)
         return replace(done, total_seconds=time.monotonic() - began)
 
     def deal(self, times: int) -> list[str]:

@@ -24,6 +24,7 @@ __all__ = [
     "check_report",
     "disclosures_report",
     "emit",
+    "in_words",
     "listed",
     "plain_value",
     "plan_report",
@@ -172,18 +173,25 @@ def values_report(plan: Any) -> list[Block]:
     return [Grid("secret values", header, rows)]
 
 
-def check_report(program: Any, suite: str, plan: Any) -> list[Block]:
-    """What was found by a check that passed."""
+def check_report(program: Any, suite: str, plan: Any, exposed: Sequence[Mapping[str, str]] = ()) -> list[Block]:
+    """What was found by a check that passed. exposed: warnings of reveals."""
     return [
         Line(f"{program.name}: every opening is hidden by a mask of its own, lane by lane  (suite {suite})", "good"),
         *_facts(plan),
         *_reveals("nothing is learnt beyond these reveals and the facts above", plan.reveals),
+        *([Line("")] if exposed else []),
+        *(Line(in_words(warning), "warning") for warning in exposed),
         *_assumptions(plan),
         Line(
             "not proved: that the rules compute what they say (tests do), what the reveals themselves tell, timing",
             "quiet",
         ),
     ]
+
+
+def in_words(warning: Mapping[str, str]) -> str:
+    """A warning of `mpc.exposure` in one line."""
+    return f"warning: reveal {warning['name']!r} at {warning['where']}: {warning['why']}"
 
 
 def disclosures_report(plan: Any) -> list[Block]:
@@ -220,12 +228,13 @@ def _reveals(title: str, reveals: Sequence[Mapping[str, Any]]) -> list[Block]:
             str(r["name"]),
             r["to"] if isinstance(r["to"], str) else ", ".join(r["to"]),
             "×".join(map(str, r["shape"])) or "one number",
+            f"{r['count']:,}" if "count" in r else "",
             str(r.get("bits", "")),
             str(r.get("where", "")),
         )
         for r in reveals
     ]
-    return [Grid(title, ("name", "to", "shape", ">fraction bits", "line"), rows)]
+    return [Grid(title, ("name", "to", "shape", ">in all", ">fraction bits", "line"), rows)]
 
 
 def _facts(plan: Any) -> list[Block]:

@@ -56,7 +56,7 @@ class Pending:
 
     id: str
     _session: Session
-    _program: Any
+    program: Any  # as it was traced
     _plan: Any
     _following: Following
     _began: float
@@ -319,7 +319,7 @@ class Session:
             raise
         self._ended(pending)
         seconds = time.monotonic() - pending._began
-        return report(pending.id, pending._program, pending._plan, following, seconds)
+        return report(pending.id, pending.program, pending._plan, following, seconds)
 
     def _ended(self, pending: Pending) -> None:
         """Remember how a run ended, unless that is done."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from parties.escaping import safe_json
+from parties.escaping import printable, safe_json
 from parties.version import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from parties.run import Run
 
-__all__ = ["SCHEMA_VERSION", "cluster_option", "json_option", "run_answer", "say", "state_option"]
+__all__ = ["SCHEMA_VERSION", "cluster_option", "json_option", "run_answer", "say", "state_option", "warn"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 state_option = click.option(
@@ -33,6 +33,14 @@ def say(as_json: bool, answer: dict[str, Any], report: Callable[[], list[Any]]) 
         click.echo(safe_json({"schema_version": SCHEMA_VERSION, **answer}))
     else:
         emit(report())
+
+
+def warn(exposed: Sequence[Mapping[str, str]]) -> None:
+    """What `mpc.exposure` found, a line each on standard error."""
+    from parties.report import in_words
+
+    for warning in exposed:
+        click.echo(f"privity: {printable(in_words(warning))}", err=True)
 
 
 def run_answer(command: str, program: str, suite: str, run: Run) -> dict[str, Any]:

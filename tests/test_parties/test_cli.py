@@ -220,3 +220,37 @@ def test_nothing_heavy_is_imported_for_help():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+LEAK = """\
+import mpc
+
+
+@mpc.program
+def leak(data: mpc.PerParty[mpc.Table]):
+    x = mpc.share(data[0]["age"], range=(0, 200))
+
+    def body(i, s):
+        mpc.reveal(x * (i + 1), name="each")
+        return s
+
+    return {"total": mpc.reveal(mpc.repeat(3, body, x.sum()))}
+"""
+
+
+def test_reveals_of_rows_and_of_one_owner_are_warned_of(job, tmp_path):
+    (tmp_path / "leak.py").write_text(LEAK)
+    arguments = ["leak.py", "--input", "data=alice:a.csv", "--input", "data=bob:b.csv"]
+    checked = privity("check", *arguments, "--json", cwd=tmp_path)
+    assert {r["name"]: r["count"] for r in checked.json["reveals"]} == {"each": 6, "total": 1}
+    found = [(w["what"], w["name"], w["where"]) for w in checked.json["warnings"]]
+    assert found[0] == ("column", "each", "leak.py:9")
+    assert found[1:] == [("one owner", "each", "leak.py:9"), ("one owner", "total", "leak.py:12")]
+    assert checked.err == ""
+    warning = "warning: reveal 'each' at leak.py:9: 6 of 6 numbers are values of single rows, as they stand"
+    assert warning in privity("check", *arguments, cwd=tmp_path).out
+    planned, ran = (privity(command, *arguments, "--json", cwd=tmp_path) for command in ("plan", "run"))
+    assert planned.json["warnings"] == checked.json["warnings"]
+    assert planned.err.count(warning) == ran.err.count(warning) == 1
+    honest = privity("check", *job, "--json", cwd=tmp_path)
+    assert honest.json["warnings"] == []
