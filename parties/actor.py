@@ -144,7 +144,7 @@ class Actor:
         say: Callable[[str], None] = lambda _: None,
         note: Callable[[str], None] = lambda _: None,
         tell: Callable[[str, bytes], None] = lambda _text, _about: None,
-        keep: Callable[[str, Any], None] = lambda _name, _value: None,
+        keep: Callable[[str, Any, bytes], None] = lambda _name, _value, _session: None,
         clock: Callable[[], float] = time.monotonic,
         channel: Callable[..., Channel] = Channel,
     ) -> None:
@@ -254,8 +254,8 @@ class Actor:
                     self._note(text)
                 case Tell(text, about):
                     self._tell(text, about)
-                case Keep(name, value):
-                    self._keep(name, value)
+                case Keep(name, value, session):
+                    self._keep(name, value, session)
                 case Write():
                     self._written.append(self._write(instruction))
 

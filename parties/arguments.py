@@ -108,9 +108,21 @@ def require_inputs(program: ProgramFunction, inputs: Mapping[str, Mapping[str, s
             raise UsageError(f"{program.name} needs the input {name!r}: --input {name}=PARTY:FILE.csv")
 
 
-def choose_parties(n: int | None, inputs: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Who computes. With n: the first n default names. Without: those whom the inputs name, and at least two."""
+def choose_parties(n: int | None, inputs: Mapping[str, Mapping[str, str]], holders: Sequence[str] = ()) -> list[str]:
+    """Who computes. With n: the first n default names. Without: those whom the inputs name, and at least two.
+
+    holders: who holds a kept secret that the program takes; then it is they, in their order.
+    """
     owners = list(dict.fromkeys(party for by_party in inputs.values() for party in by_party))
+    if holders:
+        others = [name for name in owners if name not in holders]
+        if others or n not in {None, len(holders)}:
+            who = f"{others[0]} is none of them" if others else f"not {n}"
+            raise UsageError(
+                f"the kept secret is held by {', '.join(holders)}, who must all take part; {who}: leave --parties out, "
+                "or keep the secret anew with other parties"
+            )
+        return list(holders)
     if n is not None:
         if n < 2:
             raise UsageError(f"--parties {n}: at least 2 parties are needed; with one there is nobody to hide from")
@@ -123,12 +135,10 @@ def choose_parties(n: int | None, inputs: Mapping[str, Mapping[str, str]]) -> li
                 )
         return names
     ranks = {name: i for i, name in enumerate(names_of(64))}
-    if all(owner in ranks for owner in owners):
-        owners.sort(key=ranks.__getitem__)
     spare = (name for name in ranks if name not in owners)
     while len(owners) < 2:
         owners.append(next(spare))
-    return owners
+    return sorted(owners, key=ranks.__getitem__) if all(owner in ranks for owner in owners) else owners
 
 
 def settings_of(program: ProgramFunction, given: Sequence[str]) -> dict[str, Any]:

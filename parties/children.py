@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from parties import harden, keys
 from parties.early import loading
-from parties.launch.pipe import read_record, unpack_value, write_record
+from parties.launch.pipe import Buffer, read_record, unpack_value, write_record
 
 __all__ = ["main"]
 
@@ -32,11 +32,11 @@ class _Launcher:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)  # whatever a library prints must not mix with the records
 
-    def tell(self, event: str, **fields: Any) -> None:
+    def tell(self, event: str, blobs: Sequence[Buffer] = (), **fields: Any) -> None:
         """Report to the launcher."""
         try:
             with self._lock:
-                write_record(self._out, {"event": event, **fields})
+                write_record(self._out, {"event": event, **fields}, blobs)
         except BrokenPipeError:
             os._exit(0)
 
@@ -128,6 +128,8 @@ def _dealer(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str
 
 
 def _join(launcher: _Launcher, body: Any, brain: Any, store: Any, home: Any) -> None:
+    from parties.values import pack_values
+
     launcher.tell("ready")
     launcher.next()
     actor = body.inhabit(
@@ -135,6 +137,7 @@ def _join(launcher: _Launcher, body: Any, brain: Any, store: Any, home: Any) -> 
         home=home,
         say=lambda text: launcher.tell("say", text=text),
         tell=lambda text, about: launcher.tell("owner", text=text, about=about.hex()),
+        keep=lambda name, value, session: launcher.tell("kept", pack_values({name: value}), about=session.hex()),
     )
     threading.Thread(target=_offers, args=(launcher, store), name="offers", daemon=True).start()
     rest = harden.Rest()

@@ -141,10 +141,11 @@ def question(number: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """A result that this party may know and the coordinator may not."""
+    """A result that this party may know and the coordinator may not. session: whose result it is."""
 
     name: str
     value: Any = field(repr=False)
+    session: bytes = NO_SESSION
 
 
 @dataclass(frozen=True, slots=True)

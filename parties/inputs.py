@@ -115,7 +115,6 @@ class Inputs:
         """{input: {party: the name of its offer}}; local data goes to its owner here."""
         self._check_owners(target, given)
         if self._launcher is None:
-            self._liaison.connect()
             return {name: self._offered(name, given.get(name)) for name in names}
         for name in names:
             if not given.get(name):

@@ -13,7 +13,7 @@ from mpc.errors import UsageError
 from parties.arguments import choose_parties, inputs_of, parse_input, require_inputs, secrets_of, settings_of
 from parties.declared import Declared
 from parties.home import state_root
-from parties.offline import Compiled, compile_program, local_schemas, local_secrets
+from parties.offline import Compiled, compile_program, holders_of, local_schemas, local_secrets
 from parties.schema import load_schema
 from parties.target import blaming, load_target, nearest
 
@@ -74,9 +74,9 @@ class Job:
         if declared.ranges:
             function = function.declaring(declared.ranges)
         files, notes = inputs_of(function, [parse_input(text, cluster is not None) for text in inputs])
-        chosen = settings_of(function, settings)
+        chosen, taken = settings_of(function, settings), secrets_of(function, kept)
         if cluster is None:
-            names = choose_parties(count, files)
+            names = choose_parties(count, files, holders_of(taken, state))
             require_inputs(function, files)
         else:
             names = _cluster_names(cluster, files)
@@ -85,7 +85,7 @@ class Job:
         title = target if target in catalog else function.name
         return cls(
             title, function, suite, suites[suite], files, chosen, names, cluster, key, notes, verify_ranges,
-            secrets_of(function, kept), checkpoint_every, state, stocked, replace(declared, local=cluster is None),
+            taken, checkpoint_every, state, stocked, replace(declared, local=cluster is None),
         )  # fmt: skip
 
     def compile(self, *, check: bool = True) -> Compiled:

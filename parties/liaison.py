@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from parties.wire import BadMessage, Type
 __all__ = ["Launcher", "Liaison"]
 
 OnProgress = Callable[[str, int, int], None]
+_PARTIES = frozenset({DEALER})  # who need not be there for a question to parties
 _TURN = 0.05
 _COMPARED = 1.0  # seconds until all who have another cluster file have said so
 _STOPPED = 2.0  # seconds between two turns of a process that was not running
@@ -48,6 +49,9 @@ class Launcher(Protocol):
 
     def owner_text(self, party: int, about: bytes, seconds: float = 0.5) -> str:
         """What a party has to say to the owner of its data about a session or a question."""
+
+    def results_of(self, party: int, session: bytes, names: Collection[str], seconds: float = 5.0) -> dict[str, Any]:
+        """The results of a session that are a party's alone."""
 
     def dead(self) -> list[tuple[int, str]]:
         """Processes that ended, and how."""
@@ -148,7 +152,7 @@ class Liaison:
 
     def schemas(self, wanted: Mapping[str, str], required: bool = True) -> dict[str, Schema]:
         """The schema of what each party offers under a name; {party: offer}."""
-        self.connect()
+        self.connect(_PARTIES)
         numbers = {party: self._ask(party, Type.DESCRIBE, name=offer) for party, offer in wanted.items()}
         schemas = {}
         for party, number in numbers.items():
@@ -184,7 +188,7 @@ class Liaison:
 
     def holdings(self, run: str = "", lowered: str = "") -> dict[str, dict[str, Any]]:
         """What each party keeps of a run, for a lowered program, and under names."""
-        self.connect(frozenset({DEALER}))
+        self.connect(_PARTIES)
         numbers = {name: self._ask(name, Type.HELD, run=run, lowered=lowered) for name in self.cluster.names}
         found = {}
         for name, number in numbers.items():
@@ -197,7 +201,7 @@ class Liaison:
 
     def drop(self, name: str) -> None:
         """Have every party give up a kept secret. UsageError if one of them has none of that name."""
-        self.connect(frozenset({DEALER}))
+        self.connect(_PARTIES)
         numbers = {party: self._ask(party, Type.DROP, name=name) for party in self.cluster.names}
         answers = {party: self._answer(number, self.cluster.index(party)) for party, number in numbers.items()}
         for party, answer in answers.items():

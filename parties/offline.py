@@ -13,11 +13,11 @@ from mpc.handles import HandleSpec
 from mpc.table import Schema
 from parties.data import read_csv
 from parties.declared import Declared
-from parties.home import Home, actor_directory
+from parties.home import LOCAL, Home, actor_directory, state_root
 from parties.records import spec_of
 from parties.target import blaming
 
-__all__ = ["Compiled", "compile_program", "local_schemas"]
+__all__ = ["Compiled", "compile_program", "holders_of", "local_schemas", "local_secrets"]
 
 _T = TypeVar("_T")
 
@@ -49,6 +49,17 @@ def local_secrets(kept: Mapping[str, str], parties: Sequence[str], state: Path |
             if specs.setdefault(parameter, found) != found:
                 raise UsageError(f"the parties keep different secrets under the name {name!r}: drop it, keep it anew")
     return specs
+
+
+def holders_of(kept: Mapping[str, str], state: Path | None) -> list[str]:
+    """Who holds the secrets kept under these names by local runs, in their order; nobody if there are none."""
+    for name in kept.values():
+        for ledger in sorted(((state or state_root()) / LOCAL).glob("*/ledger.sqlite")):
+            with Home.open(ledger.parent, ledger.parent.name, create=False) as home:
+                for handle in home.handles.all():
+                    if handle.name == name:
+                        return list(handle.parties)
+    return []
 
 
 def _schema(party: str, name: str, path: str, declared: Declared) -> Schema:

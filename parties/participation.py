@@ -250,7 +250,7 @@ class Participation(Stocking):
         yield Send(self.attempt.boss, Type.DONE, a.session, a.rounds, frames=self._report(shown))
         for name, value in results.items():
             if name not in shown:
-                yield Keep(name, value)
+                yield Keep(name, value, a.session)
 
     def _end(self, _m: Message) -> Steps:
         a = self.attempt

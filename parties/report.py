@@ -122,13 +122,30 @@ def run_report(program: str, run: Any) -> list[Block]:
     more = f", {run.preprocessing_seconds:.2f} s preprocessing, {run.total_seconds:.2f} s in all"
     return [
         Line(f"{program}: done by {', '.join(run.parties)}  (digest {run.digest[:12]})", "good"),
-        Grid("results", ("name", "value"), [(name, _shortened(value)) for name, value in run.results.items()]),
+        Grid("results", ("name", "value"), _results(run)),
         _cost(run.parties, "peak memory", run.bytes_sent, run.input_bytes, run.dealt_bytes, run.peak_rss_bytes),
         Line(""),
         Line(seconds + more),
         *_reveals("revealed", run.reveals),
         *([Line(""), *warnings] if (warnings := _warnings(run)) else []),
     ]
+
+
+def _results(run: Any) -> list[tuple[str, str]]:
+    """Names and values; whose a value is, if not everyone's, and where one is that is not here."""
+    owners: dict[str, list[str]] = {}
+    for party, values in run.results_of.items():
+        for name in values:
+            owners.setdefault(name, []).append(party)
+    rows = [
+        (name, _shortened(value) + (f"  ({' and '.join(owners[name])} alone)" if name in owners else ""))
+        for name, value in run.results.items()
+    ]
+    for reveal in run.reveals:
+        if reveal["name"] not in run.results:
+            to = "the parties" if isinstance(reveal["to"], str) else " and ".join(reveal["to"])
+            rows.append((str(reveal["name"]), f"shown at {to} alone"))
+    return rows
 
 
 def _warnings(run: Any) -> list[Line]:

@@ -16,7 +16,9 @@ class Run:
     """What a run gave and what it cost. Bytes and memory by party; seconds of the slowest party.
 
     input_seconds: the part of the online seconds until all inputs were shared.
-    checkpoint: the step before which the last checkpoint was taken, 0 if none was. warnings: what a person should know.
+    results: all that whoever asked may see. results_of: of a local run, which one person has started, what was shown to
+    a party alone; it is among the results too. checkpoint: the step before which the last checkpoint was taken, 0 if
+    none was. warnings: what a person should know.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Run:
     checkpoint: int = 0
     warnings: list[str] = field(default_factory=list)
     transcripts: dict[str, str] = field(default_factory=dict, repr=False)
+    results_of: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -43,21 +46,24 @@ class Run:
         return self.total_seconds
 
 
-def report(run: str, program: Any, plan: Any, following: Following, seconds: float) -> Run:
-    """Results in the program's order, measures by party, and what only the plan says."""
+def report(
+    run: str, program: Any, plan: Any, following: Following, seconds: float, own: dict[str, dict[str, Any]]
+) -> Run:
+    """Results in the program's order, measures by party, and what only the plan says. own: what parties alone have."""
     outcome = following.outcome
     assert outcome is not None
 
     def each(what: str) -> dict[str, Any]:
         return {party: measured.get(what, 0) for party, measured in outcome.measures.items()}
 
-    order = list(getattr(program, "order", outcome.results))
-    results = {name: outcome.results[name] for name in order if name in outcome.results}
+    known = outcome.results | {name: value for values in own.values() for name, value in values.items()}
+    order = list(getattr(program, "order", known))
+    results = {name: known[name] for name in order if name in known}
     return Run(
         run,
         program.digest,
         list(program.parties),
-        results | outcome.results,
+        results | known,
         max(each("rounds").values()),
         max(each("online_seconds").values()),
         max(each("input_seconds").values()),
@@ -71,6 +77,7 @@ def report(run: str, program: Any, plan: Any, following: Following, seconds: flo
         following.committed[1] if following.committed else 0,
         [*following.troubles, *_withheld(results)],
         {party: text for party, text in each("transcript").items() if text},
+        own,
     )
 
 

@@ -149,14 +149,16 @@ class Session:
     ) -> Run:
         """Run a program on what the parties have, and return what is revealed to this coordinator.
 
+        In a local session, whose data are all its caller's, also what is revealed to single parties (`Run.results_of`).
+
         target: a function under `@mpc.program`, a traced `mpc.Program`, or a name of the catalogue. suite: `masked` or
-        `beaver`. given: the program's settings, and for each input `{party: data}`: locally a CSV path, an array, a
-        `Table` or a data frame; on separate hosts the name under which the party offers it (left out: the input's own
-        name at every party that offers it). A parameter that takes a kept secret is given its name. on_progress(stage,
-        done, total) is told of rounds. verify_ranges: every `assume_range` is checked, and one bit revealed that says
-        whether all held; if not, the run fails (MpcError). checkpoint_every: steps of a loop between two checkpoints,
-        from which `resume` goes on; 0: none. material: use what `deal` has stored at the parties, and no dealer (True,
-        or its id).
+        `beaver`. given: the program's settings, and for each input `{party: data}`: locally a CSV path, an array,
+        columns by name or a data frame; on separate hosts the name under which the party offers it (left out: the
+        input's own name at every party that offers it). A parameter that takes a kept secret is given its name.
+        on_progress(stage, done, total) is told of rounds. verify_ranges: every `assume_range` is checked, and one bit
+        revealed that says whether all held; if not, the run fails (MpcError). checkpoint_every: steps of a loop between
+        two checkpoints, from which `resume` goes on; 0: none. material: use what `deal` has stored at the parties, and
+        no dealer (True, or its id).
 
         Raises UsageError, InputError (row and column if the data's owner is this terminal), ProgramError and its kinds,
         PolicyError, PeerError (a party, the dealer or the network failed; its notes have what processes wrote).
@@ -318,8 +320,20 @@ class Session:
                 self.close()
             raise
         self._ended(pending)
+        own = self._results_of(pending.program, following)
         seconds = time.monotonic() - pending._began
-        return report(pending.id, pending.program, pending._plan, following, seconds)
+        return report(pending.id, pending.program, pending._plan, following, seconds, own)
+
+    def _results_of(self, program: Any, following: Following) -> dict[str, dict[str, Any]]:
+        """{party: results that it alone was shown}, of a local run, where all owners are whoever started it."""
+        if self._launcher is None:
+            return {}
+        own: dict[str, list[str]] = {}
+        for output in program.outputs:
+            for party in () if output.to == "everyone" or "coordinator" in output.to else output.to:
+                own.setdefault(party, []).append(output.name)
+        index = self._cluster.index
+        return {party: self._launcher.results_of(index(party), following.id, names) for party, names in own.items()}
 
     def _ended(self, pending: Pending) -> None:
         """Remember how a run ended, unless that is done."""
@@ -347,7 +361,7 @@ class Session:
         **given: Any,
     ) -> Any:
         """What a run would cost, exactly: `mpc.Plan`. Nothing is run; parties are asked for schemas only."""
-        program, _ = self._inputs.program(self._named(target), given)
+        program, _ = self._inputs.program(self._named(target), given, frozenset({DEALER}))
         lowered = _with(program, verify_ranges, checkpoint_every).lower(self._machinery.suites[self._suite_name(suite)])
         lowered.check()
         return lowered.cost()

@@ -50,7 +50,7 @@ def run_answer(command: str, program: str, suite: str, run: Run) -> dict[str, An
     names = (
         "digest", "parties", "results", "rounds", "online_seconds", "input_seconds", "preprocessing_seconds",
         "total_seconds", "bytes_sent", "input_bytes", "dealt_bytes", "peak_rss_bytes", "reveals", "checkpoint",
-        "warnings",
+        "warnings", "results_of",
     )  # fmt: skip
     shown = {name: plain_value(getattr(run, name)) for name in names}
     return {"command": command, "program": program, "suite": suite, "run": run.id, **shown}

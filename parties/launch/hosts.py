@@ -182,11 +182,11 @@ def _noted(label: str) -> Callable[[str], None]:
     return lambda text: line(f"{datetime.now(UTC).isoformat(' ', 'seconds').removesuffix('+00:00')} UTC {text}")
 
 
-def _keep(label: str) -> Callable[[str, Any], None]:
+def _keep(label: str) -> Callable[[str, Any, bytes], None]:
     """A result that only this party receives is shown to whoever runs it, and to nobody else."""
     line = _line(label, sys.stdout)
 
-    def show(name: str, value: Any) -> None:
+    def show(name: str, value: Any, _session: bytes) -> None:
         plain = value.tolist() if hasattr(value, "tolist") else value
         line(f"result {name} = {json.dumps(plain)}")
 

@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, cast
@@ -25,8 +25,9 @@ from typing import IO, Any, cast
 from mpc.errors import InputError, PeerError
 from parties.cluster import DEALER, Cluster, Member, write
 from parties.declared import Declared
-from parties.launch.pipe import pack_value, read_record, write_record
+from parties.launch.pipe import pack_value, read_record, whole_record, write_record
 from parties.limits import Limits
+from parties.values import unpack_values
 
 __all__ = ["LocalLauncher"]
 
@@ -44,38 +45,38 @@ class _Child:
         self.process = process
         self.stdin = cast("IO[bytes]", process.stdin)
         self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._owner_texts: dict[str, str] = {}  # the last of them, by what each is about
-        self._told = threading.Condition()
+        self._for_owner: dict[str, dict[str, Any]] = {}  # by what it is about: the last text, and its own results
+        self._came = threading.Condition()
         self.stderr = bytearray()
         self._partial = bytearray()
 
     def feed(self, raw: bytes) -> None:
         """Bytes from its standard output."""
         self._partial += raw
-        while True:
-            stream = io.BytesIO(self._partial)
-            record = read_record(stream)
-            if record is None:
-                return
-            del self._partial[: stream.tell()]
-            head, _ = record
+        while size := whole_record(self._partial):
+            record = read_record(io.BytesIO(self._partial[:size]))
+            assert record is not None
+            del self._partial[:size]
+            head, blobs = record
             if head["event"] == "owner":
-                self._tell(head["about"], head["text"])
+                self._tell(head["about"], {"": head["text"]})
+            elif head["event"] == "kept":
+                self._tell(head["about"], unpack_values(blobs))
             elif head["event"] != "say":
                 self.events.put(head)
 
-    def _tell(self, about: str, text: str) -> None:
-        with self._told:
-            self._owner_texts[about] = text
-            for oldest in list(self._owner_texts)[:-_TEXTS_KEPT]:
-                del self._owner_texts[oldest]
-            self._told.notify_all()
+    def _tell(self, about: str, what: dict[str, Any]) -> None:
+        with self._came:
+            self._for_owner.setdefault(about, {}).update(what)
+            for oldest in list(self._for_owner)[:-_TEXTS_KEPT]:
+                del self._for_owner[oldest]
+            self._came.notify_all()
 
-    def owner_text(self, about: str, seconds: float) -> str:
-        """What it has to say to its owner about a session or a question; waits so long for that."""
-        with self._told:
-            self._told.wait_for(lambda: about in self._owner_texts, seconds)
-            return self._owner_texts.pop(about, "")
+    def for_owner(self, about: str, names: Collection[str], seconds: float) -> dict[str, Any]:
+        """What it has for its owner of a session or a question, by name ("" for a text); waits so long for that."""
+        with self._came:
+            self._came.wait_for(lambda: set(names) <= self._for_owner.get(about, {}).keys(), seconds)
+            return self._for_owner.pop(about, {})
 
     def complain(self, raw: bytes) -> None:
         """Bytes from its standard error; the last ones are kept."""
@@ -203,7 +204,14 @@ class LocalLauncher:
 
     def owner_text(self, party: int, about: bytes, seconds: float = 0.5) -> str:
         """What a party has to say to the owner of its data, who sits at this terminal; empty if nothing."""
-        return self._children[party].owner_text(about.hex(), seconds)
+        return str(self._children[party].for_owner(about.hex(), ("",), seconds).get("", ""))
+
+    def results_of(self, party: int, session: bytes, names: Collection[str], seconds: float = 5.0) -> dict[str, Any]:
+        """The results of a session that is over which are a party's alone, whose owner sits at this terminal."""
+        found = self._children[party].for_owner(session.hex(), names, seconds)
+        if missing := [name for name in names if name not in found]:
+            raise PeerError(f"party {self._children[party].name} has not handed {missing[0]!r} to its owner")
+        return {name: found[name] for name in names}
 
     def dead(self) -> list[tuple[int, str]]:
         """The children that have ended, and how."""

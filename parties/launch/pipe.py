@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpc.errors import UsageError
-from mpc.table import Table, numbers_of
+from mpc.table import Table, numbers_of, owned
 
-__all__ = ["pack_value", "read_record", "unpack_value", "write_record"]
+__all__ = ["Buffer", "pack_value", "read_record", "unpack_value", "whole_record", "write_record"]
 
+Buffer = bytes | memoryview
 _LENGTH = struct.Struct("<Q")
 _KINDS = {"b": np.uint8, "u": np.uint64, "i": np.int64, "f": np.float64}
 
 
-def write_record(pipe: BinaryIO, head: dict[str, Any], blobs: Sequence[bytes | memoryview] = ()) -> None:
+def write_record(pipe: BinaryIO, head: dict[str, Any], blobs: Sequence[Buffer] = ()) -> None:
     """One record."""
     raw = json.dumps({**head, "blobs": len(blobs)}).encode()
     pipe.write(_LENGTH.pack(len(raw)) + raw)
@@ -44,6 +45,20 @@ def read_record(pipe: BinaryIO) -> tuple[dict[str, Any], list[bytes]] | None:
     return fields, [blob for blob in blobs if blob is not None]
 
 
+def whole_record(buffer: bytearray) -> int:
+    """How long the first record in this buffer is, if it is all there; else 0."""
+    end, left = 0, 1  # the head, which says how many blobs follow
+    while left:
+        if len(buffer) < end + _LENGTH.size:
+            return 0
+        (length,) = _LENGTH.unpack_from(buffer, end)
+        start, end = end + _LENGTH.size, end + _LENGTH.size + length
+        if len(buffer) < end:
+            return 0
+        left = left - 1 if start > _LENGTH.size else int(json.loads(buffer[start:end])["blobs"])
+    return end
+
+
 def _read(pipe: BinaryIO) -> bytes | None:
     size = pipe.read(_LENGTH.size)
     if len(size) < _LENGTH.size:
@@ -54,7 +69,12 @@ def _read(pipe: BinaryIO) -> bytes | None:
 
 
 def pack_value(value: Any, label: str) -> tuple[dict[str, Any], list[bytes | memoryview]]:
-    """A table, a data frame (`.columns`, `.to_numpy()`) or an array for the pipe. `label` names it in refusals."""
+    """A table, a mapping of columns, a data frame (`.columns`, `.to_numpy()`) or an array, for the pipe.
+
+    label: names it in refusals.
+    """
+    if isinstance(value, Mapping):
+        value = owned(value)
     if isinstance(value, Table):
         return _pack_columns({name: value.column(name) for name in value.columns}, value.source)
     if hasattr(value, "columns") and hasattr(value, "to_numpy"):
@@ -66,7 +86,7 @@ def pack_value(value: Any, label: str) -> tuple[dict[str, Any], list[bytes | mem
         )
     array = np.asarray(value)
     if array.dtype.kind not in _KINDS:
-        raise UsageError(f"{label}: an array of numbers is needed, or a CSV file, a table or a data frame")
+        raise UsageError(f"{label}: an array of numbers is needed, or a CSV file, a table of columns or a data frame")
     array = np.ascontiguousarray(array, dtype=_KINDS[array.dtype.kind])
     return {"kind": "array", "dtype": array.dtype.str, "shape": list(np.shape(value))}, [array.tobytes()]
 

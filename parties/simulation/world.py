@@ -122,7 +122,7 @@ class Life:
         self.body = _Body(
             self.plane, self.brain, world.cluster, self.incarnation, self.vigil, home=home, clock=world.clock,
             say=lambda line: world.rules.said(me, line), channel=world.kit.channel,
-            keep=lambda name, value: world.rules.kept(me, name, value),
+            keep=lambda name, value, _session: world.rules.kept(me, name, value),
         )  # fmt: skip
         self.body.burn = lambda: world.burn(self)
         self.body.rules = world.rules

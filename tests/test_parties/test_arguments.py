@@ -80,7 +80,7 @@ def test_with_two_inputs_the_name_is_needed():
         (None, ["alice", "bob", "carol"], ["alice", "bob", "carol"]),
         (None, ["bob", "alice"], ["alice", "bob"]),
         (None, ["alice"], ["alice", "bob"]),
-        (None, ["bob"], ["bob", "alice"]),
+        (None, ["bob"], ["alice", "bob"]),
         (None, ["north", "south"], ["north", "south"]),
         (3, ["alice"], ["alice", "bob", "carol"]),
         (None, [], ["alice", "bob"]),

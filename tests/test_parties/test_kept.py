@@ -75,6 +75,72 @@ def test_train_today_and_predict_tomorrow(tmp_path):
             ps.drop("model")
 
 
+@mpc.program
+def told_apart(x: mpc.PerParty[mpc.Private]):
+    shared = [mpc.share(v) for v in x]
+    return {
+        "all": mpc.reveal(sum(shared).sum()),
+        "first": mpc.reveal(shared[0] + shared[1], to=x[0].owner),
+        "both": mpc.reveal(shared[0] - shared[1], to=[x[1].owner, x[0].owner]),
+        "here": mpc.reveal(shared[1].sum(), to=["bob", "coordinator"]),
+    }
+
+
+def test_a_local_run_shows_its_caller_what_is_for_single_parties(two):
+    runs = [two.start(told_apart, x={"alice": np.arange(3.0) * k, "bob": np.ones(3)}) for k in (1, 2)]
+    for k, run in zip((1, 2), [run.result() for run in runs], strict=True):
+        results = {name: np.asarray(value).tolist() for name, value in run.results.items()}
+        expected = {"all": 3.0 + 3 * k, "first": [1, 1 + k, 1 + 2 * k], "both": [-1, k - 1, 2 * k - 1], "here": 3}
+        assert results == expected
+        assert list(results) == ["all", "first", "both", "here"]
+        assert {party: set(values) for party, values in run.results_of.items()} == {
+            "alice": {"first", "both"}, "bob": {"both"}
+        }  # fmt: skip
+
+
+PROGRAM = """
+import mpc
+
+@mpc.program
+def train(x: mpc.PerParty[mpc.Private]):
+    mpc.keep(sum(mpc.share(v) for v in x), "model")
+
+@mpc.program
+def predict(model: mpc.Secret, x: mpc.Private):
+    return mpc.reveal((model * mpc.share(x)).sum(), to=x.owner)
+"""
+
+
+@pytest.mark.parametrize("owners", [["alice", "bob"], ["alice", "bob", "carol"], ["north", "south"]])
+def test_prediction_at_one_party_by_whoever_holds_the_model(tmp_path, owners):
+    (tmp_path / "p.py").write_text(PROGRAM)
+    for name in owners:
+        (tmp_path / f"{name}.csv").write_text("v\n1\n2\n")
+
+    def run(command, target, *owners):
+        inputs = [word for name in owners for word in ("--input", f"x={name}:{name}.csv")]
+        return privity(command, f"p.py:{target}", *inputs, "--state", "state", "--json", cwd=tmp_path)
+
+    assert run("run", "train", *owners).code == 0
+    predicted = run("run", "predict", owners[1])
+    assert predicted.code == 0, predicted.err
+    assert predicted.json["parties"] == owners
+    assert predicted.json["results"] == {"result": 5 * len(owners)}
+    assert predicted.json["results_of"] == {owners[1]: {"result": 5 * len(owners)}}
+    assert run("plan", "predict", owners[1]).json["parties"] == owners
+
+
+def test_whoever_does_not_hold_the_model_is_told_who_does(tmp_path):
+    (tmp_path / "p.py").write_text(PROGRAM)
+    (tmp_path / "v.csv").write_text("v\n1\n")
+    state = ("--state", "state")
+    privity("run", "p.py:train", "--input", "x=alice:v.csv", "--input", "x=bob:v.csv", *state, cwd=tmp_path)
+    for words in (["--input", "x=carol:v.csv"], ["--input", "x=bob:v.csv", "--parties", "3"]):
+        refused = privity("run", "p.py:predict", *words, *state, cwd=tmp_path)
+        assert refused.code == 2
+        assert "the kept secret is held by alice, bob, who must all take part" in refused.refusal
+
+
 def test_parties_that_keep_different_secrets_are_refused(tmp_path):
     with parties.local(2, state=tmp_path) as ps:
         ps.run(train, x=X)

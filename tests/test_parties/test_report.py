@@ -32,6 +32,7 @@ RUN = SimpleNamespace(
     peak_rss_bytes={"alice": 50_000_000, "bob": 50_000_000},
     reveals=REVEALS,
     warnings=[],
+    results_of={},
 )
 PLAN = SimpleNamespace(
     rounds=302,
@@ -50,6 +51,21 @@ PLAN = SimpleNamespace(
     by_line={"train.py:7": {"rounds": 100, "bytes_sent": 4096}, "-": {"rounds": 0}},
 )
 PROGRAM = SimpleNamespace(name="fit", parties=["alice", "bob"], digest="ab" * 32)
+
+
+def test_results_say_whose_they_are():
+    reveals = [
+        {"name": name, "to": to, "shape": [], "bits": 16, "where": ""}
+        for name, to in (("a", "everyone"), ("b", ["bob"]), ("c", ["alice", "bob"]), ("d", ["carol"]))
+    ]
+    run = SimpleNamespace(**{
+        **vars(RUN), "reveals": reveals, "results": {"a": 1.0, "b": 2.0, "c": 3.0},
+        "results_of": {"bob": {"b": 2.0, "c": 3.0}, "alice": {"c": 3.0}},
+    })  # fmt: skip
+    (table,) = [block for block in run_report("fit", run) if getattr(block, "title", "") == "results"]
+    assert list(table.rows) == [
+        ("a", "1"), ("b", "2  (bob alone)"), ("c", "3  (bob and alice alone)"), ("d", "shown at carol alone"),
+    ]  # fmt: skip
 
 
 class Terminal(io.StringIO):
