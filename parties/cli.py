@@ -334,6 +334,9 @@ for command in (resume, status, stock, kept, journal, chaos):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The console script."""
+    from parties.harden import no_dumps
+
+    no_dumps()
     arguments = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, _terminated)
     code = 1

@@ -1,4 +1,4 @@
-"""What every actor process does first: no core dumps, no tracing by others, no values in tracebacks, memory kept."""
+"""What processes with secrets do first: no core dumps, no tracing by others, no values in tracebacks, memory kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["Rest", "die_with_parent", "give_back", "harden", "keep_memory", "peak_rss"]
+__all__ = ["Rest", "die_with_parent", "give_back", "harden", "keep_memory", "no_dumps", "peak_rss"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _KEPT_BYTES = 1 << 30
@@ -21,10 +21,15 @@ _PR_SET_DUMPABLE = 4
 
 def harden() -> None:
     """Secrets never reach a core dump, another process of the same user, or a traceback's text."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _prctl(_PR_SET_DUMPABLE, 0)
+    no_dumps()
     sys.excepthook = _report
     threading.excepthook = lambda args: _report(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def no_dumps() -> None:
+    """No core dump of this process or of what it starts, and on Linux nobody but root reads its memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def keep_memory() -> None:
