@@ -29,8 +29,9 @@ ASKED = (
         "schema",
         Type.DESCRIBE,
         Type.SCHEMA,
-        "whether data is offered under a name; its column names, in order, and how many rows and columns it has",
-        "nowhere",
+        "whether data is offered under a name, and whether its file can be read; its column names, in order, and how "
+        "many rows and columns it has",
+        "terminal, if the file has changed or cannot be read",
     ),
     Question(
         "classes",
