@@ -73,9 +73,9 @@ def local(
 
 def real_machinery() -> Machinery:
     """The engine, the dealer and the protocols that an actor runs."""
-    from protocols import suites
+    from protocols import catalog, suites
 
-    return real(suites)
+    return real(suites, catalog)
 
 
 def _checked(names: Sequence[str]) -> list[str]:

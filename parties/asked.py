@@ -74,8 +74,8 @@ ASKED = (
         "prepare",
         Type.PREPARE,
         Type.READY,
-        "whether the party takes part, and if not, why: version, digests, names, shapes, whether data has changed "
-        "since the run began",
+        "whether the party takes part, and if not, why: version, digests, names, shapes, the fewest rows of a cell "
+        "that it shows, whether data has changed since the run began",
         "terminal; journal, if it is refused or begins",
     ),
     Question(

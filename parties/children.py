@@ -72,9 +72,9 @@ def main(argv: Sequence[str]) -> int:
 def _machinery() -> Any:
     with loading():
         from parties.machinery import real
-        from protocols import suites
+        from protocols import catalog, suites
 
-    return real(suites)
+    return real(suites, catalog)
 
 
 def _party(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str, Any], name: str) -> None:
@@ -106,7 +106,7 @@ def _party(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str,
         trouble=body.trouble,
         heard=body.heard,
         memory=harden.peak_rss,
-        declared=Declared(parse_columns("schema", config["columns"]), local=True),
+        declared=Declared(parse_columns("schema", config["columns"]), local=True, minimum=config["minimum"]),
     )
     home = Home.open(actor_directory(name, Path(config["state"])), name)
     _join(launcher, body, brain, store, home)

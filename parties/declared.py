@@ -19,8 +19,9 @@ import numpy as np
 from mpc.errors import InputError, PolicyError
 from mpc.table import Schema, Table
 
-__all__ = ["LOCAL_MOST", "Column", "Declared", "toml_key"]
+__all__ = ["FLOOR", "LOCAL_MOST", "Column", "Declared", "toml_key"]
 
+FLOOR = 5  # rows of a cell that is shown, at a party on a host of its own; the default of programs too
 LOCAL_MOST = 20  # distinct values of a label or key that a local run names and nobody has declared
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN = 60  # characters of a name, so that the cure is not cut off
@@ -43,15 +44,30 @@ class Column:
 
 @dataclass(frozen=True)
 class Declared:
-    """What is declared, by column. local: whoever names a label or key owns all the data, so that need not be."""
+    """What is declared, by column. local: whoever names a label or key owns all the data, so that need not be.
+
+    minimum: the fewest rows of this owner in a cell that a program may show, if that is declared.
+    """
 
     columns: Mapping[str, Column] = field(default_factory=dict)
     local: bool = False
+    minimum: int | None = None
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
         """{column: (lo, hi)}."""
         return {name: column.range for name, column in self.columns.items() if column.range is not None}
+
+    def allow(self, name: str, minimum: Any) -> None:
+        """Refuse a program of this name that shows cells of fewer rows than the floor: PolicyError with its clause."""
+        floor = self.minimum or (1 if self.local else FLOOR)
+        if type(minimum) is int and minimum >= floor:
+            return
+        whose = "in its schema file" if self.minimum else "by default, as its schema file states no other"
+        raise PolicyError(
+            f"does not take part in {name} with minimum={minimum}: of its rows a cell that is shown has {floor} or "
+            f"more (minimum = {floor} {whose}); run it with --set minimum={floor} or more, or ask its owner to lower it"
+        )
 
     def fields(self) -> dict[str, dict[str, Any]]:
         """As a schema file has it, for the processes of a local run."""

@@ -80,8 +80,10 @@ class Job:
             require_inputs(function, files)
         else:
             names = _cluster_names(cluster, files)
-            if any(column.role for column in declared.columns.values()):
-                notes.append(f"{schema}: as, values and at_most count in the schema that a column's owner starts with")
+            if declared.minimum or any(column.role for column in declared.columns.values()):
+                notes.append(
+                    f"{schema}: minimum, as, values and at_most count in the schema that a party's owner starts with"
+                )
         title = target if target in catalog else function.name
         return cls(
             title, function, suite, suites[suite], files, chosen, names, cluster, key, notes, verify_ranges,

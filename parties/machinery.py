@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 from mpc.exchange import Array, Draw, Exchange, Save
@@ -18,23 +19,28 @@ Engine = Generator[Exchange | Draw | Save, Any, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Machinery:
-    """How texts become programs, and programs runs. suites: the rules, by name. prepare: before a run, never in it."""
+    """How texts become programs, and programs runs. suites: the rules, by name. prepare: before a run, never in it.
+
+    withholding: the names of programs that withhold cells of fewer rows than a minimum, which is among their facts.
+    """
 
     suites: Mapping[str, Any]
     parse: Callable[[str], Any]
     run_party: Callable[[Any, int, dict[str, Any], PartyEntropy, dict[str, Array | None]], Engine]
     run_dealer: Callable[[Any, DealerEntropy], Iterator[Any]]
     prepare: Callable[[Any], None] = lambda _lowered: None
+    withholding: frozenset[str] = frozenset()
 
 
-def real(suites: Mapping[str, Any]) -> Machinery:
-    """The real one."""
+def real(suites: Mapping[str, Any], catalog: Mapping[str, Any] = MappingProxyType({})) -> Machinery:
+    """The real one. catalog: the programs that are installed here."""
     from mpc.dealing import run_dealer
     from mpc.engine import run_party
     from mpc.programs import Program as Parsed
     from parties.kernels import prepare
 
-    return Machinery(suites, Parsed.parse, cast("Any", run_party), run_dealer, prepare)
+    withholding = frozenset(p.name for p in catalog.values() if "minimum" in p.parameters)
+    return Machinery(suites, Parsed.parse, cast("Any", run_party), run_dealer, prepare, withholding)
 
 
 def randomness(insecure: str) -> Entropy:

@@ -280,6 +280,7 @@ class PartyBrain:
             terms, program, lowered, bound = read_terms(
                 m, around.cluster, around.machinery, around.insecure, self._version
             )
+            self._allow_cells(program)
             inputs, fingerprints = ({}, {}) if terms.mode == "deal" else self._inputs(program, bound)
             self._keeps_alone(terms, program)
         except Refused as refusal:
@@ -355,6 +356,16 @@ class PartyBrain:
             inputs[spec.name] = self._store.get(offered)
             fingerprints[spec.name] = self._store.fingerprint(offered)
         return inputs, fingerprints
+
+    def _allow_cells(self, program: Any) -> None:
+        """Refuse a program of the catalogue that shows cells of fewer rows of this owner than its floor."""
+        mine = any(spec.owner == self.name for spec in program.inputs)
+        if not mine or program.name not in self.around.machinery.withholding:
+            return
+        try:
+            self._declared.allow(program.name, program.facts.get("minimum"))
+        except PolicyError as refusal:
+            raise Refused("policy", str(refusal)) from None
 
     def _allow(self, program: Any, spec: Any, offered: str) -> None:
         """Refuse a program that takes columns for what they are not declared to be."""

@@ -1,6 +1,7 @@
 """A schema file: what is declared of columns, whoever owns them.
 
 format = 1
+minimum = 5               # rows of this owner in every group, bin or cluster of which a program may show numbers
 
 [columns.age]
 range = [0, 120]          # public, and checked at the owners
@@ -39,11 +40,14 @@ def load_schema(path: Path) -> Declared:
         raise UsageError(f"{path}: not TOML ({error}); {_EXAMPLE}") from None
     if read.get("format") != 1:
         raise UsageError(f"{path}: the first line of a schema is format = 1")
-    odd = sorted(set(read) - {"format", "columns"})
-    if odd or not isinstance(read.get("columns"), dict):
+    odd = sorted(set(read) - {"format", "minimum", "columns"})
+    columns, minimum = read.get("columns", {} if "minimum" in read else None), read.get("minimum")
+    if odd or not isinstance(columns, dict):
         what = f"{odd[0]!r} is nothing a schema knows" if odd else "there is no [columns.NAME]"
         raise UsageError(f"{path}: {what}; {_EXAMPLE}")
-    return Declared(parse_columns(str(path), read["columns"]))
+    if minimum is not None and (type(minimum) is not int or minimum < 1):
+        raise UsageError(f"{path}: minimum is a whole number of rows from 1, as minimum = 5 above the columns")
+    return Declared(parse_columns(str(path), columns), minimum=minimum)
 
 
 def parse_columns(source: str, columns: Mapping[str, Any]) -> dict[str, Column]:

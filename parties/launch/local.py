@@ -127,6 +127,7 @@ class LocalLauncher:
             "limits": asdict(self._limits),
             "state": str(self.state),
             "columns": self._declared.fields(),
+            "minimum": self._declared.minimum,
         }
         for child in self._children:
             self._write(child, config)
