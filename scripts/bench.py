@@ -19,12 +19,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from entry import entered
 from measure import page
 from measure.against import PAIRS, commit_of, compared_pairs
 from measure.explain import explained, explained_grids
@@ -45,7 +45,7 @@ from measure.tables import (
 )
 from workloads import WORKLOADS, Workload
 
-from mpc.errors import MpcError, UsageError
+from mpc.errors import UsageError
 from parties.report import Block, emit
 from parties.report import Line as Sentence
 from parties.target import nearest
@@ -291,19 +291,5 @@ def chain_sentence(ours: Sequence[Line]) -> list[Block]:
     ]
 
 
-def main() -> int:
-    """Measure and print. Whoever ends it ends what it started."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
-    try:
-        return run(arguments())
-    except MpcError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return error.exit_code
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(entered("bench", lambda: run(arguments())))

@@ -15,17 +15,17 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from entry import entered
 from evaluation import page
 from evaluation.cases import CASES
 from evaluation.cells import HOW, Cell, every_cell, outcome
 from evaluation.workers import outcomes, serve
 
-from mpc.errors import MpcError, UsageError
+from mpc.errors import UsageError
 from parties.report import emit
 from parties.target import nearest
 
@@ -98,19 +98,5 @@ def run(given: argparse.Namespace) -> int:
     return int(any(at["verdict"] in {"wrong", "crashed"} for at in kept))
 
 
-def main() -> int:
-    """Run and print. Whoever ends it ends its workers."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
-    try:
-        return run(arguments())
-    except MpcError as error:
-        print(f"grid: {error}", file=sys.stderr)
-        return error.exit_code
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(entered("grid", lambda: run(arguments())))

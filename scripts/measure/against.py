@@ -286,6 +286,8 @@ def compared_pairs(
     """A line for each workload."""
     print(f"old: {commit.digest[:10]} {commit.subject}\nnew: {changed(root)}", file=sys.stderr)
     with sides(commit, root) as (old, new):
+        if (old.tree / WORKLOADS).read_bytes() != (new.tree / WORKLOADS).read_bytes():
+            print(f"{WORKLOADS} differs: each side runs its own, which may be other work", file=sys.stderr)
         for name in names:
             n = parties or new.workloads[name]
             line = {"workload": name, "parties": n, "against": commit.digest}

@@ -155,12 +155,13 @@ def test_the_median_and_the_quartiles_are_those_of_the_ratios_of_pairs():
 # ------------------------------------------------------------------------------------------------------ what fails
 
 
-def test_a_workload_that_the_commit_has_not_is_named_and_left_out(repository):
+def test_a_workload_that_the_commit_has_not_is_named_and_left_out(repository, capsys):
     tree(repository, "old", 2.0)
     tree(repository, "new", 1.0, names=("one", "two"))
     two, one = compare(repository, "two", "one")
     assert two["skipped"] == "there is no workload two at HEAD~1"
     assert "ratios" not in two
+    assert "scripts/workloads.py differs: each side runs its own" in capsys.readouterr().err
     assert one["ratios"]["total_seconds"] == 0.5
 
 

@@ -109,7 +109,7 @@ _WITHOUT_UNIT = {
     [
         ("mean:1:0", "is not PROGRAM:UNIT:OFFSET:ROWS"),
         ("mean:one:0:4", "is not PROGRAM:UNIT:OFFSET:ROWS"),
-        ("meen:1:0:4", "did you mean 'mean'?"),
+        ("meen:1:0:4", "did you mean 'mean'"),
         ("mean:0:0:4", "a unit above 0"),
         ("mean:1:inf:4", "a finite offset"),
         ("mean:1:0:3", "4 rows or more"),
@@ -205,20 +205,23 @@ def test_whoever_takes_no_more_ends_the_workers(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--cell", "meen:1:0:4"], "did you mean 'mean'?"),
-        (["--program", "ridge-regresion"], "did you mean 'ridge-regression'?"),
+        (["--cell", "meen:1:0:4"], "did you mean 'mean'"),
+        (["--program", "ridge-regresion"], "did you mean 'ridge-regression'"),
         (["--sample", "0"], "--sample counts cells, from 1 on, not 0"),
         (["--cell", "mean:1:0:4", "--sample", "3"], "--cell names cells"),
         (["--write", "--sample", "3"], "--write is of the whole grid"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_2(words, said, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["grid", *words])
-    monkeypatch.setattr(catalogue_grid.signal, "signal", lambda *_: None)
-    assert catalogue_grid.main() == 2
-    out, err = capsys.readouterr()
-    assert (out, len(err.splitlines())) == ("", 1)
-    assert said in err
+def test_wrong_usage_is_told(words, said):
+    with pytest.raises(UsageError, match=said):
+        catalogue_grid.chosen(catalogue_grid.arguments(words))
+
+
+def test_a_mistake_is_one_line_and_exit_2():
+    done = grid("--cell", "mean:1:0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("grid: --cell 'mean:1:0' is not PROGRAM:UNIT:OFFSET:ROWS")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_cells_by_name_through_workers():
@@ -242,36 +245,3 @@ def test_the_page_keeps_every_verdict():
     text = page.page(made, "scripts/grid --write")
     assert page.recorded(text) == {at["cell"]: at["verdict"] for at in made}
     assert "| all | 26 | 26 | 25 | 25 | 25 |" in text
-
-
-def _worse(came, before):
-    return [
-        f"{at['cell']} was {before[at['cell']]} and is {at['verdict']}: {at['said']}"
-        for at in came
-        if VERDICTS.index(at["verdict"]) > VERDICTS.index(before[at["cell"]])
-    ]
-
-
-def _kept():
-    return page.recorded(page.PAGE.read_text(encoding="utf-8"))
-
-
-def test_the_page_has_every_cell():
-    assert list(_kept()) == [
-        str(cell) for cell in sorted(every_cell(), key=lambda c: list(CASES).index(c.program))
-    ] or (set(_kept()) == {str(cell) for cell in every_cell()})
-
-
-def test_a_sample_of_cells_is_not_worse_than_the_page_says():
-    small = [cell for cell in every_cell() if cell.rows <= 200]
-    sample = sorted(small, key=lambda cell: cell.chance("sample", 20261201))[:16]
-    kept, came = _kept(), [outcome(cell, "emulated") for cell in sample]
-    assert {VERDICTS.index(kept[str(cell)]) for cell in sample} > {VERDICTS.index("right")}
-    assert not _worse(came, kept)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(4 * 3600)
-def test_no_cell_is_worse_than_the_page_says():
-    jobs = max(1, (os.cpu_count() or 1))
-    assert not _worse(workers.outcomes(every_cell(), jobs, None, 0), _kept())

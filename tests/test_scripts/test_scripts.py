@@ -16,6 +16,7 @@ SHELL = [
     "scripts/test",
     "scripts/bench",
     "scripts/check",
+    "scripts/grid",
     "scripts/lock",
     "scripts/mutants",
     "scripts/environment.sh",
