@@ -292,7 +292,8 @@ NO_LINE = {
 
 # Functions of `protocols` without a line: each is a part of one program, of that program's tables and settings.
 PARTS = """
-learning.convergence.settled learning.gradient.gradient_steps learning.newton_bound.irls
+learning.convergence.minimised learning.convergence.outside learning.convergence.settled
+learning.gradient.gradient_steps learning.newton_bound.irls
 learning.newton_bound.newton_bound learning.owners.all_columns learning.owners.classes_of learning.owners.gathered
 learning.owners.known_label learning.owners.number learning.owners.one_hot learning.owners.same_columns
 learning.owners.shared_labels learning.owners.values_of learning.principal_components.principal_component

@@ -9,7 +9,7 @@ from typing import Any
 import mpc
 
 _ROUNDING = 2.0**-80  # variance over squared mean: below, a column's deviations are the rounding of doubles
-_FAR = 2.0**24  # |mean| over deviation of a column of one owner, as `OwnUnits` shares it
+_FAR = 2.0**22  # |mean| over deviation of a column of one owner, as `OwnUnits` shares it
 
 
 @dataclass(frozen=True)
@@ -137,4 +137,4 @@ def _mantissas(values: Sequence[Any]) -> tuple[Any, Any]:
 def _split(x: Any) -> tuple[Any, Any]:
     """An owner's numbers as whole numbers and what is left: two shares."""
     whole = mpc.rint(x)
-    return mpc.share(whole, range=(-_FAR, _FAR), scale=0), mpc.share(x - whole, range=(-0.5, 0.5), scale=30)
+    return mpc.share(whole, range=(-_FAR, _FAR), scale=0), mpc.share(x - whole, range=(-0.5, 0.5), scale=24)

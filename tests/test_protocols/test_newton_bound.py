@@ -53,7 +53,7 @@ def away(results: dict[str, Any], X: np.ndarray, model: Any) -> float:
     return float(np.max(np.abs(np.asarray(results["coef"]) * X.std(0) - model.coef_)))
 
 
-@pytest.mark.parametrize(("solver", "rounds", "most"), [("newton-bound", 250, 1e-2), ("irls", 240, 1e-3)])
+@pytest.mark.parametrize(("solver", "rounds", "most"), [("newton-bound", 250, 1e-2), ("irls", 246, 1e-3)])
 @pytest.mark.parametrize("partition", ["horizontal", "vertical"])
 def test_breast_cancer_is_scikit_learn_s(solver: str, rounds: int, most: float, partition: str) -> None:
     X, y = cancer()
@@ -73,7 +73,7 @@ def test_a_hundred_gradient_steps_cost_what_they_cost(partition: str) -> None:
     inputs = tables(X, y, partition)
     settings = {"label": "label", "partition": partition, "steps": 100}
     plan = FIT.trace(inputs, ["alice", "bob"], settings).plan("masked")
-    assert plan.rounds <= 310
+    assert plan.rounds <= 316
     assert max(plan.bytes_sent.values()) <= 2e6
 
 
