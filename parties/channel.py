@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+from parties.channel_events import Broken, Delivered, Differs, Happening, Joined, Left, Restarted
 from parties.outline import same
 from parties.pieces import Joiner, Room, split, unbounded
 from parties.wire import (
@@ -68,47 +69,6 @@ _MISNUMBERED = "a number where none belongs, or none where one does"
 
 _Numbers = tuple[int, int, int, int, int]
 Post = Callable[[Sequence[Buffer]], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """The first greeting of an incarnation of the peer; `control`: the port of its control plane, 0 if it has none."""
-
-    control: int
-
-
-@dataclass(frozen=True, slots=True)
-class Restarted:
-    """The peer is another process than before; what was under way in either direction is gone. Joined follows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The peer sent what no peer may send; `reason` continues the sentence "party bob ..."."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Differs:
-    """The peer has another cluster file; it may number actors otherwise, so it is not talked to. `outline`: of its."""
-
-    outline: str
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The peer said goodbye and will send nothing more."""
-
-
-@dataclass(slots=True)  # not frozen: one is made for each message, and that takes much longer
-class Delivered:
-    """The next whole message."""
-
-    message: Message = field(repr=False)
-
-
-Happening = Joined | Restarted | Broken | Differs | Left | Delivered
 
 
 @dataclass(slots=True)  # not frozen: one is made for each message, and that takes much longer
@@ -393,8 +353,8 @@ class Channel:
 
     def _forget_process(self) -> None:
         """Another process has taken the peer's place."""
-        if self._theirs is not None:
-            self._past.append(self._theirs)
+        assert self._theirs is not None
+        self._past.append(self._theirs)
         self._reset()
         self.events.append(Restarted())
 

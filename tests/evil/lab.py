@@ -211,7 +211,8 @@ class Lab:
             )
         self.bodies[a] = Body(
             Wires(self, a), brain, self.cluster, a + 1000, signs, home=self.homes.get(a), clock=self.clock,
-            say=self.said[a].append, tell=lambda text, _about: self.said[a].append(text), keep=self.kept[a].__setitem__,
+            say=self.said[a].append, tell=lambda text, _about: self.said[a].append(text),
+            keep=lambda name, value, _session: self.kept[a].update({name: value}),
         )  # fmt: skip
 
     def clock(self):
