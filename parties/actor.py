@@ -423,7 +423,8 @@ class Actor:
 
     def _differs(self, peer: int, theirs: str) -> None:
         """Say it here too: whoever runs this actor may be the one whose file is old."""
-        self._differing[peer] = f"its cluster file {difference(self._cluster, theirs)}; copy one file to every host"
+        cure = "copy one file to every host, and start again whoever has read another one"
+        self._differing[peer] = f"its cluster file {difference(self._cluster, theirs)}; {cure}"
         self._say(f"{self._cluster.call(peer)} is not listened to: {self._differing[peer]}")
         self._lost(peer, "has another cluster file")
 

@@ -140,11 +140,11 @@ def test_parties_in_another_order_are_named_at_once_at_both_ends(tmp_path):
         assert run.wait() == 4
         assert run.sentence == (
             "party carol cannot take part: its cluster file lists the parties as alice, carol, bob, this one as "
-            "alice, bob, carol; copy one file to every host"
+            "alice, bob, carol; copy one file to every host, and start again whoever has read another one"
         )
         world.running["carol"].says(
             "carol: the coordinator is not listened to: its cluster file lists the parties as alice, bob, carol, this "
-            "one as alice, carol, bob; copy one file to every host"
+            "one as alice, carol, bob; copy one file to every host, and start again whoever has read another one"
         )
         world.running["dealer"].says("dealer: party carol is not listened to: its cluster file lists")
         world.running.pop("carol").process.kill()
