@@ -226,7 +226,7 @@ def _against_plain(
 
 
 def _same(got: Mapping[str, Any], want: Mapping[str, Any], tolerance: float) -> bool:
-    """Numbers within the tolerance, all else equal."""
+    """Numbers within the tolerance, or none on both sides, all else equal."""
     if got.keys() != want.keys():
         return False
     for name, value in got.items():
@@ -234,7 +234,7 @@ def _same(got: Mapping[str, Any], want: Mapping[str, Any], tolerance: float) -> 
         if x.shape != y.shape:
             return False
         if x.dtype.kind in "iufb" and y.dtype.kind in "iufb":
-            if x.size and not np.max(np.abs(x.astype(float) - y.astype(float))) <= tolerance:
+            if not _gap(x, y) <= tolerance:
                 return False
         elif value != want[name]:
             return False
