@@ -6,6 +6,7 @@ a column, so that a refusal can name the row. `Schema` is what every party may k
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,13 @@ from numpy.typing import NDArray
 
 from mpc.errors import InputError, UsageError
 
-__all__ = ["MISSING", "Schema", "Table", "label_of", "numbers_of", "owned", "schema_of"]
+__all__ = ["MISSING", "Schema", "Table", "label_of", "numbers_of", "owned", "rounded_row", "schema_of"]
 
 Floats = NDArray[np.float64]
-MISSING = frozenset({"", "nan"})  # what stands where a label is missing
+MISSING = frozenset({""})  # the label of a cell that says there is none
+_ABSENT = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})  # such cells, in any case
+_TRUTH = {"true": "1", "false": "0"}  # of any case: as an array of booleans has them
+_EXACT = 1 << 53  # beyond, not every whole number is a double
 
 
 def _no_classes(column: str) -> list[str]:
@@ -85,11 +89,18 @@ class Table:
         if not isinstance(cells, np.ndarray):
             row = next((i for i, cell in enumerate(cells) if not _is_number(cell)), None)
             if row is not None:
-                what = "is empty" if not str(cells[row]).strip() else "is text, not a number"
+                text = str(cells[row]).strip()
+                what = ("is missing" if text else "is empty") if text.lower() in _ABSENT else "is text, not a number"
                 raise InputError(
                     f"{self.at(row, name)} {what}: fill or remove the row, or leave the column out of the program"
                 )
         values = np.asarray(cells, dtype=np.float64)
+        row = None if isinstance(cells, np.ndarray) else rounded_row(cells, values)
+        if row is not None:
+            raise InputError(
+                f"{self.at(row, name)} is a whole number beyond 2^53 that no double holds: take an offset off the "
+                "column, or split it into two of fewer digits"
+            )
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
             what = "NaN (a missing value)" if np.isnan(values[bad[0]]) else "infinite"
@@ -141,11 +152,23 @@ def _is_number(cell: object) -> bool:
 
 
 def label_of(cell: object) -> str:
-    """A cell as a label: whole numbers lose their `.0`, texts what is blank around them."""
+    """A cell as a label: whole numbers lose their `.0`, true and false are 1 and 0 in any case, missing ones empty."""
+    text = str(cell).strip()
+    if text.lower() in _ABSENT:
+        return ""
     if _is_number(cell):
         number = float(cell)  # type: ignore[arg-type]
         return str(int(number)) if number.is_integer() else str(number).lower()
-    return str(cell).strip()
+    return _TRUTH.get(text.lower(), text)
+
+
+def rounded_row(cells: Sequence[Any], values: Floats) -> int | None:
+    """The first row, from 0, whose cell is a whole number and its double another one."""
+    for row in np.flatnonzero(np.abs(values) >= _EXACT).tolist():
+        with contextlib.suppress(ValueError):  # a number with a point or an exponent is no whole one
+            if int(str(cells[row])) != values[row]:
+                return int(row)
+    return None
 
 
 def _label_key(label: str) -> tuple[bool, float, str]:
@@ -176,7 +199,12 @@ def numbers_of(values: Any) -> Floats | None:
     if isinstance(values, list | tuple) and any(isinstance(v, str) for v in values):
         return None
     array = np.asarray(values)
-    return np.ascontiguousarray(array, dtype=np.float64) if array.dtype.kind in "biuf" else None
+    if array.dtype.kind not in "biuf":
+        return None
+    numbers = np.ascontiguousarray(array, dtype=np.float64)
+    if array.dtype.kind in "iu" and np.any(np.abs(numbers) >= _EXACT) and np.any(numbers.astype(array.dtype) != array):
+        return None  # digits would be lost without a word; as text they are refused with their row
+    return numbers
 
 
 def schema_of(data: Any) -> Schema:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpc.errors import InputError
-from mpc.table import Table
+from mpc.table import Table, rounded_row
 
 __all__ = ["CsvTable", "read_csv"]
 
@@ -242,9 +242,10 @@ def _looks_like_data(name: str) -> bool:
 
 def _numbers_or_text(cells: Sequence[str]) -> Floats | list[str]:
     try:
-        return np.array(cells, dtype=np.float64)
+        numbers = np.array(cells, dtype=np.float64)
     except ValueError:
         return list(cells)
+    return numbers if rounded_row(cells, numbers) is None else list(cells)
 
 
 def _bytes(cells: Floats | list[str]) -> int:

@@ -299,7 +299,8 @@ learning.owners.known_label learning.owners.number learning.owners.one_hot learn
 learning.owners.shared_labels learning.owners.values_of learning.principal_components.principal_component
 learning.units.own_moments learning.units.pooled masked.product statistics.cells.shown_cells
 statistics.columns.check_limit statistics.columns.columns_of statistics.columns.keys_of
-statistics.columns.known_column statistics.columns.rows_of statistics.columns.total statistics.wide.wide
+statistics.columns.known_column statistics.columns.limited statistics.columns.ordered
+statistics.columns.rows_of statistics.columns.total statistics.wide.wide
 """
 
 

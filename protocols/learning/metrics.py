@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mpc
 from protocols.learning.owners import classes_of, number, shared_labels
-from protocols.statistics.columns import rows_of
+from protocols.statistics.columns import ordered, rows_of
 
 __all__ = ["accuracy", "accuracy_of", "area_under_curve", "auc", "log_loss", "log_loss_of"]
 
@@ -81,8 +81,8 @@ def accuracy(data: mpc.PerParty[mpc.Table], label: str, score: str, threshold: f
     scores of the same rows in the same order. The classes are public, labels and scores are not.
     Revealed: the accuracy. 4 rounds, 15 to 23 bytes a row.
     """
-    y, s, facts = _labelled(data, label, score, 2.0**20)
-    hit = accuracy_of(y, s >= threshold)
+    y, reached, facts = _labelled(data, label, score, lambda own: [_reached(x, threshold) for x in own])
+    hit = accuracy_of(y, mpc.concatenate(reached))
     return {"accuracy": mpc.reveal(hit * facts["rows"], bits=0, name="rows predicted right") / facts["rows"], **facts}
 
 
@@ -93,23 +93,30 @@ def log_loss(data: mpc.PerParty[mpc.Table], label: str, score: str) -> dict[str,
     A probability outside 0 to 1 is refused at its owner; below 2^-16, or that near 1, it counts as 2^-16.
     Revealed: the loss, error below 2^-15. 14 rounds, 139 bytes a row.
     """
-    y, p, facts = _labelled(data, label, score, None)
-    return {"log_loss": mpc.reveal(log_loss_of(y, p)), **facts}
+    y, p, facts = _labelled(data, label, score, lambda own: [mpc.share(x, range=(0, 1), scale=30) for x in own])
+    return {"log_loss": mpc.reveal(log_loss_of(y, mpc.concatenate(p)), bits=24), **facts}
 
 
 @mpc.program
 def auc(data: mpc.PerParty[mpc.Table], label: str, score: str) -> dict[str, Any]:
     """The area under the ROC curve of scores; columns and owners as in `accuracy`. Rows are sorted, secret.
 
-    Scores are compared with 16 fraction bits, |score| ≤ 2^20; ties count half, as in scikit-learn.
+    Scores may have any unit; those that differ by less than 2^-44 of the largest may count as ties, which count half.
     Revealed: the area, error below 2^-15. 3 rounds for each of ⌈log2 n⌉(⌈log2 n⌉ + 1)/2 layers, and some 20.
     """
-    y, s, facts = _labelled(data, label, score, 2.0**20)
-    return {"auc": mpc.reveal(area_under_curve(y, s)), **facts}
+    y, s, facts = _labelled(data, label, score, lambda own: ordered(own, f"magnitude of {score}")[0])
+    return {"auc": mpc.reveal(area_under_curve(y, mpc.concatenate(s)), bits=20), **facts}
 
 
-def _labelled(data: Sequence[Any], label: str, score: str, limit: float | None) -> tuple[Any, Any, dict[str, Any]]:
-    """Secret labels of 0 and 1, secret scores, and what is public of them."""
+def _reached(x: Any, threshold: float) -> Any:
+    """[x ≥ threshold] of an owner's numbers, which it compares itself."""
+    return mpc.share(1 - mpc.clip((threshold - x) * 2.0**1000, 0, 1), range=(0, 1), scale=0)
+
+
+def _labelled(
+    data: Sequence[Any], label: str, score: str, shared: Callable[[list[Any]], Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Secret labels of 0 and 1, what `shared` makes of each owner's scores, and what is public of them."""
     tables = list(data)
     classes = classes_of(tables, label)
     if len(classes) != 2:
@@ -127,7 +134,5 @@ def _labelled(data: Sequence[Any], label: str, score: str, limit: float | None) 
             f"{labelled[0].owner} has {len(labelled[0])} rows and {scored[0].owner} {len(scored[0])}; labels and "
             "scores belong to the same rows in the same order"
         )
-    interval = (0.0, 1.0) if limit is None else (-limit, limit)
     y = mpc.concatenate([shared_labels(t, label, classes) for t in labelled])
-    s = mpc.concatenate([mpc.share(t[score], range=interval) for t in scored])
-    return y, s, {"classes": [number(c) for c in classes], "rows": rows_of(labelled)}
+    return y, shared([t[score] for t in scored]), {"classes": [number(c) for c in classes], "rows": rows_of(labelled)}

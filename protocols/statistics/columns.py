@@ -16,6 +16,7 @@ from protocols.learning.owners import values_of
 
 LIMIT = 2.0**14  # of a value, unless the setting says otherwise
 ROOM = 60
+_ORDERED = 44  # bits of values that are compared
 
 
 def columns_of(tables: Sequence[Any], columns: list[str] | None, without: Sequence[str] = ()) -> list[str]:
@@ -53,6 +54,21 @@ def total(parts: Sequence[Any], bound: float, bits: int | None = None) -> Any:
     need = math.ceil(math.log2(max(bound, 1.0))) + math.ceil(math.log2(len(parts) + 1))
     scale = max(0, min(24, ROOM - need)) if bits is None else bits
     return sum(mpc.share(p, range=(-bound, bound), scale=scale) for p in parts)
+
+
+def limited(t: Any, column: str, limit: float | None) -> Any:
+    """An owner's column, of which values beyond ±limit are refused if one is stated."""
+    return t[column] if limit is None else mpc.within(t[column], -limit, limit)
+
+
+def ordered(own: Sequence[Any], name: str) -> tuple[list[Any], Any]:
+    """Owners' numbers as shares within ±1 that compare as they do, and the public exponent of their unit.
+
+    Numbers that differ by less than 2^-44 of the largest may come out equal. The magnitude is revealed under `name`
+    unless a range is declared.
+    """
+    e = mpc.magnitude(own, name=name)
+    return [mpc.share(mpc.ldexp(x, -e), range=(-1, 1), scale=_ORDERED) for x in own], e
 
 
 def rows_of(tables: Sequence[Any], least: int = 1) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 
 import mpc
 from protocols.statistics.cells import MINIMUM, Cells
-from protocols.statistics.columns import known_column, rows_of
+from protocols.statistics.columns import known_column, limited, ordered, rows_of
+from protocols.statistics.wide import wide
 
 _LIMIT = 2.0**20
 
@@ -61,12 +62,13 @@ def quantile(
     data: mpc.PerParty[mpc.Table],
     column: str,
     q: list | float = 0.5,  # type: ignore[type-arg]
-    limit: float = _LIMIT,
+    limit: float | None = None,
 ) -> dict[str, Any]:
     """Quantiles of a column over all rows of all owners, as `numpy.quantile` (linear), for one q or a list of them.
 
-    Values stand at 16 fraction bits, |value| ≤ limit. All rows are sorted, secret: 3 rounds for each of Batcher's
-    ⌈log2 n⌉(⌈log2 n⌉ + 1)/2 layers, 20 bytes a comparison. Revealed: the quantiles.
+    limit: the largest |value|, refused beyond; without one the column's magnitude is revealed. All rows are sorted,
+    secret: 3 rounds for each of Batcher's ⌈log2 n⌉(⌈log2 n⌉ + 1)/2 layers, 22 bytes a comparison. Error: 2^-40 of the
+    largest |value|. Revealed: the quantiles.
     """
     wanted = [float(v) for v in (q if isinstance(q, list) else [q])]
     if not wanted or not all(0 <= v <= 1 for v in wanted):
@@ -74,20 +76,23 @@ def quantile(
     for t in data:
         known_column(t, column)
     n = rows_of(data)
-    x = mpc.sort(mpc.concatenate([mpc.share(t[column], range=(-limit, limit)) for t in data]))
+    shared, e = ordered([limited(t, column, limit) for t in data], f"magnitude of {column}")
+    x = mpc.sort(mpc.concatenate(shared))
     found = []
     for v in wanted:
         at = min(int(v * (n - 1)), n - 2) if n > 1 else 0
         part = v * (n - 1) - at
-        found.append(x[at] + (x[at + 1] - x[at]) * part if part else x[at])
-    return {"column": column, "q": wanted, "quantiles": mpc.reveal(mpc.stack(found)), "rows": n}
+        found.append(x[at] + wide(x[at + 1] - x[at], mpc.constant(part, 30), 44, 2.0) if part else x[at])
+    known = mpc.ldexp(mpc.reveal(mpc.stack(found), bits=44), e)
+    return {"column": column, "q": wanted, "quantiles": known, "rows": n}
 
 
 @mpc.program
-def median(data: mpc.PerParty[mpc.Table], column: str, limit: float = _LIMIT) -> dict[str, Any]:
+def median(data: mpc.PerParty[mpc.Table], column: str, limit: float | None = None) -> dict[str, Any]:
     """The median of a column over all rows of all owners; see `quantile`."""
     for t in data:
         known_column(t, column)
     rows = rows_of(data)
-    x = mpc.concatenate([mpc.share(t[column], range=(-limit, limit)) for t in data])
-    return {"column": column, "median": mpc.reveal(mpc.median(x)), "rows": rows}
+    shared, e = ordered([limited(t, column, limit) for t in data], f"magnitude of {column}")
+    middle = mpc.reveal(mpc.median(mpc.concatenate(shared)), bits=44)
+    return {"column": column, "median": mpc.ldexp(middle, e), "rows": rows}

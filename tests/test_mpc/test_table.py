@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpc.errors import InputError
-from mpc.table import Schema, Table
+from mpc.table import Schema, Table, label_of, owned
 
 CANARY = "4711secret"
 
@@ -74,7 +74,7 @@ def test_every_finite_number_survives_its_text(values: list[float]) -> None:
     assert got.tolist() == values
 
 
-@given(st.lists(st.text(max_size=5).filter(lambda s: s.strip() and s.strip().lower() != "nan"), min_size=1))
+@given(st.lists(st.text(max_size=5).filter(label_of), min_size=1))
 def test_every_row_has_a_label_among_its_own_classes(cells: list[str]) -> None:
     table = Table({"y": cells})
     classes = table.classes("y")
@@ -174,3 +174,23 @@ def test_a_label_is_its_class_and_the_first_row_without_one_is_named(cells: list
     text = refusal(lambda: table.labels("y", ["1", "2.5", "nan"]))
     what = " is none of the 3 agreed classes" if cells[bad[0]] == "x" else ": the label is missing"
     assert text.startswith(table.at(bad[0], "y") + what)
+
+
+@pytest.mark.parametrize("cell", ["", " ", "NA", "n/a", "NaN", "nan", "null", "None", "?"])
+def test_a_missing_label_is_no_class_and_its_row_is_named(cell: str) -> None:
+    table = Table({"y": ["yes", "no", cell]}, "a.csv")
+    assert table.classes("y") == ["no", "yes"]
+    with pytest.raises(InputError, match=r"row 3 \(line 4\), column 'y': the label is missing"):
+        table.labels("y", ["no", "yes"])
+
+
+def test_booleans_in_any_spelling_are_one_thing() -> None:
+    assert Table({"y": ["True", "false", "TRUE", "0", "1.0"]}).classes("y") == ["0", "1"]
+    assert owned({"y": np.array([True, False])}).classes("y") == ["0", "1"]
+
+
+@pytest.mark.parametrize("cells", [["1", "9007199254740993"], np.array([1, 9007199254740993])])
+def test_whole_numbers_that_no_double_holds_are_refused_with_their_row(cells: Any) -> None:
+    with pytest.raises(InputError, match=r"row 2 \(line 3\), column 'x' is a whole number beyond 2\^53"):
+        owned({"x": cells}).numbers(["x"])
+    assert owned({"x": [str(2**60), "1e300"]}).numbers(["x"]).tolist() == [[2.0**60], [1e300]]

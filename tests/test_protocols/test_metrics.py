@@ -66,7 +66,7 @@ def test_the_area_counts_ties_half(drawn: list[tuple[bool, int]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "rounds", "bytes_sent"), [(accuracy, 4, 192), (log_loss, 14, 1112), (auc, 25, 1620)]
+    ("program", "rounds", "bytes_sent"), [(accuracy, 2, 72), (log_loss, 14, 1120), (auc, 26, 1666)]
 )
 def test_what_a_metric_costs(program: Any, rounds: int, bytes_sent: int) -> None:
     plan = program.trace({"data": tables(*rows(8), "vertical")}, ["alice", "bob"], {"label": "ill", "score": "p"}).plan(
