@@ -166,7 +166,7 @@ def rounded_row(cells: Sequence[Any], values: Floats) -> int | None:
     """The first row, from 0, whose cell is a whole number and its double another one."""
     for row in np.flatnonzero(np.abs(values) >= _EXACT).tolist():
         with contextlib.suppress(ValueError):  # a number with a point or an exponent is no whole one
-            if int(str(cells[row])) != values[row]:
+            if int(str(cells[row])) != int(values[row]):
                 return int(row)
     return None
 
