@@ -91,6 +91,10 @@ class PartyBrain:
             self.sessions,
         )
 
+    def declare(self, declared: Declared) -> None:
+        """Which columns are labels and keys from here on; a run that has begun goes on as it was agreed."""
+        self._declared = declared
+
     @property
     def busy(self) -> bool:
         """Whether a run is on."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mpc.errors import InputError
 from mpc.table import Schema, Table, schema_of
 
-__all__ = ["Store", "Value"]
+__all__ = ["Store", "Value", "stamp_of"]
 
 Value = Table | NDArray[np.generic]
 Stamp = tuple[int, ...]
@@ -100,7 +100,7 @@ class Store:
         Whoever answers a question asks for this once, so that all of the answer is of one moment.
         """
         known = self._offers[name]
-        if known.path is not None and not (known.settled and _stamp(known.path) == known.stamp):
+        if known.path is not None and not (known.settled and stamp_of(known.path) == known.stamp):
             self._offers[name] = known = self._again(name, known, known.path)
         if known.refusal:
             raise InputError(f"{name!r} is not served until its file is right again: {known.refusal}", self._owner)
@@ -109,7 +109,7 @@ class Store:
         try:
             found = self._whole(path)
         except InputError as refusal:
-            found = _Offer(None, path, _stamp(path), settled=False, refusal=str(refusal))
+            found = _Offer(None, path, stamp_of(path), settled=False, refusal=str(refusal))
             if found.refusal != known.refusal:
                 self._tell(f"the file of {name!r} has changed ({known.size()} before), and is not served: {refusal}")
             return found
@@ -123,14 +123,14 @@ class Store:
     def _whole(self, path: Path) -> _Offer:
         """A file as it is at one moment. Raises InputError, also if it is written to all the time."""
         for _ in range(_TRIES):
-            began, stamp = self._now(), _stamp(path)
+            began, stamp = self._now(), stamp_of(path)
             try:
                 value = self._read(path)
             except InputError:
-                if _stamp(path) == stamp:
+                if stamp_of(path) == stamp:
                     raise
                 continue
-            if _stamp(path) == stamp:
+            if stamp_of(path) == stamp:
                 return _Offer(value, path, stamp, settled=began - max(stamp[-1:], default=began) > _TICK)
         raise InputError(
             f"{path}: is written to while it is read: write it elsewhere and move it here when it is whole"
@@ -143,6 +143,10 @@ class Store:
         value = self._offers[name].value
         assert value is not None, "whoever asks has refreshed it"
         return value
+
+    def values(self) -> dict[str, Value]:
+        """All that is served now, by name, for its owner."""
+        return {name: offer.value for name, offer in self._offers.items() if offer.value is not None}
 
     def fingerprint(self, name: str) -> str:
         """SHA-256 of the data, to tell whether it is still the same. It is written nowhere but under a key."""
@@ -171,7 +175,7 @@ def fingerprint(value: Value) -> str:
     return digest.hexdigest()
 
 
-def _stamp(path: Path) -> Stamp:
+def stamp_of(path: Path) -> Stamp:
     """What tells that a file is another one, or was written to; empty if there is none."""
     try:
         status = os.stat(path)  # noqa: PTH116 - the path is as it was given

@@ -19,16 +19,15 @@ from parties.body import Body
 from parties.cluster import DEALER, Cluster, load
 from parties.data import read_csv
 from parties.dealer import DealerBrain
-from parties.declared import Declared
 from parties.early import loading
 from parties.escaping import printable
 from parties.home import Home, party_directory, settled
 from parties.keys import KeyPair, fingerprint, load_secret
+from parties.launch.declaring import Declaring
 from parties.limits import Limits
 from parties.machinery import Machinery
 from parties.mesh import Mesh
 from parties.party import PartyBrain
-from parties.schema import load_schema
 from parties.store import Store
 
 __all__ = ["serve_dealer", "serve_party"]
@@ -78,9 +77,7 @@ def serve_party(
     store = Store(name, read_csv, _line(name, sys.stderr))
     for offered, path in data.items():
         store.offer_file(offered, path)
-    declared = load_schema(schema) if schema is not None else Declared()
-    for text in declared.doubts({offered: store.get(offered) for offered in data}):
-        _line(name, sys.stderr)(f"{schema}: {text}")
+    declaring = Declaring(schema, _line(name, sys.stderr), store)
     world = settled(state, cluster.keys, cluster.digest())
     with Home.open(party_directory(world, name, pair.public), name) as home:
         body = Body(Mesh(pair), pair, cluster, me, limits or Limits())
@@ -94,10 +91,10 @@ def serve_party(
             trouble=body.trouble,
             heard=body.heard,
             memory=harden.peak_rss,
-            declared=declared,
+            declared=declaring.declared,
         )
         what = f"party {name}, offering {', '.join(data) or 'no data'}"
-        return _serve(cluster, body, brain, what, pair, home)
+        return _serve(cluster, body, brain, what, pair, home, lambda: declaring.look(brain.declare))
 
 
 def serve_dealer(cluster_path: Path, key_path: Path, machinery: Machinery | None = None) -> int:
@@ -127,7 +124,16 @@ def _own(cluster: Cluster, me: int, pair: KeyPair, key_path: Path) -> None:
         )
 
 
-def _serve(cluster: Cluster, body: Body, brain: Any, what: str, pair: KeyPair, home: Home | None) -> int:
+def _serve(
+    cluster: Cluster,
+    body: Body,
+    brain: Any,
+    what: str,
+    pair: KeyPair,
+    home: Home | None,
+    look: Callable[[], None] = lambda: None,
+) -> int:
+    """look: is called all the time."""
     label = cluster.name(brain.me)
     to_owner = _line(label, sys.stderr)
     operator = _Operator()
@@ -150,6 +156,7 @@ def _serve(cluster: Cluster, body: Body, brain: Any, what: str, pair: KeyPair, h
 
         def over() -> bool:
             rest(brain.busy)
+            look()
             return operator.signal != 0
 
         actor.run(over)

@@ -95,6 +95,33 @@ def test_a_party_says_at_its_start_what_of_its_schema_will_not_do(served):
     assert 'schema.toml: [columns.y] as = "label" needs one line more' in wrong.sentence
 
 
+def test_a_schema_file_counts_as_it_stands_now(served):
+    path = served.folder / "schema.toml"
+    for name in ("alice", "bob", "dealer"):
+        served.serve(name, *(["--schema", "schema.toml"] if name != "dealer" else []))
+    alice = served.running["alice"]
+
+    def code():
+        given = [w for name in served.names for w in ("--input", f"data={name}:trained")]
+        more = ("--cluster", served.file, *given, "--set", "label=y")
+        return served.privity("plan", "logistic-regression", *more).wait()
+
+    assert code() == 0
+    path.write_text(SCHEMA.replace("[columns.y]", "[columns.z]"))
+    alice.says("alice: the schema file schema.toml has changed: counts from here on")
+    alice.says("no offered data has the column 'z'")
+    assert code() == 5
+    path.write_text(SCHEMA)
+    alice.says("(?s)counts from here on.*counts from here on")
+    assert code() == 0
+    path.write_text("format = 1\n[columns.y")
+    alice.says("no values are told until it is right: schema.toml: not TOML")
+    assert code() == 5
+    path.write_text(SCHEMA)
+    alice.says("(?s)counts from here on.*counts from here on.*counts from here on")
+    assert code() == 0
+
+
 def test_a_local_run_needs_no_declaration_up_to_twenty_values(tmp_path):
     (tmp_path / "a.csv").write_text("k,v\n" + "".join(f"k{i % 20},{i}\n" for i in range(200)))
     (tmp_path / "b.csv").write_text("k,v\n" + "".join(f"k{i % 21},{i}\n" for i in range(210)))

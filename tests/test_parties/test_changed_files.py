@@ -70,7 +70,7 @@ def test_a_change_that_no_stamp_shows_is_seen_if_the_file_was_just_written_when_
     path, monkeypatch, later, seen
 ):
     written = time.time_ns()
-    monkeypatch.setattr("parties.store._stamp", lambda path: (1, 2, 3, written, written))
+    monkeypatch.setattr("parties.store.stamp_of", lambda path: (1, 2, 3, written, written))
     owner = Owner(path, later=later)
     path.write_text("v\n8\n9\n")  # in the same step of the file system's clock
     assert owner.ask() == seen
