@@ -141,7 +141,7 @@ def _histogram(random: np.random.Generator, place: Place, rows: int) -> Question
     edges = place(np.array([-5.0, -1.0, 0.25, 1.0, 5.0]))
     counts = np.histogram(x, edges)[0]
     expected = [relative("counts", counts, rows)]  # exact below 10,000 rows
-    return Question(_halves({"x": x}), {"column": "x", "edges": edges.tolist()}, expected)
+    return Question(_halves({"x": x}), {"column": "x", "edges": edges.tolist(), "minimum": 1}, expected)
 
 
 def _quantile(random: np.random.Generator, place: Place, rows: int) -> Question:
@@ -171,7 +171,7 @@ def _group_by(random: np.random.Generator, place: Place, rows: int) -> Question:
         relative("sum", total, _near(total, spread)),
         relative("mean", total / count, _near(total / count, spread)),
     ]
-    return Question(_halves({"region": names[group], "x": x}), {"key": "region", "column": "x"}, expected)
+    return Question(_halves({"region": names[group], "x": x}), {"key": "region", "column": "x", "minimum": 1}, expected)
 
 
 def _chi_square(random: np.random.Generator, place: Place, rows: int) -> Question:
@@ -279,7 +279,7 @@ def _k_means(random: np.random.Generator, place: Place, rows: int) -> Question:
         exact("sizes", np.bincount(fitted.labels_)[first], lambda r: in_order(r, "sizes")),
         relative("inertia", fitted.inertia_, fitted.inertia_),
     ]
-    return Question(_halves(_table(x)), {"k": 2}, expected)
+    return Question(_halves(_table(x)), {"k": 2, "minimum": 1}, expected)
 
 
 def _components(random: np.random.Generator, place: Place, rows: int) -> Question:
