@@ -57,6 +57,7 @@ def shown_cells(counts: Any, rows: Sequence[int], minimum: int, empty: bool = Tr
     whether cells without rows are shown. Rounds, with the sharing: 8 and 3·⌈log2 cells⌉; per owner comparisons of three
     numbers a cell, and a tournament. Security: comparisons and products of the suite.
     """
+    minimum = min(minimum, max(rows) + 1)  # more withholds all, as this does
     reached = mpc.at_least(counts, [1, minimum])
     hidden = (_few(reached) + _covers(counts, reached[..., 1], rows, minimum)).sum(axis=0)
     if not empty:

@@ -334,6 +334,7 @@ def test_an_owner_of_fewer_rows_than_the_minimum_has_everything_withheld() -> No
     data = tables([[9, 9, 0], [0, 0, 3]])
     assert not run("group-by", {"data": data}, key="key", column="x")["shown"].any()
     assert run("group-by", {"data": data}, key="key", column="x", minimum=3)["shown"].all()
+    assert not run("group-by", {"data": data}, key="key", column="x", minimum=2**62)["shown"].any()
 
 
 def test_rows_outside_of_all_bins_count_as_withheld() -> None:
