@@ -233,6 +233,11 @@ class DealerEntropy:
             tuple(tuple(entropy(SEED_BYTES) for _ in range(n)) for _ in range(n)),
         )
 
+    def derived(self, derive: Callable[[bytes], bytes]) -> DealerEntropy:
+        """What is drawn from where the seeds that are sent are only what keys are derived from."""
+        owners = tuple(tuple(map(derive, row)) for row in self.owners)
+        return DealerEntropy(tuple(map(derive, self.parties)), owners, self.stream)
+
     def seeds_for(self, party: int) -> list[bytes]:
         """The 2n + 1 seeds that the dealer sends to one party, once: dealer, owners[0..n), own[0..n)."""
         return [self.parties[party], *(row[party] for row in self.owners), *self.owners[party]]

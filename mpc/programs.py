@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from typing import Any, cast
 
 from mpc.disclosures import Told
@@ -379,9 +380,10 @@ def _check_repeat(e: Equation, typing_: Typing) -> None:
 def renumber(block: Block, start: int = 0) -> dict[Var, Var]:
     """Number the variables of a block in the order of their definition; give old → new."""
     new: dict[Var, Var] = {}
+    numbers = count(start)  # a rule that is called again has the same variables, which get other numbers
 
     def fresh(old: Var) -> Var:
-        new[old] = Var(start + len(new), old.type)
+        new[old] = Var(next(numbers), old.type)
         return new[old]
 
     def visit(b: Block) -> None:

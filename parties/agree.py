@@ -1,16 +1,16 @@
-"""What all actors agree on before an input moves, and the seeds that two parties have and the dealer never.
+"""The seeds that follow from what all actors agree on, and how a run that ends is told.
 
-The agreed digest covers source, lowered program, suite, versions, parties, cluster file, session and the mark of an
-insecure session. Pairwise seeds: X25519 with a fresh key per session, sent over the CURVE link, then HKDF-SHA256 bound
-to the agreed digest, both names and the purpose.
+A seed is drawn from only through HKDF-SHA256 that is bound to the terms of the one who derives it: actors whose terms
+differ (`parties.terms`) have streams that have nothing to do with one another, also where nobody has noticed. Pairwise
+seeds, which the dealer never has: X25519 with a fresh key per session, sent over the CURVE link, bound to the digest of
+the run, both names and the purpose. The dealer's: what it sent, bound to the digest of the run; of material for later,
+which serves a run that is not known yet, to the digest of its task and the dealer's nonce.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -18,44 +18,15 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mpc.prg import SEED_BYTES
+from parties.terms import Task
 from parties.wire import BadMessage
 
-__all__ = ["PURPOSES", "RESUMABLE", "Terms", "Verdict", "pair_seed", "place", "sentence", "short", "short_run"]
+__all__ = [
+    "PURPOSES", "RESUMABLE", "Verdict", "dealt_seed", "pair_seed", "place", "sentence", "short", "short_run",
+    "stock_of",
+]  # fmt: skip
 
 PURPOSES = ("input", "zero")
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Everything that must be the same at every actor of a session.
-
-    mode: `run`, or `deal` (material for later). run, attempt: the same run may be attempted again, each attempt in a
-    session of its own. epoch: the checkpoint that it goes on from, 0 for the beginning. material: the id of what was
-    dealt beforehand, empty if the dealer takes part.
-    """
-
-    version: str
-    format: int
-    source: str
-    lowered: str
-    suite: str
-    parties: tuple[str, ...]
-    cluster: str
-    session: str
-    insecure: str
-    mode: str = "run"
-    run: str = ""
-    attempt: int = 1
-    epoch: int = 0
-    material: str = ""
-
-    def digest(self) -> str:
-        """SHA-256 of the canonical text."""
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -95,13 +66,27 @@ def short_run(run: str) -> str:
 
 
 def pair_seed(mine: X25519PrivateKey, theirs: bytes, agreed: str, names: tuple[str, str], purpose: str) -> bytes:
-    """The seed of two parties for one purpose; `names` in the cluster's order."""
+    """The seed of two parties for one purpose. agreed: the digest of the run. names: in the cluster's order."""
     try:
         shared = mine.exchange(X25519PublicKey.from_public_bytes(theirs))
     except (ValueError, InvalidKey):
         raise BadMessage("not a key") from None
-    info = json.dumps(["privity", 1, agreed, list(names), purpose], separators=(",", ":")).encode()
-    return HKDF(SHA256(), SEED_BYTES, None, info).derive(shared)
+    return _derived(shared, "pair", agreed, *names, purpose)
+
+
+def dealt_seed(seed: bytes, agreed: str) -> bytes:
+    """What is drawn from for a seed of the dealer's. agreed: the digest of the run, or of material, `stock_of`."""
+    return _derived(seed, "dealt", agreed)
+
+
+def stock_of(task: Task, nonce: bytes) -> str:
+    """What the seeds of material for later are bound to."""
+    return f"{task.digest()} {nonce.hex()}"
+
+
+def _derived(secret: bytes, *bound_to: str) -> bytes:
+    info = json.dumps(["privity", 2, *bound_to], separators=(",", ":")).encode()
+    return HKDF(SHA256(), SEED_BYTES, None, info).derive(secret)
 
 
 def short(digest: str) -> str:

@@ -13,15 +13,16 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from mpc.exchange import Array, Draw, Exchange, Frame, Owed, Save
 from mpc.prg import SEED_BYTES, Entropy, PartyEntropy, fresh_entropy, party_entropy
-from parties.agree import PURPOSES, Terms, Verdict, pair_seed
+from parties.agree import PURPOSES, Verdict, dealt_seed, pair_seed
 from parties.cluster import DEALER
 from parties.machinery import Engine, randomness
+from parties.terms import Terms, card
 from parties.wire import BadMessage, Buffer, Message, Type, pack_arrays, pack_words, unpack_arrays, unpack_words
 
 __all__ = ["Attempt", "Stage"]
 
 
-_BROUGHT_LIMIT = 1 << 20
+_NONCE_BYTES = 16
 _EMPTY_FRAMES = 64
 _FEW = 4096  # bytes that are copied: what is short may stay for a whole run, and would keep a long message with it
 _EMPTY_CORRECTIONS = 4096  # as many as the stock may hold of corrections without content
@@ -60,6 +61,8 @@ class Attempt:
         self.boss = boss
         self.terms = terms
         self.agreed = terms.digest()
+        self.card = card(terms)
+        self.nonce = b""  # the dealer's, of material for later
         self.program = program
         self.lowered = lowered
         self.inputs = inputs
@@ -94,13 +97,12 @@ class Attempt:
         self._stock: deque[tuple[Buffer, ...]] = deque()  # messages of corrections, of which the first is being used
         self._views: deque[memoryview] = deque()  # of that first one, what is left
         self._in_stock = 0
-        self._brought: dict[int, bytes] = {}
         self._uncredited = [0, 0]
         self._dealer_room = int(cost.dealt_bytes[names[me]])
         self._rounds = int(cost.rounds)
         self._parked: dict[int, dict[int, tuple[Buffer, ...]]] = {i: {} for i in self.peers}
         self._room = {i: int(cost.bytes_sent[names[i]]) for i in self.peers}
-        self._transcript = hashlib.sha256() if terms.insecure else None
+        self._transcript = hashlib.sha256() if terms.task.insecure else None
 
     def __repr__(self) -> str:
         return f"<Attempt {self.session.hex()[:8]} {self.stage.name}>"
@@ -112,22 +114,32 @@ class Attempt:
         """This party's fresh X25519 key for the session."""
         return self._key.public_key().public_bytes_raw()
 
-    def add_pair(self, peer: int, frames: Sequence[Buffer]) -> None:
+    def add_pair(self, peer: int, key: Buffer) -> None:
         """A peer's key: derive the seeds that the two of them share."""
-        if peer in self._pairs["input"] or [len(f) for f in frames] != [32]:
+        if peer in self._pairs["input"] or len(key) != 32:
             raise BadMessage("a second key, or not a key")
         low, high = sorted((self._me, peer))
         for purpose in PURPOSES:
-            seed = pair_seed(self._key, bytes(frames[0]), self.agreed, (self._names[low], self._names[high]), purpose)
+            seed = pair_seed(self._key, bytes(key), self.agreed, (self._names[low], self._names[high]), purpose)
             self._pairs[purpose][peer] = seed
 
     def add_seeds(self, frames: Sequence[Buffer]) -> None:
-        """The dealer's seeds, once."""
-        count = 2 * len(self._names) + 1
-        if self._seeds or [len(f) for f in frames] != [count * SEED_BYTES]:
+        """The dealer's seeds, once; its card; and the id of material for later."""
+        count, nonce = 2 * len(self._names) + 1, [_NONCE_BYTES] if self.terms.mode == "deal" else []
+        sizes = [count * SEED_BYTES, len(self.card), *nonce]
+        if self._seeds or [len(f) for f in frames] != sizes:
             raise BadMessage("seeds twice, or of the wrong length")
         raw = bytes(frames[0])
-        self._seeds = [raw[i : i + SEED_BYTES] for i in range(0, len(raw), SEED_BYTES)]
+        seeds = [raw[i : i + SEED_BYTES] for i in range(0, len(raw), SEED_BYTES)]
+        if nonce:  # what is stored are the seeds as they came
+            self.nonce = bytes(frames[2])
+            self.take(seeds)
+        else:
+            self.take([dealt_seed(seed, self.agreed) for seed in seeds])
+
+    def take(self, seeds: list[bytes]) -> None:
+        """The seeds of the dealer's streams."""
+        self._seeds = seeds
 
     @property
     def seeds(self) -> list[bytes]:
@@ -148,16 +160,6 @@ class Attempt:
     def complete(self) -> bool:
         """Whether every seed is there, but for those that are in stored material."""
         return self.paired if self.terms.material else self.keyed
-
-    def add_brought(self, peer: int, record: Buffer) -> None:
-        """What a peer brings from before: ids and hashes of its stored material and kept secrets."""
-        if len(record) > _BROUGHT_LIMIT:
-            raise BadMessage("a record that is too long")
-        self._brought[peer] = bytes(record)
-
-    def disagreeing(self, mine: bytes) -> list[int]:
-        """The peers who bring something else than this party's counterpart."""
-        return [peer for peer, theirs in sorted(self._brought.items()) if theirs != mine]
 
     def heard_from(self, actor: int) -> bool:
         """Whether a peer or the dealer has sent anything for this attempt."""

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -91,7 +92,7 @@ def _party(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str,
 
     machinery = _machinery()
     store = Store(name, read_csv)
-    cluster = clusters.parse(launcher.next()[0]["cluster"])
+    cluster = replace(clusters.parse(launcher.next()[0]["cluster"]), ephemeral=True)
     me = cluster.index(name)
     limits = Limits(**config["limits"])
     body = Body(mesh, pair, cluster, me, limits)
@@ -120,7 +121,7 @@ def _dealer(launcher: _Launcher, mesh: Any, pair: keys.KeyPair, config: dict[str
         from parties.limits import Limits
 
     machinery = _machinery()
-    cluster = clusters.parse(launcher.next()[0]["cluster"])
+    cluster = replace(clusters.parse(launcher.next()[0]["cluster"]), ephemeral=True)
     limits = Limits(**config["limits"])
     body = Body(mesh, pair, cluster, clusters.DEALER, limits)
     brain = DealerBrain(cluster, machinery, time.monotonic, insecure=config["insecure"], limits=limits)

@@ -34,7 +34,7 @@ from typing import Any
 
 from mpc.errors import UsageError
 from parties.keys import NAME, is_public
-from parties.version import FORMAT
+from parties.version import CLUSTER_FORMAT
 
 __all__ = [
     "COORDINATOR",
@@ -78,12 +78,14 @@ class Cluster:
 
     Actors are numbered: parties 0..n−1, `DEALER`, `COORDINATOR`. Whoever has the coordinator's key may start several
     processes; each has a seat, a number of its own, and is the coordinator of what it has begun.
+    ephemeral: the keys are those of one local session, and what is stored outlives them.
     """
 
     parties: tuple[Member, ...]
     dealer: Member
     coordinator: Member
     receives: bool = True
+    ephemeral: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -128,7 +130,7 @@ class Cluster:
     @cached_property
     def _digest(self) -> str:
         content = {
-            "format": FORMAT,
+            "format": CLUSTER_FORMAT,
             "receives": self.receives,
             "members": [
                 [m.name, m.address, m.public, m.bind, m.control] for m in (*self.parties, self.dealer, self.coordinator)
@@ -165,8 +167,8 @@ def parse(text: str, source: str = "cluster file") -> Cluster:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{source}: not TOML: {error}") from None
     _only(source, "the file", content, {"format", "coordinator", "dealer", "party"})
-    if content.get("format") != FORMAT or isinstance(content.get("format"), bool):
-        raise UsageError(f"{source}: format must be {FORMAT}")
+    if content.get("format") != CLUSTER_FORMAT or isinstance(content.get("format"), bool):
+        raise UsageError(f"{source}: format must be {CLUSTER_FORMAT}")
     tables = content.get("party")
     if not isinstance(tables, list) or len(tables) < 2:
         raise UsageError(f"{source}: at least two [[party]] tables are needed, or nothing would be secret")
@@ -191,7 +193,7 @@ def parse(text: str, source: str = "cluster file") -> Cluster:
 def write(cluster: Cluster) -> str:
     """The TOML text of a cluster; `parse(write(c)) == c`."""
     head = [f'name = "{cluster.coordinator.name}"', f'public = "{cluster.coordinator.public}"']
-    lines = [f"format = {FORMAT}", "", "[coordinator]", *head]
+    lines = [f"format = {CLUSTER_FORMAT}", "", "[coordinator]", *head]
     lines += [f"receives = {'true' if cluster.receives else 'false'}", "", "[dealer]", *_lines(cluster.dealer)]
     for party in cluster.parties:
         lines += ["", "[[party]]", f'name = "{party.name}"', *_lines(party)]

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from parties.agree import Terms, Verdict, sentence, short, short_run
+from parties.agree import Verdict, sentence, short, short_run
 from parties.asked import ANSWERS
 from parties.cluster import COORDINATOR, DEALER, Cluster, is_coordinator
 from parties.events import Arrived, Down, Event, Instruction, Send, Tick, Up
@@ -37,6 +37,7 @@ from parties.following import (
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.pieces import JOIN_LIMIT, SHORT_LIMIT
+from parties.terms import Binding, Terms
 from parties.values import pack_values, unpack_values
 from parties.version import FORMAT
 from parties.wire import BadMessage, Message, Type, line, pack, printable
@@ -102,16 +103,17 @@ class CoordinatorBrain:
         self.sessions[session] = Following(session, terms, actors, rounds, room)
         return self.sessions[session]
 
-    def begin(self, s: Following, text: str, bound: dict[int, dict[str, str]]) -> Steps:
-        """Have every actor prepare a program. `bound`: for each party, which of its data is which input."""
+    def begin(self, s: Following, text: str, binding: Binding) -> Steps:
+        """Have every actor prepare a program: all are told the same."""
         t = s.terms
         meta = {
-            "version": t.version, "format": FORMAT, "suite": t.suite, "cluster": t.cluster, "insecure": t.insecure,
-            "mode": t.mode, "run": t.run, "attempt": t.attempt, "epoch": t.epoch, "material": t.material,
+            "version": t.task.version, "format": FORMAT, "suite": t.task.suite, "cluster": t.cluster,
+            "insecure": t.task.insecure, "mode": t.mode, "run": t.run, "attempt": t.attempt, "epoch": t.epoch,
+            "material": t.material,
         }  # fmt: skip
         self._wait(s)
         for peer in s.actors:
-            frames = (pack(bound.get(peer, {})), text.encode())
+            frames = (pack(binding.document()), text.encode())
             yield Send(peer, Type.PREPARE, s.id, meta=meta, frames=frames)
         for peer in s.actors:
             if peer not in self.connected:
@@ -193,9 +195,9 @@ class CoordinatorBrain:
         mine = s.terms
         once(m.src not in s.ready)
         for what, theirs, ours in (
-            ("version", m.meta["version"], mine.version),
-            ("program digest", short(m.meta["source"]), short(mine.source)),
-            ("lowered digest", short(m.meta["lowered"]), short(mine.lowered)),
+            ("version", m.meta["version"], mine.task.version),
+            ("program digest", short(m.meta["source"]), short(mine.task.source)),
+            ("lowered digest", short(m.meta["lowered"]), short(mine.task.lowered)),
             ("agreement", short(m.meta["agreed"]), short(mine.digest())),
         ):
             if theirs != ours:
@@ -242,9 +244,9 @@ class CoordinatorBrain:
     def _dealing(self, s: Following, m: Message) -> Steps:
         """For whom the dealer waits; for nobody any more, if that is empty."""
         name = m.meta["where"]
-        if name and name not in s.terms.parties:
+        if name and name not in s.terms.task.parties:
             raise BadMessage("a wait for nobody")
-        s.dealer_waits = s.terms.parties.index(name) if name else None
+        s.dealer_waits = s.terms.task.parties.index(name) if name else None
         return iter(())
 
     def _saved(self, s: Following, m: Message) -> Steps:

@@ -3,7 +3,8 @@
 It sends each party its seeds once and then corrections, in program order, a bounded window ahead of that party's draws.
 Nothing that depends on data reaches it (docs/rules.md, 5): a party acknowledges at draws that the program fixes, and
 all that can be read from it is the pace. It never sees an opening. Material for later is the same stream, which a party
-puts into its store instead of drawing from it; at its end come a fresh nonce, the id, and a hash for each party.
+puts into its store instead of drawing from it; its id, a fresh nonce, comes with the seeds, and at its end a hash for
+each party.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ import hashlib
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from mpc.exchange import Array
 from mpc.prg import DealerEntropy, Entropy
-from parties.agree import Terms, Verdict, place, sentence
+from parties.agree import Verdict, dealt_seed, place, sentence, stock_of
 from parties.cluster import DEALER, Cluster, is_coordinator
 from parties.events import Arrived, Down, Event, Instruction, Pump, Say, Send, Tick, Up
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery, randomness
 from parties.pieces import SHORT_LIMIT
-from parties.prepare import Refused, read_terms
+from parties.prepare import Refused, read_terms, ready
+from parties.terms import Terms, card
 from parties.version import VERSION
 from parties.wire import Buffer, Message, Type, line, pack_arrays
 
@@ -38,7 +41,7 @@ _MOST_AT_ONCE = 64
 
 
 class _Deal:
-    """One session at the dealer. boss: the coordinator that began it.
+    """One session at the dealer. boss: the coordinator that began it. nonce: the id of material for later.
 
     batches[p]: corrections for p that wait for more to go with them, so many bytes of them in batched[p]. due: messages
     that are made. unacknowledged[p]: what was sent to p beyond its last credit, by message. blocked: since when a party
@@ -47,12 +50,13 @@ class _Deal:
     that it begins, or how it ended.
     """
 
-    def __init__(self, session: bytes, boss: int, terms: Terms, lowered: Any) -> None:
-        n = len(terms.parties)
+    def __init__(self, session: bytes, boss: int, terms: Terms, lowered: Any, nonce: bytes) -> None:
+        n = len(terms.task.parties)
         self.session = session
         self.boss = boss
         self.terms = terms
         self.lowered = lowered
+        self.nonce = nonce
         self.corrections: Iterator[Any] | None = None
         self.waiting: tuple[int, tuple[Buffer, ...]] | None = None
         self.batches: list[list[Array]] = [[] for _ in range(n)]
@@ -225,7 +229,7 @@ class DealerBrain:
         elif m.type is Type.END and deal.corrections is None:
             yield from self._misled(deal, "sent END where it does not belong")
         elif m.type is Type.END:
-            yield Say(f"run {deal.terms.source[:12]} done: {sum(deal.payload)} bytes dealt")
+            yield Say(f"run {deal.terms.task.source[:12]} done: {sum(deal.payload)} bytes dealt")
             del self.sessions[m.session]
         elif m.type is Type.ABORT:
             yield Say(m.meta["reason"])
@@ -237,20 +241,14 @@ class DealerBrain:
         try:
             if len(self.sessions) >= _MOST_AT_ONCE:
                 raise Refused("peer", f"deals for {len(self.sessions)} runs already")  # noqa: TRY301
-            terms, _, lowered, _ = read_terms(m, self._cluster, self._machinery, self._insecure, self._version)
+            terms, _, lowered = read_terms(m, self._cluster, self._machinery, self._insecure, self._version)
         except Refused as refusal:
             meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
             yield Send(m.src, Type.REFUSED, m.session, meta=meta)
             return
-        deal = self.sessions[m.session] = _Deal(m.session, m.src, terms, lowered)
+        deal = self.sessions[m.session] = _Deal(m.session, m.src, terms, lowered, self._entropy(_NONCE_BYTES))
         self._wait(deal)
-        ready = {
-            "version": terms.version,
-            "source": terms.source,
-            "lowered": terms.lowered,
-            "agreed": terms.digest(),
-        }
-        yield Send(m.src, Type.READY, m.session, meta=ready)
+        yield Send(m.src, Type.READY, m.session, meta=ready(terms))
 
     def _start(self, deal: _Deal) -> Steps:
         """Whoever was lost may be back, as the coordinator sees already: it is not accused at once."""
@@ -260,7 +258,7 @@ class DealerBrain:
             yield from self._begin(deal)
 
     def _missing(self, deal: _Deal) -> list[int]:
-        return sorted(party for party in self._lost if party < len(deal.terms.parties))
+        return sorted(party for party in self._lost if party < len(deal.terms.task.parties))
 
     def _tick(self, deal: _Deal) -> Steps:
         yield from self._waits(deal)
@@ -292,13 +290,18 @@ class DealerBrain:
         yield from self._fail(deal, "dead", f"{self._cluster.call(party)} {self._lost[party]}", party)
 
     def _begin(self, deal: _Deal) -> Steps:
+        """Nothing is drawn from the seeds that are sent, but from what they and this dealer's own terms give."""
         deal.begins_by = deal.patience = None
-        n = len(deal.terms.parties)
+        terms, n = deal.terms, len(deal.terms.task.parties)
         entropy = DealerEntropy.fresh(n, randomness(self._insecure) if self._insecure else self._entropy)
+        shown = (card(terms), deal.nonce) if deal.storing else (card(terms),)
         for party in range(n):
             seeds = b"".join(entropy.seeds_for(party))
             deal.hashes[party].update(seeds)
-            yield Send(party, Type.SEEDS, deal.session, frames=(seeds,))
+            yield Send(party, Type.SEEDS, deal.session, frames=(seeds, *shown))
+        if not self._insecure:  # what parties draw from is then no seed of the dealer's either
+            agreed = stock_of(terms.task, deal.nonce) if deal.storing else terms.digest()
+            entropy = entropy.derived(partial(dealt_seed, agreed=agreed))
         deal.corrections = self._machinery.run_dealer(deal.lowered, entropy)
 
     def _pump(self, deal: _Deal) -> Steps:
@@ -356,7 +359,7 @@ class DealerBrain:
             return
         if self._clock() >= deal.blocked + self._limits.verdict:
             deal.told = True
-            yield self._progress(deal, deal.terms.parties[deal.waiting[0]])
+            yield self._progress(deal, deal.terms.task.parties[deal.waiting[0]])
 
     def _progress(self, deal: _Deal, waits_for: str) -> Send:
         return Send(deal.boss, Type.PROGRESS, deal.session, meta={"where": waits_for})
@@ -364,12 +367,12 @@ class DealerBrain:
     def _finish(self, deal: _Deal, began: float) -> Steps:
         deal.finished = True
         deal.seconds += self._clock() - began
-        record = (self._entropy(_NONCE_BYTES), b"".join(h.digest() for h in deal.hashes)) if deal.storing else ()
+        hashes = (b"".join(h.digest() for h in deal.hashes),) if deal.storing else ()
         for party, (count, payload) in enumerate(zip(deal.counts, deal.payload, strict=True)):
             meta = {"count": count, "payload": payload, "seconds": deal.seconds}
-            yield Send(party, Type.DEALT, deal.session, meta=meta, frames=record)
+            yield Send(party, Type.DEALT, deal.session, meta=meta, frames=hashes)
         meta = {"count": sum(deal.counts), "payload": sum(deal.payload), "seconds": deal.seconds}
-        yield Send(deal.boss, Type.DEALT, deal.session, meta=meta, frames=record[:1])
+        yield Send(deal.boss, Type.DEALT, deal.session, meta=meta, frames=(deal.nonce,) if deal.storing else ())
 
     def _down(self, deal: _Deal, peer: int, reason: str) -> Steps:
         what = f"{self._cluster.call(peer)} {reason}"
@@ -378,7 +381,7 @@ class DealerBrain:
             yield Say(sentence(Verdict(peer, "dead", what), "", run))
             yield from self._fail(deal, "dead", what, peer)  # it may have been stopped only
             del self.sessions[deal.session]
-        elif peer < len(deal.terms.parties) and deal.corrections is not None and not deal.failed:
+        elif peer < len(deal.terms.task.parties) and deal.corrections is not None and not deal.failed:
             # Of another coordinator nothing is needed here. Of a party, even when all is dealt: what was sent to a
             # process that is no more never reached the one that took its place, which may be the one that takes part.
             yield from self._fail(deal, "dead", what, peer)

@@ -16,13 +16,14 @@ from typing import Any
 
 from mpc.prg import Entropy
 from parties import records
-from parties.agree import Terms, Verdict, sentence
+from parties.agree import Verdict, sentence
 from parties.attempt import Attempt, Stage
 from parties.cluster import DEALER, Cluster
 from parties.events import Instruction, Say, Send, Write, Written
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery
+from parties.terms import Terms
 from parties.wire import BadMessage, Message, Type, line
 
 __all__ = ["KEYING", "LIVE", "Ending", "Steps", "Surroundings", "Then", "nothing", "write_end"]
@@ -134,7 +135,8 @@ class Ending:
         self.lingers = self.attempt.finished
         run = "" if self.dealing else self.attempt.terms.run
         text = sentence(verdict, "", run)
-        yield Say(text)
+        if verdict.kind != "terms":  # which was said at once
+            yield Say(text)
         yield self._report_of(verdict)
         yield from self._close(text)
 
@@ -155,7 +157,7 @@ class Ending:
             if a.stocked or (a.terms.material and a.paired):
                 yield from self._unbidden()
                 return
-            peer = DEALER if self.dealing else a.missing_key()
+            peer = a.missing_key()
             trouble = around.trouble(peer)
             why = f" ({trouble})" if trouble else ""
             text = f"{around.name} has heard nothing from {around.cluster.call(peer)} since the start{why}"

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from parties.agree import RESUMABLE, Terms, Verdict
+from parties.agree import RESUMABLE, Verdict
 from parties.cluster import DEALER
 from parties.pieces import JOIN_LIMIT
+from parties.terms import Terms
 from parties.wire import BadMessage, Message
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 PREPARING, STOCKING, RUNNING, ENDING = "preparing", "stocking", "running", "ending"
 LATER = (STOCKING, RUNNING)
 _COUNTS = ("rounds", "bytes_sent", "dealt_bytes", "peak_rss_bytes")
-_KINDS = RESUMABLE | {"input", "policy", "program"}
+_KINDS = RESUMABLE | {"input", "policy", "program", "terms"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Following:
         for v in told:
             if v.reporter == party and v.origin not in {DEALER, party}:
                 return v
-        text = f"party {self.terms.parties[party]} takes nothing of what the dealer has for it"
+        text = f"party {self.terms.task.parties[party]} takes nothing of what the dealer has for it"
         return Verdict(party, "stall", text, verdict.round, verdict.where, DEALER)
 
     @property

@@ -12,6 +12,7 @@ from mpc.table import Schema
 from parties.home import StoredRun
 from parties.liaison import Launcher, Liaison
 from parties.target import nearest
+from parties.terms import Binding, in_words
 
 __all__ = ["Inputs"]
 
@@ -26,10 +27,8 @@ class Inputs:
         self._launcher = launcher
         self._cluster = liaison.cluster
 
-    def program(
-        self, target: Any, given: Mapping[str, Any], without: frozenset[int] = _NOTHING
-    ) -> tuple[Any, dict[int, dict[str, str]]]:
-        """The traced program, and for each party which of its data is which input. without: actors not waited for."""
+    def program(self, target: Any, given: Mapping[str, Any], without: frozenset[int] = _NOTHING) -> tuple[Any, Binding]:
+        """The traced program, and which data is which input. without: actors not waited for."""
         function = hasattr(target, "parameters")
         names, secrets = _inputs_of(target), _secrets_of(target)
         settings = {key: value for key, value in given.items() if key not in {*names, *secrets}}
@@ -38,11 +37,15 @@ class Inputs:
         self._liaison.connect(without)
         offered = self._offers(target, {key: given[key] for key in given if key in names}, names)
         kept = {name: self._name_of(name, given.get(name)) for name in secrets}
-        bound = self._bound(offered, kept)
-        if not function:
-            return target, bound
-        schemas = {name: self._liaison.schemas(wanted) for name, wanted in offered.items()}
-        return target.trace({**schemas, **self.specs(kept)}, self._cluster.names, settings), bound
+        held = self._held(kept)
+        program = target
+        if function:
+            schemas = {name: self._liaison.schemas(wanted) for name, wanted in offered.items()}
+            specs = {parameter: spec for parameter, (_, spec) in held.items()}
+            program = target.trace({**schemas, **specs}, self._cluster.names, settings)
+        defaults = {p.name: p.default for p in target.parameters.values() if p.kind == "setting"} if function else {}
+        handles = {parameter: (name, held[parameter][0]) for parameter, name in kept.items()}
+        return program, _binding(program, offered, handles, in_words(defaults | settings))
 
     def _name_of(self, parameter: str, given: Any) -> str:
         if given is not None and not isinstance(given, str):
@@ -50,7 +53,11 @@ class Inputs:
         return given or parameter
 
     def specs(self, kept: Mapping[str, str]) -> dict[str, HandleSpec]:
-        """What the parties keep under these names; all of them the same, from the same run."""
+        """What the parties keep under these names."""
+        return {parameter: spec for parameter, (_, spec) in self._held(kept).items()}
+
+    def _held(self, kept: Mapping[str, str]) -> dict[str, tuple[str, HandleSpec]]:
+        """What the parties keep under these names, and the run that made it; the same at all of them."""
         if not kept:
             return {}
         held = {party: {h[1]["name"]: h for h in found["handles"]} for party, found in self._liaison.holdings().items()}
@@ -68,10 +75,10 @@ class Inputs:
                 raise UsageError(
                     f"the parties keep different secrets under the name {name!r}; drop it and keep it anew"
                 )
-            specs[parameter] = HandleSpec.parse(found[0][1])
+            specs[parameter] = (found[0][0], HandleSpec.parse(found[0][1]))
         return specs
 
-    def again(self, program: Any, stored: StoredRun, given: Mapping[str, Any]) -> dict[int, dict[str, str]]:
+    def again(self, program: Any, stored: StoredRun, given: Mapping[str, Any]) -> Binding:
         """The inputs of a run that is resumed: those that the rest of it still needs, as they were given."""
         needed: dict[str, dict[str, Any]] = {}
         for spec in program.inputs:
@@ -83,8 +90,11 @@ class Inputs:
                     f"input {spec.name} of {spec.owner} was not a file, so it is not kept: give it to resume again"
                 )
             needed.setdefault(spec.name, {})[spec.owner] = source
-        kept = {spec.name: stored.more["kept"].get(spec.name, spec.name) for spec in program.handles}
-        return self._bound(self._offers(program, needed, list(needed)), kept)
+        handles = {parameter: (name, made) for parameter, (name, made) in stored.more.get("handles", {}).items()}
+        if any(spec.name not in handles for spec in program.handles):
+            raise UsageError(f"run {stored.run[:10]} was begun by an earlier privity, with kept secrets: begin it anew")
+        offered = self._offers(program, needed, list(needed))
+        return _binding(program, offered, handles, stored.more.get("settings", "{}"))
 
     def remembered(self, given: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
         """What of the inputs may be written down: paths and names of offers, no data."""
@@ -103,13 +113,6 @@ class Inputs:
         """The schemas of a program's inputs: {input: {party: Schema}}."""
         offered = self._offers(target, dict(inputs), _inputs_of(target))
         return {name: self._liaison.schemas(wanted) for name, wanted in offered.items()}
-
-    def _bound(self, offered: Mapping[str, Mapping[str, str]], kept: Mapping[str, str]) -> dict[int, dict[str, str]]:
-        bound: dict[int, dict[str, str]] = {i: dict(kept) for i in range(len(self._cluster.names)) if kept}
-        for name, wanted in offered.items():
-            for party, offer in wanted.items():
-                bound.setdefault(self._cluster.index(party), {})[name] = offer
-        return bound
 
     def _offers(self, target: Any, given: Mapping[str, Any], names: list[str]) -> dict[str, dict[str, str]]:
         """{input: {party: the name of its offer}}; local data goes to its owner here."""
@@ -150,6 +153,16 @@ class Inputs:
         if not found:
             raise UsageError(f"no party offers {name!r}: start one with --data {name}=FILE.csv, or name another offer")
         return dict.fromkeys(found, name)
+
+
+def _binding(
+    program: Any, offered: Mapping[str, Mapping[str, str]], handles: Mapping[str, tuple[str, str]], settings: str
+) -> Binding:
+    """Of what was given that which the program takes: it may have no use for all of it."""
+    inputs: dict[str, dict[str, str]] = {}
+    for spec in program.inputs:
+        inputs.setdefault(spec.name, {})[spec.owner] = offered[spec.name][spec.owner]
+    return Binding(inputs, {spec.name: handles[spec.name] for spec in program.handles}, settings)
 
 
 def _inputs_of(target: Any) -> list[str]:

@@ -22,6 +22,7 @@ from parties.keys import KeyPair
 from parties.limits import Limits
 from parties.mesh import Mesh, Tap
 from parties.network import dial
+from parties.terms import Binding, Task
 from parties.turns import Turns
 from parties.watch import Watch
 from parties.wire import BadMessage, Type
@@ -186,10 +187,11 @@ class Liaison:
             return self.input_error(self.cluster.index(party), f"{party}: {answer.refused}", about)
         return _KINDS.get(answer.kind, PeerError)(f"{party}: {answer.refused}")
 
-    def holdings(self, run: str = "", lowered: str = "") -> dict[str, dict[str, Any]]:
-        """What each party keeps of a run, for a lowered program, and under names."""
+    def holdings(self, run: str = "", task: Task | None = None) -> dict[str, dict[str, Any]]:
+        """What each party keeps of a run, of material, for this task alone if one is named, and under names."""
         self.connect(_PARTIES)
-        numbers = {name: self._ask(name, Type.HELD, run=run, lowered=lowered) for name in self.cluster.names}
+        which = {"run": run, "lowered": task.lowered if task else "", "task": task.digest() if task else ""}
+        numbers = {name: self._ask(name, Type.HELD, **which) for name in self.cluster.names}
         found = {}
         for name, number in numbers.items():
             answer = self._answer(number, self.cluster.index(name))
@@ -230,12 +232,12 @@ class Liaison:
 
     # ------------------------------------------------------------------------------------------------------- runs
 
-    def begin(self, following: Following, text: str, bound: dict[int, dict[str, str]]) -> None:
+    def begin(self, following: Following, text: str, binding: Binding) -> None:
         """Have a program prepared by everybody.
 
         Local parties are waited for: the next run's data comes through a pipe of its own, and would overtake.
         """
-        self._actor.perform(self.brain.begin(following, text, bound))
+        self._actor.perform(self.brain.begin(following, text, binding))
         end = time.monotonic() + self.limits.stall
         while self.launcher is not None and not following.prepared and time.monotonic() < end:
             self._unless_closing()

@@ -256,7 +256,7 @@ class Participation(Stocking):
         a = self.attempt
         if a.stage is Stage.DONE:
             what = "material is stored" if self.dealing else f"done: {a.rounds} rounds"
-            yield Say(f"run {a.terms.source[:12]} {what}")
+            yield Say(f"run {a.terms.task.source[:12]} {what}")
         if a.finished:
             yield from self._done()
         else:

@@ -17,7 +17,6 @@ from mpc.errors import InputError, MpcError, PolicyError
 from mpc.prg import Entropy
 from mpc.table import Table
 from parties import records
-from parties.agree import Terms
 from parties.asked import ASKED
 from parties.attempt import Attempt
 from parties.cluster import Cluster, is_coordinator
@@ -29,8 +28,9 @@ from parties.liveness import Sign
 from parties.machinery import Machinery
 from parties.participation import Participation
 from parties.pieces import SHORT_LIMIT
-from parties.prepare import Refused, read_terms
+from parties.prepare import Refused, read_terms, ready
 from parties.store import Store
+from parties.terms import Terms
 from parties.told import Coordinator, ValuesRefused, ValuesTold
 from parties.version import VERSION
 from parties.wire import Message, Type, line, pack
@@ -271,7 +271,11 @@ class PartyBrain:
                 yield Send(m.src, Type.HOLDS, meta={"ask": m.meta["ask"]}, frames=(pack(w.result),))
 
         drop = m.type is Type.DROP
-        record = records.Drop(m.meta["name"]) if drop else records.Holdings(m.meta["run"], m.meta["lowered"])
+        record = (
+            records.Drop(m.meta["name"])
+            if drop
+            else records.Holdings(*(m.meta[what] for what in ("run", "lowered", "task")))
+        )
         yield Write(self._token(answer), record)
 
     # ----------------------------------------------------------------------------------------- joining a session
@@ -281,11 +285,9 @@ class PartyBrain:
         try:
             if len(self.sessions) >= _MOST_AT_ONCE:
                 raise Refused("peer", f"takes part in {len(self.sessions)} runs already")  # noqa: TRY301
-            terms, program, lowered, bound = read_terms(
-                m, around.cluster, around.machinery, around.insecure, self._version
-            )
+            terms, program, lowered = read_terms(m, around.cluster, around.machinery, around.insecure, self._version)
             self._allow_cells(program)
-            inputs, fingerprints = ({}, {}) if terms.mode == "deal" else self._inputs(program, bound)
+            inputs, fingerprints = self._inputs(program, terms)
             self._keeps_alone(terms, program)
         except Refused as refusal:
             yield from self._refuse(m, refusal)
@@ -301,9 +303,9 @@ class PartyBrain:
             data = (inputs, found.prints, found.kept)
             attempt = Attempt(m.session, m.src, self.me, terms, program, lowered, *data, names, around.entropy)
             self.sessions[m.session] = Participation(around, attempt, found.brought)
-            yield Send(m.src, Type.READY, m.session, meta=_ready(terms))
+            yield Send(m.src, Type.READY, m.session, meta=ready(terms))
 
-        handles = {spec.name: (bound.get(spec.name, spec.name), spec) for spec in program.handles}
+        handles = list(zip(terms.handles, program.handles, strict=False))  # none while material is made
         yield Write(self._token(recalled), records.Recall(terms, handles, fingerprints))
 
     def _keeps_alone(self, terms: Terms, program: Any) -> None:
@@ -337,28 +339,27 @@ class PartyBrain:
         meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
         yield Send(m.src, Type.REFUSED, m.session, meta=meta)
 
-    def _inputs(self, program: Any, bound: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-        """This party's own data, held against what the program says of it, and fingerprints of it."""
+    def _inputs(self, program: Any, terms: Terms) -> tuple[dict[str, Any], dict[str, str]]:
+        """This party's own data, held against what the terms say of it, and fingerprints of it."""
         inputs: dict[str, Any] = {}
         fingerprints: dict[str, str] = {}
-        for spec in program.inputs:
-            if spec.owner != self.name:
+        for spec, bound in zip(program.inputs, terms.data, strict=False):  # none while material is made
+            if bound.party != self.name:
                 continue
-            offered = bound.get(spec.name, spec.name)
-            if offered not in self._store:
-                raise Refused("policy", f"offers no data named {offered!r}")
+            if bound.data not in self._store:
+                raise Refused("policy", f"offers no data named {bound.data!r}")
             try:
-                self._store.refresh(offered)
+                self._store.refresh(bound.data)
             except InputError as refusal:
-                raise Refused("input", f"input refused ({offered!r})", str(refusal)) from None
-            schema = self._store.schema(offered)
+                raise Refused("input", f"input refused ({bound.data!r})", str(refusal)) from None
+            schema = self._store.schema(bound.data)
             columns = tuple(schema.columns) if schema.columns is not None else None
-            wanted = tuple(spec.columns) if spec.columns is not None else columns
+            wanted = bound.columns if bound.columns is not None else columns
             if tuple(schema.shape) != tuple(spec.shape) or columns != wanted:
-                raise Refused("input", f"the program was made for other shapes or columns of {offered!r}")
-            self._allow(program, spec, offered)
-            inputs[spec.name] = self._store.get(offered)
-            fingerprints[spec.name] = self._store.fingerprint(offered)
+                raise Refused("input", f"the program was made for other shapes or columns of {bound.data!r}")
+            self._allow(program, spec, bound.data)
+            inputs[spec.name] = self._store.get(bound.data)
+            fingerprints[spec.name] = self._store.fingerprint(bound.data)
         return inputs, fingerprints
 
     def _allow_cells(self, program: Any) -> None:
@@ -383,15 +384,6 @@ class PartyBrain:
             raise Refused("policy", str(refusal)) from None
         except InputError as refusal:
             raise Refused("input", "input refused", str(refusal.of(self.name))) from None
-
-
-def _ready(terms: Terms) -> dict[str, Any]:
-    return {
-        "version": terms.version,
-        "source": terms.source,
-        "lowered": terms.lowered,
-        "agreed": terms.digest(),
-    }
 
 
 _HANDLERS: dict[Type, Callable[[PartyBrain, Message], Steps]] = {

@@ -6,13 +6,14 @@ import re
 from typing import Any
 
 from mpc.errors import MpcError
-from parties.agree import Terms, short
+from parties.agree import short
 from parties.cluster import Cluster
 from parties.machinery import Machinery
+from parties.terms import Binding, Terms
 from parties.version import FORMAT
 from parties.wire import BadMessage, Message, line, unpack
 
-__all__ = ["MODES", "Refused", "lower", "read_terms"]
+__all__ = ["MODES", "Refused", "lower", "read_terms", "ready"]
 
 
 MODES = frozenset({"run", "deal"})
@@ -33,8 +34,8 @@ class Refused(Exception):
 
 def read_terms(
     m: Message, cluster: Cluster, machinery: Machinery, insecure: str, version: str
-) -> tuple[Terms, Any, Any, dict[str, str]]:
-    """Terms, program, lowered program, and which offered data is bound to which input. Raises Refused."""
+) -> tuple[Terms, Any, Any]:
+    """Terms, program and lowered program, as this actor works them out. Raises Refused."""
     meta = m.meta
     if (meta["version"], meta["format"]) != (version, FORMAT):
         raise Refused(
@@ -54,33 +55,27 @@ def read_terms(
         raise Refused("program", f"has no suite {meta['suite']!r}; it has {', '.join(machinery.suites)}")
     try:
         text = bytes(m.frames[1]).decode("utf-8") if len(m.frames) == 2 else ""
-        bound = unpack(m.frames)
+        binding = Binding.parse(unpack(m.frames))
     except (BadMessage, UnicodeDecodeError):
         raise Refused("peer", "got a PREPARE message that it cannot read") from None
-    if not isinstance(bound, dict) or not all(isinstance(v, str) for v in bound.values()):
-        raise Refused("peer", "got a PREPARE message that it cannot read")
     if not _sensible(meta):
         raise Refused("peer", "got a PREPARE message that it cannot read")
     program, lowered = lower(text, meta["suite"], machinery)
     if list(program.parties) != cluster.names:
         raise Refused("program", "the program was made for other parties than the cluster's")
-    terms = Terms(
-        version,
-        FORMAT,
-        program.digest,
-        lowered.digest,
-        meta["suite"],
-        tuple(cluster.names),
-        meta["cluster"],
-        m.session.hex(),
-        insecure,
-        meta["mode"],
-        meta["run"],
-        meta["attempt"],
-        meta["epoch"],
-        meta["material"],
+    if not binding.fits(program):
+        raise Refused("program", "was told of data or kept secrets that the program does not take")
+    which = {name: meta[name] for name in ("mode", "run", "attempt", "epoch", "material")}
+    terms = Terms.of(
+        cluster, program, lowered, meta["suite"], m.session, binding, insecure=insecure, version=version, **which
     )
-    return terms, program, lowered, bound
+    return terms, program, lowered
+
+
+def ready(terms: Terms) -> dict[str, Any]:
+    """What an actor answers: how it has read what it was told."""
+    task = terms.task
+    return {"version": task.version, "source": task.source, "lowered": task.lowered, "agreed": terms.digest()}
 
 
 def _sensible(meta: dict[str, Any]) -> bool:

@@ -17,8 +17,10 @@ import numpy as np
 from mpc.errors import UsageError
 from mpc.exchange import Array, Save
 from mpc.handles import HandleSpec
-from parties.agree import Terms
+from mpc.prg import SEED_BYTES
+from parties.agree import dealt_seed, stock_of
 from parties.home import Handle, Home, Material, StoredRun, Stream, key_id
+from parties.terms import Taken, Task, Terms, task_digest, unlike
 from parties.wire import BadMessage, Buffer
 
 __all__ = [
@@ -45,9 +47,8 @@ _ROLE = "party"
 class Recalled:
     """What a party has for an attempt.
 
-    brought: what it brings from before, to be compared with its peers': id and hash of stored material, and of which
-    run each kept secret is. prints: fingerprints of its data, and of which run each kept secret is. changed: what of
-    these was another when the run began, in words.
+    brought: the hash of stored material, to be compared with its peers'. prints: fingerprints of its data, and of which
+    run each kept secret is. changed: what of these was another when the run began, in words.
     """
 
     kept: dict[str, Array | None] = field(default_factory=dict, repr=False)
@@ -63,12 +64,12 @@ class Recalled:
 class Recall:
     """Before anything is agreed: the checkpoint to go on from, kept secrets, stored material. Nothing is used up.
 
-    handles: for each parameter that takes one, the name under which it is kept and what the program was made for.
-    inputs: fingerprints of this party's data.
+    handles: which secret each parameter takes, and what the program was made for. inputs: fingerprints of this party's
+    data.
     """
 
     terms: Terms
-    handles: dict[str, tuple[str, HandleSpec]]
+    handles: Sequence[tuple[Taken, HandleSpec]]
     inputs: dict[str, str] = field(repr=False)
 
     def apply(self, home: Home) -> Recalled:
@@ -79,14 +80,17 @@ class Recall:
         kept: dict[str, Array | None] = {}
         prints, words = dict(self.inputs), {name: f"input {name!r}" for name in self.inputs}
         brought = self._material(home)
-        for parameter, (name, wanted) in sorted(self.handles.items()):
-            handle, arrays = home.handles.load(name, t.run)
+        for taken, wanted in self.handles:
+            handle, arrays = home.handles.load(taken.name, t.run)
+            if handle.run != taken.run:
+                of = taken.run[:10] or "none"
+                raise UsageError(f"keeps {taken.name!r} of run {handle.run[:10]}, not that of run {of}")
             if not spec_of(handle).fits(wanted):
-                raise UsageError(f"keeps {name!r}, but not as the program was made for it")
-            kept[parameter] = next(iter(arrays.values()))
-            brought += f"\0{parameter}\0{handle.run}".encode()
-            prints[f"kept {parameter}"], words[f"kept {parameter}"] = handle.run, f"the kept secret {name!r}"
-        stored = home.runs.get(t.run)
+                raise UsageError(f"keeps {taken.name!r}, but not as the program was made for it")
+            name = f"kept {taken.parameter}"
+            kept[taken.parameter] = next(iter(arrays.values()))
+            prints[name], words[name] = handle.run, f"the kept secret {taken.name!r}"
+        stored = self._stored(home)
         text, before = (stored.text, stored.inputs) if stored is not None else ("", {})
         keyed = _keyed(home, t.run, prints)
         changed = tuple(words[name] for name in keyed if before.get(name, keyed[name]) != keyed[name])
@@ -99,6 +103,16 @@ class Recall:
             site, iteration = int(checkpoint.site), checkpoint.iteration
         return Recalled(kept, brought, text, site, iteration, prints, changed)
 
+    def _stored(self, home: Home) -> StoredRun | None:
+        """What is known of the run, whose attempts all have one program and suite: checkpoints are that program's."""
+        t = self.terms
+        stored = home.runs.get(t.run)
+        if stored is None:
+            return None
+        if stored.suite != t.task.suite or (not t.epoch and stored.digest != t.task.source):
+            raise UsageError(f"was given another program or suite than run {t.run[:10]} began with")
+        return stored
+
     def _material(self, home: Home) -> bytes:
         t = self.terms
         if not t.material:
@@ -106,9 +120,11 @@ class Recall:
         material = home.materials.get(t.material)
         if material.state != "stocked":
             raise UsageError(f"has material {t.material[:8]} as {material.state}; it is never used again")
-        if material.digest != t.lowered or material.parties != t.parties:
-            raise UsageError(f"has material {t.material[:8]} for another program")
-        return bytes.fromhex(t.material) + bytes.fromhex(material.content)
+        if what := unlike(t.task, home.materials.about(t.material).get("task", {})):
+            raise UsageError(
+                f"has material {t.material[:8]}, dealt for {what}; privity deal makes some for this run's arguments"
+            )
+        return bytes.fromhex(material.content)
 
 
 def _keyed(home: Home, run: str, inputs: dict[str, str]) -> dict[str, str]:
@@ -139,9 +155,9 @@ class Begin:
         t = self.terms
         if self.text and home.runs.get(t.run) is None:
             inputs = _keyed(home, t.run, self.inputs)
-            home.runs.add(StoredRun(t.run, self.program, self.text, t.source, t.suite, inputs))
-        home.ledger.begin(t.run, t.attempt, t.session, program=self.program, digest=t.source, role=_ROLE)
-        if not t.insecure:  # test entropy repeats itself, and says so in every digest
+            home.runs.add(StoredRun(t.run, self.program, self.text, t.task.source, t.task.suite, inputs))
+        home.ledger.begin(t.run, t.attempt, t.session, program=self.program, digest=t.task.source, role=_ROLE)
+        if not t.task.insecure:  # test entropy repeats itself, and says so in every digest
             home.ledger.reserve(t.session, _streams(self.keys))
         if home.runs.get(t.run) is not None:
             home.runs.set_status(t.run, "running")
@@ -203,7 +219,7 @@ class Disclose:
         """Append it to the journal."""
         t = self.terms
         reveals = [r for r in self.lowered.reveals if r["name"] in self.names]
-        home.journal.revealed(t.run, t.attempt, self.lowered.name, t.source, reveals)
+        home.journal.revealed(t.run, t.attempt, self.lowered.name, t.task.source, reveals)
 
 
 @dataclass(frozen=True)
@@ -246,19 +262,26 @@ class Stock:
     """Material that the dealer gave for later."""
 
     material: Material
+    task: Task
     arrays: dict[str, Array | None] = field(repr=False)
 
     @classmethod
     def of(
-        cls, terms: Terms, me: int, seeds: bytes, corrections: list[tuple[Buffer, ...]], record: Sequence[Buffer]
+        cls,
+        task: Task,
+        me: int,
+        nonce: bytes,
+        seeds: bytes,
+        corrections: list[tuple[Buffer, ...]],
+        record: Sequence[Buffer],
     ) -> Stock:
         """Check this party's part against the hash that the dealer told everybody. Raises BadMessage if it differs."""
-        nonce, hashes = (bytes(f) for f in record) if len(record) == 2 else (b"", b"")
+        hashes = bytes(record[0]) if len(record) == 1 else b""
         digest = hashlib.sha256(seeds)
         for frames in corrections:
             for frame in frames:
                 digest.update(frame)
-        if len(nonce) != 16 or digest.digest() != hashes[32 * me : 32 * me + 32]:
+        if digest.digest() != hashes[32 * me : 32 * me + 32]:
             raise BadMessage("material that is not what it says")
         arrays: dict[str, Array | None] = {"seeds": np.frombuffer(seeds, dtype=np.uint8)}
         size = len(seeds)
@@ -267,11 +290,11 @@ class Stock:
                 arrays[f"{number}.{part}"] = np.frombuffer(frame, dtype=np.uint8)
                 size += len(frame)
         content = hashlib.sha256(hashes).hexdigest()
-        return cls(Material(nonce.hex(), terms.lowered, content, terms.parties, size), arrays)
+        return cls(Material(nonce.hex(), task.lowered, content, task.parties, size), task, arrays)
 
     def apply(self, home: Home) -> None:
-        """Put it into the store. Raises AlreadyUsed for an id that was there before."""
-        home.materials.stock(self.material, self.arrays)
+        """Put it into the store, with what it was dealt for. Raises AlreadyUsed for an id that was there before."""
+        home.materials.stock(self.material, self.arrays, {"task": self.task.fields()})
 
 
 @dataclass(frozen=True)
@@ -280,14 +303,14 @@ class Take:
 
     terms: Terms
 
-    def apply(self, home: Home) -> tuple[bytes, list[tuple[Buffer, ...]]]:
-        """Mark it as used, then read it: seeds, and corrections in order. Raises AlreadyUsed."""
+    def apply(self, home: Home) -> tuple[list[bytes], list[tuple[Buffer, ...]]]:
+        """Mark it as used, then read it: what is drawn from, and corrections in order. Raises AlreadyUsed."""
         t = self.terms
         home.materials.take(t.material, t.session)
         _, _, arrays = home.materials.load(t.material, t.session)
-        seeds = _bytes(arrays.pop("seeds"))
-        size = len(seeds) // (2 * len(t.parties) + 1)
-        home.ledger.reserve(t.session, _streams(seeds[i : i + size] for i in range(0, len(seeds), size)))
+        stored, agreed = _bytes(arrays.pop("seeds")), stock_of(t.task, bytes.fromhex(t.material))
+        seeds = [dealt_seed(stored[i : i + SEED_BYTES], agreed) for i in range(0, len(stored), SEED_BYTES)]
+        home.ledger.reserve(t.session, _streams(seeds))
         corrections: dict[int, list[Buffer]] = {}
         for name, array in sorted(arrays.items(), key=lambda item: tuple(map(int, item[0].split(".")))):
             corrections.setdefault(int(name.partition(".")[0]), []).append(_bytes(array))
@@ -305,10 +328,11 @@ def _bytes(array: Array | None) -> bytes:
 
 @dataclass(frozen=True)
 class Holdings:
-    """What is kept here of a run, for a lowered program, and under names: public facts only."""
+    """What is kept here of a run, for a lowered program or task if one is named, and under names: public facts only."""
 
-    run: str
-    lowered: str
+    run: str = ""
+    lowered: str = ""
+    task: str = ""
 
     def apply(self, home: Home) -> dict[str, Any]:
         """Look."""
@@ -316,13 +340,16 @@ class Holdings:
         with contextlib.suppress(UsageError):
             if self.run:
                 checkpoints = [[c.epoch, int(c.site), c.iteration] for c in home.checkpoints.held(self.run)]
-        materials = [m.id for m in home.materials.all(digest=self.lowered or None, state="stocked")]
         return {
             "attempts": _attempts(home, self.run) if self.run else 0,
             "checkpoints": checkpoints,
-            "materials": materials,
+            "materials": self._materials(home),
             "handles": [[h.run, spec_of(h).fields()] for h in home.handles.all()],
         }
+
+    def _materials(self, home: Home) -> list[str]:
+        found = [m.id for m in home.materials.all(digest=self.lowered or None, state="stocked")]
+        return [m for m in found if not self.task or task_digest(home.materials.about(m).get("task", {})) == self.task]
 
 
 @dataclass(frozen=True)
@@ -334,7 +361,7 @@ class Drop:
     def apply(self, home: Home) -> dict[str, Any]:
         """Drop it, and say what is left. Raises UsageError if it is not there."""
         home.handles.drop(self.name)
-        return Holdings("", "").apply(home)
+        return Holdings().apply(home)
 
 
 def spec_of(handle: Handle) -> HandleSpec:

@@ -16,7 +16,6 @@ from mpc.define import ProgramFunction
 from mpc.errors import UsageError
 from mpc.handles import HandleSpec
 from mpc.table import Schema
-from parties.agree import Terms
 from parties.cluster import DEALER, Cluster
 from parties.coordinator import Following
 from parties.home import Home, HomeError, StoredRun
@@ -28,7 +27,8 @@ from parties.machinery import Machinery
 from parties.mesh import Tap
 from parties.run import Run, report
 from parties.target import nearest
-from parties.version import FORMAT, VERSION
+from parties.terms import Binding, Task, Terms
+from parties.version import VERSION
 from parties.wire import BODY_LIMIT
 
 __all__ = ["Launcher", "OnProgress", "Pending", "Run", "Session", "latest"]
@@ -182,11 +182,10 @@ class Session:
         began = time.monotonic()
         with self._unless_interrupted():
             without = frozenset({DEALER}) if material else frozenset[int]()
-            program, bound = self._inputs.program(self._named(target), given, without)
+            program, binding = self._inputs.program(self._named(target), given, without)
             program = _with(program, verify_ranges, checkpoint_every)
             run = secrets.token_hex(16)
             name = self._suite_name(suite)
-            kept = {key: value for key, value in given.items() if isinstance(value, str)}
             self._home.runs.add(
                 StoredRun(
                     run,
@@ -196,10 +195,16 @@ class Session:
                     name,
                     self._inputs.remembered(given),
                     every=checkpoint_every,
-                    more={**self._origin, "parties": self.parties, "kept": kept},
+                    more={
+                        **self._origin,
+                        "parties": self.parties,
+                        "handles": binding.handles,
+                        "settings": binding.settings,
+                    },
                 )
             )
-            return self._attempt(run, 1, 0, program, name, bound, began, self._material(material, program, name))
+            found = self._material(material, program, name, binding)
+            return self._attempt(run, 1, 0, program, name, binding, began, found)
 
     def resume(self, run: str, /, *, on_progress: OnProgress | None = None, **given: Any) -> Run:
         """Go on with a run that was stopped, from the last checkpoint that every party has, else from its beginning.
@@ -223,9 +228,9 @@ class Session:
             held = self._liaison.holdings(run=stored.run)
             epoch, site, iteration = latest([h["checkpoints"] for h in held.values()])
             program = original.continued(site, iteration) if epoch else original
-            bound = self._inputs.again(program, stored, given)
+            binding = self._inputs.again(program, stored, given)
             attempt = 1 + max(h["attempts"] for h in held.values())
-            pending = self._attempt(stored.run, attempt, epoch, program, stored.suite, bound, began, "")
+            pending = self._attempt(stored.run, attempt, epoch, program, stored.suite, binding, began, "")
         self._home.runs.set_status(stored.run, "running")
         return pending
 
@@ -255,10 +260,10 @@ class Session:
     ) -> Pending:
         began = time.monotonic()
         with self._unless_interrupted():
-            program, _ = self._inputs.program(self._named(target), given)
+            program, binding = self._inputs.program(self._named(target), given)
             program = _with(program, verify_ranges, checkpoint_every)
-            name = self._suite_name(suite)
-            return self._attempt(secrets.token_hex(16), 1, 0, program, name, {}, began, "", mode="deal")
+            name, alone = self._suite_name(suite), Binding(settings=binding.settings)
+            return self._attempt(secrets.token_hex(16), 1, 0, program, name, alone, began, "", mode="deal")
 
     @_in_turn
     def specs(self, kept: Mapping[str, str]) -> dict[str, HandleSpec]:
@@ -289,7 +294,7 @@ class Session:
         epoch: int,
         program: Any,
         suite: str,
-        bound: dict[int, dict[str, str]],
+        binding: Binding,
         began: float,
         material: str,
         mode: str = "run",
@@ -298,16 +303,16 @@ class Session:
         lowered.check()
         self._liaison.connect(frozenset({DEALER}) if material else frozenset())
         session = secrets.token_bytes(16)
-        terms = Terms(
-            VERSION, FORMAT, program.digest, lowered.digest, suite, tuple(self.parties), self._cluster.digest(),
-            session.hex(), self._insecure, mode, run, attempt, epoch, material,
+        terms = Terms.of(
+            self._cluster, program, lowered, suite, session, binding, insecure=self._insecure, mode=mode, run=run,
+            attempt=attempt, epoch=epoch, material=material,
         )  # fmt: skip
         plan = lowered.cost()
         following = self._liaison.brain.follow(session, terms, plan.rounds, most_bytes(program))
         pending = Pending(run, self, program, plan, following, began)
         if mode == "run":
             self._on[run] = pending
-        self._liaison.begin(following, program.text, bound)
+        self._liaison.begin(following, program.text, binding)
         return pending
 
     def _finish(self, pending: Pending, on_progress: OnProgress | None) -> Run:
@@ -392,22 +397,30 @@ class Session:
             raise UsageError(f"there is no suite {name!r}{nearest(name, known)} (there: {', '.join(known)})")
         return name
 
-    def _material(self, wanted: str | bool, program: Any, suite: str) -> str:
-        """The id of material that every party has and none has used."""
+    def _material(self, wanted: str | bool, program: Any, suite: str, binding: Binding) -> str:
+        """The id of material that every party has and none has used: for this task, or the one that is named.
+
+        Of that the parties say what else it was dealt for.
+        """
         if not wanted:
             return ""
-        digest = program.lower(self._machinery.suites[suite]).digest
-        held = [set(h["materials"]) for h in self._liaison.holdings(lowered=digest).values()]
-        common = sorted(set.intersection(*held))
-        if isinstance(wanted, str):
-            common = [m for m in common if m.startswith(wanted)]
+        lowered = program.lower(self._machinery.suites[suite])
+        about = {"settings": binding.settings, "insecure": self._insecure, "version": VERSION}
+        task = Task.of(self._cluster, program, lowered, suite, **about)
+        named = wanted if isinstance(wanted, str) else ""
+        common = self._stocked(task, named) or (self._stocked(None, named) if named else [])
         if not common:
-            which = f" with an id that begins with {wanted!r}" if isinstance(wanted, str) else ""
+            which = f" with an id that begins with {named!r}" if named else ""
             raise UsageError(
-                f"no unused material for {program.name} on inputs of these shapes{which} is stored at every party; "
-                "make some with: privity deal, with the same arguments"
+                f"no unused material for {program.name} with these settings on inputs of these shapes{which} is stored "
+                "at every party; make some with: privity deal, with the same arguments"
             )
-        return str(common[0])
+        return common[0]
+
+    def _stocked(self, task: Task | None, named: str) -> list[str]:
+        """Unused material that every party has, of those whose id begins so."""
+        held = [set(h["materials"]) for h in self._liaison.holdings(task=task).values()]
+        return sorted(m for m in set.intersection(*held) if m.startswith(named))
 
     def _usable(self) -> None:
         if self._closed:

@@ -1,4 +1,8 @@
-"""The beginning of one attempt at one party: keys with its peers, material from the dealer or its store, the ledger."""
+"""The beginning of one attempt at one party: keys with its peers, material from the dealer or its store, the ledger.
+
+Nothing leaves before the dealer and every peer have shown the same terms as this party's own. It finds that out by
+itself: a coordinator that tells actors different things may be the one that decides what is said of it.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,17 @@ from typing import Any
 from parties import records
 from parties.attempt import Attempt, Stage
 from parties.cluster import DEALER
-from parties.ending import Ending, Steps, Surroundings
-from parties.events import RESTARTED, Instruction, Send, Written
+from parties.ending import KEYING, Ending, Steps, Surroundings
+from parties.events import RESTARTED, Instruction, Say, Send, Written
+from parties.terms import difference
 from parties.values import pack_values
-from parties.wire import BadMessage, Message, Type
+from parties.wire import BadMessage, Buffer, Message, Type, line
 
 __all__ = ["Stocking"]
 
 
 class Stocking(Ending):
-    """An attempt until its engine starts. brought: what this party has from before, and its peers must have too."""
+    """An attempt until its engine starts. brought: the hash of stored material, which its peers must have too."""
 
     def __init__(self, around: Surroundings, attempt: Attempt, brought: bytes) -> None:
         super().__init__(around, attempt)
@@ -46,12 +51,13 @@ class Stocking(Ending):
         a = self.attempt
         if reason != RESTARTED or peer == a.boss or a.heard_from(peer):
             yield from super().down(peer, reason)
-        elif a.stage is Stage.STOCKING and peer in a.peers and not self.dealing:
+        elif a.stage is Stage.STOCKING and peer in a.peers:
             yield self._offer(peer)
 
     def _offer(self, peer: int) -> Send:
-        """This party's key for a peer, and what it brings from before."""
-        return Send(peer, Type.PAIR, self.attempt.session, frames=(self.attempt.public, self._brought))
+        """This party's key for a peer, its terms, and the hash of its material."""
+        a = self.attempt
+        return Send(peer, Type.PAIR, a.session, frames=(a.public, a.card, self._brought))
 
     def _start(self, m: Message) -> Steps:
         a = self.attempt
@@ -62,9 +68,6 @@ class Stocking(Ending):
         needed = a.peers if a.terms.material else [*a.peers, DEALER]
         # Whoever was lost may be back, as the coordinator sees already and this party will: it is not accused at once.
         self._breathe(limits.dead if any(peer in self.around.lost for peer in needed) else limits.startup)
-        if self.dealing:  # no keys between parties are needed, and what the dealer sends may have been faster
-            yield from self._lay_up()
-            return
         for peer in a.peers:
             yield self._offer(peer)
         if a.terms.material:
@@ -84,16 +87,40 @@ class Stocking(Ending):
 
     def _pair(self, m: Message) -> Steps:
         a = self.attempt
-        if len(m.frames) != 2:
+        if len(m.frames) != 3:
             raise BadMessage("not a key")
-        a.add_pair(m.src, m.frames[:1])
-        a.add_brought(m.src, m.frames[1])
+        key, terms, brought = m.frames
+        a.add_pair(m.src, key)
+        yield from self._agree(m.src, terms)
+        if a.stage in KEYING and bytes(brought) != self._brought:
+            text = f"{self.around.cluster.call(m.src)} holds other material than {self.around.name}"
+            yield from self._fail("peer", text, m.src)
         yield from self._stock()
 
     def _seeds(self, m: Message) -> Steps:
         self._deals()
-        self.attempt.add_seeds(m.frames)
+        if len(m.frames) < 2:
+            raise BadMessage("seeds without terms")
+        yield from self._agree(DEALER, m.frames[1])
+        if self.attempt.stage in KEYING:
+            self.attempt.add_seeds(m.frames)
         yield from self._stock()
+
+    def _agree(self, actor: int, theirs: Buffer) -> Steps:
+        """End this party's part if an actor has other terms, and say so at once: the coordinator may say otherwise."""
+        found = difference(self.attempt.card, theirs)
+        if found is None:
+            return
+        what, mine, other = found
+        name = self.around.name
+        for peer in self.attempt.peers if self.attempt.stage is Stage.READY else ():
+            yield self._offer(peer)  # so that they find it too
+        text = (
+            f"{self.around.cluster.call(actor)} has {what} ({other}) than {name} ({mine}); no input has left. "
+            "A coordinator that tells them different things does this: ask its operator before you run it again"
+        )
+        yield Say(line(f"run stopped: {text}"))
+        yield from self._fail("terms", text, actor)
 
     def _deals(self) -> None:
         if self.attempt.terms.material or self.attempt.dealt:
@@ -115,14 +142,14 @@ class Stocking(Ending):
             raise BadMessage("a wrong count of corrections")
         a.dealt = True
         if self.dealing:
-            self._dealt_record = records.Stock.of(a.terms, self.around.me, *a.material(), m.frames)
-            yield from self._lay_up()
+            self._dealt_record = records.Stock.of(a.terms.task, self.around.me, a.nonce, *a.material(), m.frames)
         yield from self._stock()
 
     def _lay_up(self) -> Steps:
         """Put away what was dealt for later, when all of it is here and everybody has agreed to it."""
-        if self._dealt_record is not None and self.attempt.stage is Stage.STOCKING:
-            yield self._write(self._dealt_record, self._laid_up)
+        record, self._dealt_record = self._dealt_record, None
+        if record is not None:
+            yield self._write(record, self._laid_up)
 
     def _laid_up(self, w: Written) -> Steps:
         """Material for later is on disk."""
@@ -142,13 +169,11 @@ class Stocking(Ending):
             yield from self._stocked()
         if a.stage is not Stage.STOCKING or not a.complete:
             return
-        if disagreeing := a.disagreeing(self._brought):
-            whom = self.around.cluster.call(disagreeing[0])
-            text = f"{whom} holds other material or kept secrets than {self.around.name}"
-            yield from self._fail("peer", text, disagreeing[0])
-            return
         self._breathe(self.around.limits.stall)
-        if not a.reserving and not self.dealing:
+        if self.dealing:
+            yield from self._lay_up()
+            return
+        if not a.reserving:
             a.reserving = True
             text = "" if a.terms.epoch else a.program.text  # the first attempt may have begun elsewhere only
             yield self._write(records.Begin(a.terms, a.program.name, text, a.fingerprints, a.seeds), self._begun)
@@ -162,7 +187,7 @@ class Stocking(Ending):
 
     def _stocked(self) -> Steps:
         a = self.attempt
-        if not a.stocked and a.dealt and not self.dealing and (a.engine is not None or a.terms.material):
+        if not a.stocked and a.dealt and (a.engine is not None or a.terms.material):
             a.stocked = True
             yield Send(a.boss, Type.STOCKED, a.session, meta={"complete": True})
 
@@ -174,7 +199,7 @@ class Stocking(Ending):
             yield from self._fail("peer", f"{self.around.name}: {w.error}")
             return
         seeds, corrections = w.result
-        a.add_seeds([seeds])
+        a.take(seeds)
         for frames in corrections:
             a.put_in_stock(frames)
         yield from self._prepare()

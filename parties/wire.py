@@ -149,7 +149,7 @@ META: dict[Type, dict[str, type]] = {
     Type.DONE: {},
     Type.END: {},
     Type.CREDIT: {},
-    Type.HELD: {"ask": int, "run": str, "lowered": str},
+    Type.HELD: {"ask": int, "run": str, "lowered": str, "task": str},
     Type.HOLDS: {"ask": int},
     Type.SAVED: {"epoch": int, "iteration": int, "reason": str},
     Type.COMMIT: {"epoch": int},

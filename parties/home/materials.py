@@ -101,9 +101,18 @@ class Materials:
         if (found.state, found.session) != ("used", session) or not found.blob:
             raise AlreadyUsed(f"material {material[:8]} was not taken by session {session[:8]}, or it is spent")
         header, arrays = self._shelf.fetch(found.blob)
-        if header.get("id") != material:
-            raise HomeError(f"{found.blob}: is not the material {material[:8]} that the ledger names")
-        return found, header["more"], arrays
+        return found, self._more(found, header), arrays
+
+    def about(self, material: str) -> dict[str, Any]:
+        """The header that stored material was given; empty if the material itself is gone. HomeError if unknown."""
+        found = self.get(material)
+        return self._more(found, self._shelf.header(found.blob)) if found.blob else {}
+
+    @staticmethod
+    def _more(found: Material, header: dict[str, Any]) -> dict[str, Any]:
+        if header.get("id") != found.id:
+            raise HomeError(f"{found.blob}: is not the material {found.id[:8]} that the ledger names")
+        return dict(header["more"])
 
     def spent(self, session: str) -> None:
         """The attempt has ended well: what it took stays used, and its files go."""

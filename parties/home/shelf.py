@@ -52,6 +52,10 @@ class Shelf:
         """What was placed."""
         return self._vault.get(name)
 
+    def header(self, name: str) -> dict[str, Any]:
+        """The header of what was placed."""
+        return self._vault.header(name)
+
     def adopt(self, connection: sqlite3.Connection, name: str) -> None:
         """A row of this transaction refers to the blob from now on."""
         changed = connection.execute("UPDATE blobs SET state = 'kept', token = '' WHERE name = ?", (name,)).rowcount

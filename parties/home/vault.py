@@ -92,10 +92,17 @@ class Vault:
 
     def get(self, name: str) -> tuple[dict[str, Any], dict[str, Array | None]]:
         """What was put, or HomeError if it is missing, damaged, cut short, another's, or of a newer version."""
+        return self._open(name, whole=True)
+
+    def header(self, name: str) -> dict[str, Any]:
+        """The header alone, as `get`: of the arrays only the length is looked at."""
+        return self._open(name, whole=False)[0]
+
+    def _open(self, name: str, *, whole: bool) -> tuple[dict[str, Any], dict[str, Array | None]]:
         path = self._path(name)
         try:
             with os.fdopen(disk.open_read(path), "rb") as file:
-                return self._read(file, name, path)
+                return self._read(file, name, path, whole)
         except FileNotFoundError:
             raise HomeError(f"{path}: missing; was the directory restored from a backup, or tidied by hand?") from None
         except OSError as error:
@@ -164,7 +171,9 @@ class Vault:
         finally:
             os.close(handle)
 
-    def _read(self, file: BufferedReader, name: str, path: Path) -> tuple[dict[str, Any], dict[str, Array | None]]:
+    def _read(
+        self, file: BufferedReader, name: str, path: Path, whole: bool
+    ) -> tuple[dict[str, Any], dict[str, Array | None]]:
         size = os.fstat(file.fileno()).st_size
         preamble = file.read(len(_MAGIC) + _SALT + _LENGTH)
         if preamble[:7] == _MAGIC[:7] and preamble[7:8] > _MAGIC[7:]:
@@ -182,7 +191,7 @@ class Vault:
             header, layout = json.loads(text)
             if size != body + _sealed_size(layout):
                 raise _damaged(path)
-            return header, _open_arrays(file, seal, layout)
+            return header, _open_arrays(file, seal, layout) if whole else {}
         except InvalidTag:
             raise _damaged(path) from None
 

@@ -132,7 +132,9 @@ class LocalLauncher:
         for child in self._children:
             self._write(child, config)
         members = [self._listening(child) for child in self._children]
-        cluster = Cluster(tuple(members[:-1]), members[-1], Member("coordinator", "", coordinator_public))
+        cluster = Cluster(
+            tuple(members[:-1]), members[-1], Member("coordinator", "", coordinator_public), ephemeral=True
+        )
         for child in self._children:
             self._write(child, {"cluster": write(cluster)})
         for child in self._children:

@@ -192,12 +192,19 @@ class _Materials(_Room):
     def __init__(self, home: MemoryHome) -> None:
         super().__init__(home)
         self.known: dict[str, tuple[Material, Arrays]] = {}
+        self.headers: dict[str, dict[str, Any]] = {}
 
-    def stock(self, material: Material, arrays: Mapping[str, Array | None]) -> None:
+    def stock(
+        self, material: Material, arrays: Mapping[str, Array | None], header: Mapping[str, Any] | None = None
+    ) -> None:
         self.home.write()
         if material.id in self.known:
             raise AlreadyUsed(f"material {material.id[:8]} is known here already")
         self.known[material.id] = (material, dict(arrays))
+        self.headers[material.id] = dict(header or {})
+
+    def about(self, material: str) -> dict[str, Any]:
+        return self.headers[self.get(material).id]
 
     def get(self, material: str) -> Material:
         if material not in self.known:
@@ -215,7 +222,7 @@ class _Materials(_Room):
         found, arrays = self.known[material]
         if (found.state, found.session) != ("used", session):
             raise AlreadyUsed(f"material {material[:8]} was not taken by this session")
-        return found, {}, dict(arrays)
+        return found, self.headers[material], dict(arrays)
 
     def spent(self, session: str) -> None:
         self.home.write()

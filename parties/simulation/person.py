@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from parties.agree import RESUMABLE, Terms
+from parties.agree import RESUMABLE
 from parties.cluster import DEALER
 from parties.coordinator import CoordinatorBrain, Following
 from parties.events import Instruction, Send
 from parties.session import latest
 from parties.simulation.dice import Dice
 from parties.simulation.faults import FOR_EVER
-from parties.version import FORMAT, VERSION
+from parties.terms import Binding, Terms
 from parties.wire import Type, unpack
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Person:
         self._deadline = world.now + world.limits.stall
         questions: list[Send] = []
         for party in range(world.plan.parties):
-            number, question = brain.ask(party, Type.HELD, run=self._run, lowered="")
+            number, question = brain.ask(party, Type.HELD, run=self._run, lowered="", task="")
             self._asked[party] = number
             questions.append(question)
         yield from questions
@@ -144,15 +144,16 @@ class Person:
         program = world.case.program.continued(site, iteration) if epoch else world.case.program
         session = self._dice(16)
         lowered = program.lower(world.library.suites[SUITE])
-        terms = Terms(
-            VERSION, FORMAT, program.digest, lowered.digest, SUITE, tuple(world.cluster.names), world.cluster.digest(),
-            session.hex(), "", mode, self._run if mode == "run" else session.hex(), attempt, epoch, material,
+        run = self._run if mode == "run" else session.hex()
+        terms = Terms.of(
+            world.cluster, program, lowered, SUITE, session, Binding(), mode=mode, run=run, attempt=attempt,
+            epoch=epoch, material=material,
         )  # fmt: skip
         self.doing = "running"
         self._following = following = brain.follow(session, terms)
         world.note(f"attempt {attempt} begins at {f'step {iteration}' if epoch else 'the beginning'}")
         world.rules.begins()
-        yield from brain.begin(following, program.text, {})
+        yield from brain.begin(following, program.text, Binding())
 
     def _running(self) -> None:
         following, rules = self._following, self._world.rules

@@ -6,11 +6,13 @@ from functools import partial
 from typing import Any
 
 import msgpack
+from actors import scripted_terms
 from lab import COORDINATOR, DEALER, ROUNDS, RUN, SESSION, TEXT, Lab
-from lies import BY_COORDINATOR, BY_DEALER, BY_PARTY, DEALER_TO_COORDINATOR, TO_PEER, Lie, abort
+from lies import BINDING, BY_COORDINATOR, BY_DEALER, BY_PARTY, DEALER_TO_COORDINATOR, TO_PEER, Lie, abort
 from wirelies import CHANGES
 
 from parties.agree import short_run
+from parties.terms import card
 from parties.values import pack_values
 from parties.version import FORMAT, VERSION
 from parties.wire import META, Message, Type, encode, pack
@@ -75,6 +77,7 @@ def sample(lab: Lab, kind: Type) -> dict[str, Any]:
     """What `Lab.speak` takes, as good as the type allows."""
     terms = lab.following.terms if lab.following is not None else None
     agreed = terms.digest() if terms is not None else "0" * 64
+    shown = card(terms if terms is not None else scripted_terms(lab.cluster, TEXT))
     meta: dict[Type, dict[str, Any]] = {
         Type.HELLO: {"name": "bob", "version": VERSION, "cluster": lab.cluster.digest(), "control": 7, "knows": 0},
         Type.PING: {"progress": 1, "waiting": False},
@@ -92,7 +95,7 @@ def sample(lab: Lab, kind: Type) -> dict[str, Any]:
         Type.DEALT: {"count": ROUNDS, "payload": 8 * ROUNDS, "seconds": 0.0},
         Type.STOCKED: {"complete": True},
         Type.PROGRESS: {"where": "script.py:7"},
-        Type.HELD: {"ask": 1, "run": RUN, "lowered": ""},
+        Type.HELD: {"ask": 1, "run": RUN, "lowered": "", "task": ""},
         Type.HOLDS: {"ask": 1},
         Type.SAVED: {"epoch": (1 << 32) + 1, "iteration": 2, "reason": ""},
         Type.COMMIT: {"epoch": (1 << 32) + 1},
@@ -103,9 +106,9 @@ def sample(lab: Lab, kind: Type) -> dict[str, Any]:
     frames: dict[Type, tuple[bytes, ...]] = {
         Type.DATA: (b"12345678",),
         Type.CORRECTION: (b"12345678",),
-        Type.PREPARE: (pack({}), TEXT.encode()),
-        Type.PAIR: (bytes(range(32)), b""),
-        Type.SEEDS: (bytes(7 * 16),),
+        Type.PREPARE: (BINDING, TEXT.encode()),
+        Type.PAIR: (bytes(range(32)), shown, b""),
+        Type.SEEDS: (bytes(7 * 16), shown, *([bytes(16)] if lab.mode == "deal" else [])),
         Type.SCHEMA: (pack([]),),
         Type.LABELS: (pack(["a"]),),
         Type.HOLDS: (pack({"attempts": 0, "checkpoints": [], "materials": [], "handles": []}),),
@@ -124,8 +127,10 @@ def prepare(lab: Lab, **changes: Any) -> dict[str, Any]:
 
 
 def say(lab: Lab, victim: int, kind: Type, times: int = 1, **changes: Any) -> None:
-    """A sample, or one that is changed; meta: only the fields that are."""
+    """A sample, or one that is changed; meta: only the fields that are; frames: or what is made of the sample's."""
     words = sample(lab, kind)
+    if callable(changes.get("frames")):
+        changes["frames"] = changes["frames"](words["frames"])
     words["meta"] = words["meta"] | changes.pop("meta", {})
     words |= changes
     for _ in range(times):
@@ -365,13 +370,17 @@ OTHER_MODES: list[Lie] = [
 ]
 
 
+def _recorded(own: tuple[bytes, ...], record: bytes) -> tuple[bytes, ...]:
+    return *own[:2], record
+
+
 def in_other_modes() -> list[Case]:
     """While material is dealt for later, and in runs that use it."""
     found = []
     for lie, kind, state, how in OTHER_MODES:
         found.append(Case(lie, kind.name, state, DEALER, ALICE, partial(say, kind=kind, **how), "stored"))
     for record in (b"", b"other", bytes(48)):
-        key = (bytes(range(32)), record)
+        key = partial(_recorded, record=record)
         act = partial(say, kind=Type.PAIR, frames=key)
         found.append(Case(f"brings {len(record)} bytes of record", "PAIR", "ready", BOB, ALICE, act, "stored"))
         act = partial(equivocates, kind=Type.PAIR, frames=key)

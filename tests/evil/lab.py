@@ -6,15 +6,14 @@ channel (`speak`), bytes of its own making (`throw`), or a change of what its ch
 
 import gc
 import sys
-from collections import deque
+from collections import Counter, deque
 from types import FunctionType, ModuleType
 
 import numpy as np
-from actors import NAMES, Script, scripted_dealer
+from actors import NAMES, Script, scripted_dealer, scripted_terms
 
 from mpc.exchange import Draw, Exchange, Frame, Save
 from parties.actor import Actor
-from parties.agree import Terms
 from parties.attempt import Stage
 from parties.cluster import COORDINATOR, DEALER, Cluster, Member
 from parties.control import Control
@@ -29,7 +28,7 @@ from parties.party import PartyBrain
 from parties.simulation.dice import Dice
 from parties.simulation.disk import MemoryHome
 from parties.store import Store
-from parties.version import FORMAT, VERSION
+from parties.terms import Binding
 from parties.wire import Message, Type, decode, encode
 
 LIMITS = Limits(stall=6.0, startup=8.0)
@@ -98,6 +97,7 @@ class Wires:
         if (self.me, peer) in self.lab.deaf:
             return False
         copies = [bytes(p) for p in parts]
+        self.lab.sent[self.me, Type(copies[0][5])] += 1
         said = self.lab.lips(peer, copies) if self.me == self.lab.evil else [copies]
         self.lab.links.setdefault((self.me, peer), deque()).extend(said)
         return True
@@ -171,19 +171,25 @@ class Body(Actor):
 
 
 class Lab:
-    """evil: who. mode: `run` with the dealer, `stored` material, `deal`."""
+    """evil: who. mode: `run` with the dealer, `stored` material, `deal`.
 
-    def __init__(self, evil, mode="run"):
+    machinery, offers (of each party, by name): others than a script and its words. coordinator: the class of its brain.
+    """
+
+    def __init__(self, evil, mode="run", *, machinery=None, offers=None, coordinator=CoordinatorBrain):
         self.evil, self.mode = evil, mode
         self.cluster = cluster()
+        self.offers = offers or [{"x": np.asarray([i + 1, 0])} for i in range(3)]
+        self._coordinator = coordinator
         self.now = 0.0
         self.links, self.signs, self.bodies = {}, {}, {}
         self.deaf = set()
+        self.sent = Counter()  # messages, by sender and type
         self.lips = lambda _peer, parts: [parts]
         self.said = {a: [] for a in self.cluster.actors()}
         self.kept = {a: {} for a in self.cluster.actors()}
         self.homes = {i: MemoryHome() for i in range(3)}
-        self.machinery = Machinery({"masked": "M"}, Program, party, scripted_dealer)
+        self.machinery = machinery or Machinery({"masked": "M"}, Program, party, scripted_dealer)
         self._turn = 0
         for a in self.cluster.actors():
             self._start(a)
@@ -198,14 +204,15 @@ class Lab:
     def _start(self, a):
         entropy = Dice(1, f"evil {a}")
         signs = self.signs[a] = Signs(self, a)
-        store = Store(self.cluster.name(a), read_csv)
-        store.offer("x", np.asarray([a + 1, 0]))
         how = {"limits": LIMITS, "entropy": entropy}
         if a == COORDINATOR:
-            brain = CoordinatorBrain(self.cluster, self.clock, LIMITS, signs.control.heard)
+            brain = self._coordinator(self.cluster, self.clock, LIMITS, signs.control.heard)
         elif a == DEALER:
             brain = DealerBrain(self.cluster, self.machinery, self.clock, **how)
         else:
+            store = Store(self.cluster.name(a), read_csv)
+            for name, value in self.offers[a].items():
+                store.offer(name, value)
             brain = PartyBrain(
                 a, self.cluster, store, self.machinery, self.clock, heard=signs.control.heard, memory=lambda: 1, **how
             )
@@ -283,14 +290,11 @@ class Lab:
         self._begin("deal" if self.mode == "deal" else "run", SESSION, RUN, self.material)
 
     def _begin(self, mode, session, run, material):
-        terms = Terms(
-            VERSION, FORMAT, f"source {TEXT}", f"lowered by M {TEXT}", "masked", tuple(self.cluster.names),
-            self.cluster.digest(), session.hex(), "", mode, run, 1, 0, material,
-        )  # fmt: skip
+        terms = scripted_terms(self.cluster, TEXT, session, mode=mode, run=run, material=material)
         brain = self.bodies[COORDINATOR].brain
         self.session = session
         self.following = brain.follow(session, terms, ROUNDS)
-        self.bodies[COORDINATOR].perform(brain.begin(self.following, TEXT, {}))
+        self.bodies[COORDINATOR].perform(brain.begin(self.following, TEXT, Binding()))
 
     def attempt(self, actor):
         participation = self.bodies[actor].brain.sessions.get(self.session)

@@ -4,12 +4,18 @@ from typing import Any
 
 from lab import COORDINATOR, DEALER, ROUNDS, TEXT
 
+from parties.terms import Binding
 from parties.values import pack_values
 from parties.wire import Type, pack
 
 BOB = 1
+BINDING = pack(Binding().document())
 FAR = (1 << 32) - 1
 ESCAPE = "\x1b]0;mallory\x07\x1b[2J"
+
+
+def other(card: bytes) -> bytes:
+    return bytes(byte ^ 1 for byte in card)
 
 
 def abort(origin: int, **changes: Any) -> dict[str, Any]:
@@ -86,16 +92,21 @@ TO_PEER: list[Lie] = [
     }.items()),
     ("sends seven bytes where a result is revealed", Type.DATA, "stocking", {"step": ROUNDS, "frames": (b"1234567",)}),
     *((f"sends {name} as its key", Type.PAIR, "ready", {"frames": frames}) for name, frames in {
-        "nothing": (), "31 bytes": (bytes(31), b""), "a point of low order": (bytes(32), b""),
-        "no record": (bytes(range(32)),),
-        "a record of 2 MiB": (bytes(range(32)), bytes(2 << 20)), "another record": (bytes(range(32)), b"other"),
-        "three frames": (bytes(range(32)), b"", b""),
+        "nothing": (), "31 bytes": lambda own: (bytes(31), *own[1:]),
+        "a point of low order": lambda own: (bytes(32), *own[1:]), "no record": lambda own: own[:2],
+        "a record of 2 MiB": lambda own: (*own[:2], bytes(2 << 20)), "another record": lambda own: (*own[:2], b"other"),
+        "four frames": lambda own: (*own, b""), "no terms": lambda own: (own[0], b"", own[2]),
+        "terms and more": lambda own: (own[0], own[1] + b"x", own[2]),
+        "other terms": lambda own: (own[0], other(own[1]), own[2]),
+        "terms with another part": lambda own: (own[0], own[1][:-1] + b"x", own[2]),
     }.items()),
     ("sends a second key", Type.PAIR, "stocking", {}),
 ]  # fmt: skip
 BY_DEALER: list[Lie] = [
     *((f"sends {name} as seeds", Type.SEEDS, "ready", {"frames": frames}) for name, frames in {
-        "nothing": (), "one byte": (b"x",), "too many": (bytes(8 * 16),), "two frames": (bytes(7 * 8), bytes(7 * 8)),
+        "nothing": (), "one byte": lambda own: (b"x", *own[1:]), "too many": lambda own: (bytes(8 * 16), *own[1:]),
+        "two frames": lambda own: (bytes(7 * 8), bytes(7 * 8), *own[1:]), "no terms": lambda own: own[:1],
+        "other terms": lambda own: (own[0], other(own[1])), "an id": lambda own: (*own, bytes(16)),
     }.items()),
     ("sends seeds twice", Type.SEEDS, "stocking", {"times": 2}),
     *((f"sends correction {step} next", Type.CORRECTION, "running", {"step": step})
@@ -119,6 +130,12 @@ DEALER_TO_COORDINATOR: list[Lie] = [
     ("is in a round like a party", Type.PROGRESS, "running", {}),
     ("is stocked twice", Type.STOCKED, "stocking", {"times": 2}),
 ]  # fmt: skip
+
+
+def bound(inputs: dict[str, Any], **more: Any) -> bytes:
+    return pack({**Binding().document(), "inputs": inputs, **more})
+
+
 PREPARED = {
     "version": ["9.9", ESCAPE], "format": [0, 1 << 63], "suite": ["spdz", ""], "cluster": ["0" * 64], "insecure": ["x"],
     "mode": ["walk", ""], "run": ["", "../../etc", "A" * 32, "5a" * 17], "attempt": [0, -1, 1 << 30, 1 << 63],
@@ -128,12 +145,19 @@ BY_COORDINATOR: list[Lie] = [
     *((f"prepares with {value!r} as its {what}", Type.PREPARE, "idle", {"meta": {what: value}, "session": b"z" * 16})
       for what, values in PREPARED.items() for value in values),
     *((f"prepares {name}", Type.PREPARE, "idle", {"frames": frames, "session": b"z" * 16}) for name, frames in {
-        "nothing": (), "one frame": (pack({}),), "no document": (b"\xc1", TEXT.encode()),
+        "nothing": (), "one frame": (BINDING,), "no document": (b"\xc1", TEXT.encode()),
         "a list": (pack([]), TEXT.encode()),
-        "numbers for names": (pack({"x": 1}), TEXT.encode()), "text that is none": (pack({}), b"\xff\xfe"),
-        "an empty text": (pack({}), b""), "another program": (pack({}), b"script x"),
-        "other parties": (pack({}), b"script 3 alice mallory"),
-        "data that is not offered": (pack({"x": "y"}), TEXT.encode()),
+        "numbers for names": (bound({"x": {"alice": 1}}), TEXT.encode()), "text that is none": (BINDING, b"\xff\xfe"),
+        "an empty text": (BINDING, b""), "another program": (BINDING, b"script x"),
+        "other parties": (BINDING, b"script 3 alice mallory"),
+        "data that is not offered": (bound({"x": {"alice": "y"}}), TEXT.encode()),
+        "data of nobody": (bound({"x": {"mallory": "y"}}), TEXT.encode()),
+        "data for no input": (bound({"z": {"alice": "x"}}), TEXT.encode()),
+        "names that are none": (bound({"x": "y"}), TEXT.encode()),
+        "a kept secret for nothing": (bound({}, handles={"w": ["model", "5a" * 16]}), TEXT.encode()),
+        "a kept secret of no run": (bound({}, handles={"w": ["model"]}), TEXT.encode()),
+        "settings that are no text": (bound({}, settings={}), TEXT.encode()),
+        "a binding with more in it": (bound({}, more=1), TEXT.encode()),
     }.items()),
     ("starts another agreement", Type.START, "ready", {"meta": {"agreed": "0" * 64}}),
     ("starts twice", Type.START, "stocking", {}),

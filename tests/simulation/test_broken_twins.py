@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from actors import drop_with_the_end
+from apart import unbound
 
 from mpc.exchange import Save
 from parties import coordinator
@@ -147,11 +148,13 @@ class LosesCheckpoints(MemoryHome):
         self.checkpoints.prepare = at_once
 
 
-def test_a_mask_in_a_second_attempt_is_refused_by_the_ledger(library):
+def test_a_mask_in_a_second_attempt_is_refused_by_the_ledger(library, monkeypatch):
+    unbound(monkeypatch)
     assert "reserved before" in caught(library, kit_of(dealer=SameKeys))
 
 
-def test_a_mask_in_a_second_attempt_is_seen_if_the_ledger_sleeps(library):
+def test_a_mask_in_a_second_attempt_is_seen_if_the_ledger_sleeps(library, monkeypatch):
+    unbound(monkeypatch)
     assert "masks of an earlier attempt" in caught(library, kit_of(dealer=SameKeys, disk=ForgetfulDisk))
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from mpc.errors import MpcError
 from mpc.exchange import Draw, Exchange, Frame
 from parties import keys, records
-from parties.agree import Terms
 from parties.attempt import Stage
 from parties.body import Body
 from parties.cluster import COORDINATOR, DEALER, Cluster, Member
@@ -31,7 +30,8 @@ from parties.party import PartyBrain
 from parties.session import Session
 from parties.simulation.disk import MemoryHome
 from parties.store import Store
-from parties.version import FORMAT, VERSION
+from parties.terms import Binding, Terms
+from parties.version import VERSION
 from parties.wire import Message, decode, encode
 from protocols import catalog, suites
 
@@ -104,6 +104,15 @@ class Script:
             input_bytes=dict.fromkeys(self.parties, 0),
             reveals=[],
         )
+
+
+def scripted_terms(cluster, text, session=b"s" * 16, *, suite="masked", program=None, **which):
+    """What actors make of a script's text, whether it is one or not; or of a program that is none."""
+    inputs = [SimpleNamespace(name="x", owner=p, shape=(2,), columns=None) for p in cluster.names]
+    script = SimpleNamespace(digest=f"source {text}", inputs=inputs, handles=[])
+    lowered = SimpleNamespace(digest=f"lowered by M {text}") if program is None else program.lower(suite)
+    program = program or script
+    return Terms.of(cluster, program, lowered, suite, session, Binding(), **which)
 
 
 def script_text(rounds=3, n=3):
@@ -289,12 +298,10 @@ class Net:
 
     def begin(self, text=None, session=b"s" * 16, **changes):
         text = text or script_text(n=len(self.cluster.parties))
-        terms = Terms(
-            VERSION, FORMAT, f"source {text}", f"lowered by M {text}", "masked", tuple(self.cluster.names),
-            self.cluster.digest(), session.hex(), "", run=session.hex(),
-        )  # fmt: skip
-        self.following = self.coordinator.follow(session, replace(terms, **changes))
-        self.perform(COORDINATOR, self.coordinator.begin(self.following, text, {}))
+        cluster = changes.pop("cluster", self.cluster.digest())
+        terms = scripted_terms(self.cluster, text, session, **{"run": session.hex(), **changes})
+        self.following = self.coordinator.follow(session, replace(terms, cluster=cluster))
+        self.perform(COORDINATOR, self.coordinator.begin(self.following, text, Binding()))
 
     @property
     def outcome(self):

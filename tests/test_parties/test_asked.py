@@ -160,7 +160,7 @@ def guess(x: mpc.PerParty[mpc.Table]):
 
 def started(net, program, settings=None):
     made = program.trace({"x": dict.fromkeys(net.cluster.names, Table(PEOPLE))}, net.cluster.names, settings)
-    net.begin(made.text, source=made.digest, lowered=made.lower("masked").digest)
+    net.begin(made.text, program=made)
     net.settle()
     return net.verdict
 
@@ -195,7 +195,7 @@ def test_a_label_that_is_declared_is_trained_on():
     given = {"data": dict.fromkeys(net.cluster.names, schema)}
     made = catalog["logistic-regression"].trace(given, net.cluster.names, {"label": "y", "steps": 2, "solver": "sgd"})
     made = mpc.Program.parse(made.text.replace('"name":"data"', '"name":"x"'))
-    net.begin(made.text, source=made.digest, lowered=made.lower("masked").digest)
+    net.begin(made.text, program=made)
     net.settle()
     assert net.verdict is None
     assert net.outcome.results["classes"] == ["no", "yes"]

@@ -4,20 +4,20 @@ import itertools
 
 import numpy as np
 import pytest
+from actors import make_cluster, scripted_terms
 
 from parties import records
-from parties.agree import Terms
 from parties.data import read_csv
 from parties.home import Home
 from parties.store import Store
 
+CLUSTER, _ = make_cluster(2)
 RUN, OTHER = "ab" * 16, "cd" * 16
 
 
 def terms(run, attempt=1):
-    session = (run[:2] * 15) + f"{attempt:02x}"
-    names = ("alice", "bob")
-    return Terms("1", 1, "s" * 64, "l" * 64, "masked", names, "c" * 64, session, "", run=run, attempt=attempt)
+    session = bytes.fromhex((run[:2] * 15) + f"{attempt:02x}")
+    return scripted_terms(CLUSTER, "sum", session, run=run, attempt=attempt)
 
 
 def fingerprint(column):
@@ -52,9 +52,9 @@ def guessed(home, *runs):
 
 def test_the_same_data_is_known_again_and_other_data_is_not(home):
     begin(home, RUN, {"x": SICK})
-    same = records.Recall(terms(RUN, 2), {}, {"x": SICK}).apply(home)
-    other = records.Recall(terms(RUN, 2), {}, {"x": fingerprint([1, 1, 0, 1])}).apply(home)
-    another_name = records.Recall(terms(RUN, 2), {}, {"y": SICK}).apply(home)
+    same = records.Recall(terms(RUN, 2), [], {"x": SICK}).apply(home)
+    other = records.Recall(terms(RUN, 2), [], {"x": fingerprint([1, 1, 0, 1])}).apply(home)
+    another_name = records.Recall(terms(RUN, 2), [], {"y": SICK}).apply(home)
     assert (same.changed, other.changed, another_name.changed) == ((), ("input 'x'",), ())
 
 
@@ -62,7 +62,7 @@ def test_it_is_known_again_by_the_next_process(home, tmp_path):
     begin(home, RUN, {"x": SICK})
     home.close()
     with Home.open(tmp_path / "alice", "alice") as again:
-        assert records.Recall(terms(RUN, 2), {}, {"x": SICK}).apply(again).changed == ()
+        assert records.Recall(terms(RUN, 2), [], {"x": SICK}).apply(again).changed == ()
 
 
 def test_a_copy_of_the_ledger_says_nothing_of_low_entropy_data(home, tmp_path, monkeypatch):
