@@ -171,8 +171,8 @@ class _Walk:
             return self._product(e, given)
         if first is not None and len(given) == 1:
             if op in ("columns", "labels"):
-                rows = first.each(lambda a: a[:, : len(e.params["names"])])
-                return rows if len(shape) > 1 else rows.each(lambda a: a[:, 0])
+                rows = first.each(lambda a: a[:, :1])  # all columns of a row alike
+                return rows.to(shape) if len(shape) > 1 else rows.each(lambda a: a[:, 0])
             if op in _SAME:
                 return first.to(shape)
             if op in _FUNCTIONS:

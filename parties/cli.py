@@ -141,12 +141,12 @@ def run(as_json: bool, output: Path | None, force: bool, **arguments: Any) -> No
     programs: list[Any] = []
     with progress(job.title, sys.stderr) as on_progress:
         result = job.run(on_progress, programs.append)
-    warn(exposures(programs[0]))
     answer = run_answer("run", job.function.name, job.suite_name, result)
     if kept:
         kept.write({"schema_version": SCHEMA_VERSION, **answer})
         click.echo(f"privity: results are in {kept.directory}", err=True)
     say(as_json, answer, lambda: run_report(job.title, result))
+    warn(exposures(programs[0]))
 
 
 @cli.command()

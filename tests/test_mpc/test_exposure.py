@@ -167,6 +167,14 @@ def test_two_columns_of_one_row_are_its_own() -> None:
     assert [w[:2] for w in found(program)] == [("column", "sum"), ("one owner", "sum"), ("one owner", "total")]
 
 
+def test_a_column_that_is_taken_twice_is_followed_twice() -> None:
+    def program(data: Tables) -> Any:
+        twice = mpc.share(data[0][["age", "bmi", "age"]], range=(0, 200))
+        return {"last": mpc.reveal(twice[:, 2]), "total": mpc.reveal(twice[:, 2].sum())}
+
+    assert [w[:2] for w in found(program)] == [("column", "last"), ("one owner", "last"), ("one owner", "total")]
+
+
 def test_what_is_revealed_is_known_from_there_on() -> None:
     def program(data: Tables) -> Any:
         mean = mpc.reveal(sum(x.sum() for x in ages(data)), name="mean") / 12
