@@ -31,8 +31,7 @@ def started(declared: Declared | None, minimum: int, change: Any = lambda text: 
     given = {"data": dict.fromkeys(net.cluster.names, Table(TABLE))}
     made = catalog["histogram"].trace(given, net.cluster.names, {**BINS, "minimum": minimum})
     text = change(made.text.replace('"name":"data"', '"name":"x"'))
-    made = mpc.Program.parse(text)
-    net.begin(text, source=made.digest, lowered=made.lower("masked").digest)
+    net.begin(text, program=mpc.Program.parse(text))
     net.settle()
     return net.verdict
 
