@@ -337,8 +337,12 @@ class Session:
         for output in program.outputs:
             for party in () if output.to == "everyone" or "coordinator" in output.to else output.to:
                 own.setdefault(party, []).append(output.name)
-        index = self._cluster.index
-        return {party: self._launcher.results_of(index(party), following.id, names) for party, names in own.items()}
+        found = {}
+        for party, names in own.items():
+            found[party] = self._launcher.results_of(self._cluster.index(party), following.id, names)
+            lost = [name for name in names if name not in found[party]]
+            following.troubles += [f"{party} was shown {name!r} and ended before it could hand it on" for name in lost]
+        return found
 
     def _ended(self, pending: Pending) -> None:
         """Remember how a run ended, unless that is done."""

@@ -98,6 +98,13 @@ def test_a_local_run_shows_its_caller_what_is_for_single_parties(two):
         }  # fmt: skip
 
 
+def test_a_result_that_a_party_cannot_hand_on_costs_no_other_one(two, monkeypatch):
+    monkeypatch.setattr(two._launcher, "results_of", lambda *_: {})
+    run = two.run(told_apart, x=X)
+    assert sorted(run.results) == ["all", "here"]
+    assert "alice was shown 'first' and ended before it could hand it on" in run.warnings
+
+
 PROGRAM = """
 import mpc
 
