@@ -432,14 +432,16 @@ class CoordinatorBrain:
         yield from self._over(s, s.verdict)
 
     def _over(self, s: Following, v: Verdict) -> Steps:
-        """The verdict to everybody."""
+        """The verdict to every party. The dealer hears that it is over."""
         del self.sessions[s.id]
         meta = {
             "origin": v.origin, "kind": v.kind, "reason": line(v.sentence, 2000), "round": v.round,
             "where": line(v.where, 200), "final": True,
         }  # fmt: skip
-        for peer in s.actors:
+        for peer in s.parties:
             yield Send(peer, Type.ABORT, s.id, meta=meta)
+        if DEALER in s.actors:  # what went wrong may depend on data: it hears what it would hear of a run that is done
+            yield Send(DEALER, Type.END, s.id)
 
 
 _CONVERSATION: dict[tuple[str, Type], tuple[tuple[str, ...], Callable[[CoordinatorBrain, Following, Message], Steps]]]

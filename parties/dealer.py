@@ -20,7 +20,7 @@ from mpc.exchange import Array
 from mpc.prg import DealerEntropy, Entropy
 from parties.agree import Verdict, dealt_seed, place, sentence, stock_of
 from parties.cluster import DEALER, Cluster, is_coordinator
-from parties.events import Arrived, Down, Event, Instruction, Pump, Say, Send, Tick, Up
+from parties.events import Arrived, Down, Event, Instruction, Note, Pump, Say, Send, Tick, Up
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery, randomness
@@ -226,13 +226,8 @@ class DealerBrain:
                 yield from self._start(deal)
             else:
                 yield from self._misled(deal, "sent START where it does not belong")
-        elif m.type is Type.END and deal.corrections is None:
-            yield from self._misled(deal, "sent END where it does not belong")
-        elif m.type is Type.END:
-            yield Say(f"run {deal.terms.task.source[:12]} done: {sum(deal.payload)} bytes dealt")
-            del self.sessions[m.session]
-        elif m.type is Type.ABORT:
-            yield Say(m.meta["reason"])
+        elif m.type is Type.END:  # done, refused or stopped: the dealer is not told which
+            yield Note(f"run {deal.terms.task.source[:12]} ended: {sum(deal.payload)} bytes dealt")
             del self.sessions[m.session]
         else:
             yield from self._misled(deal, f"sent {m.type.name} where it does not belong")
@@ -397,4 +392,6 @@ class DealerBrain:
         deal.blocked = deal.begins_by = None
         self._wait(deal)
         meta = {"origin": origin, "kind": kind, "reason": line(reason), "round": 0, "where": "", "final": False}
+        if origin != deal.boss:
+            yield Note(f"run {deal.terms.task.source[:12]} cannot be dealt for: {reason}")
         yield Send(deal.boss, Type.ABORT, deal.session, meta=meta)
