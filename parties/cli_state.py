@@ -73,10 +73,13 @@ def stock(state: Path | None, party: str | None, cluster: Path | None, burn: boo
 @json_option
 def kept(drop: str | None, state: Path | None, party: str | None, cluster: Path | None, as_json: bool) -> None:
     """List the secrets that are kept on this host for later programs, or drop one."""
-    from parties.home.listing import kept_of, kept_report
+    from parties.home.listing import drop_kept, kept_of, kept_report
 
-    found = kept_of(_world(state, cluster), party, drop)
-    say(as_json, {"command": "kept", "secrets": found}, lambda: kept_report(found))
+    world = _world(state, cluster)
+    dropped = drop_kept(world, party, drop) if drop is not None else []
+    found = kept_of(world, party)
+    answer = {"command": "kept", "secrets": found, **({"dropped": dropped} if drop is not None else {})}
+    say(as_json, answer, lambda: kept_report(found, dropped))
 
 
 @click.command()
@@ -85,16 +88,28 @@ def kept(drop: str | None, state: Path | None, party: str | None, cluster: Path 
 @cluster_option
 @click.option("--run", metavar="PREFIX", help="Entries of one run only: the beginning of its id.")
 @click.option("--head", metavar="N:HASH", help="A head kept from earlier, which must still be there.")
+@click.option("--program", metavar="DIGEST", help="Print this program's text: the beginning of its digest.")
 @json_option
 def journal(
-    state: Path | None, party: str | None, cluster: Path | None, run: str | None, head: str | None, as_json: bool
+    state: Path | None,
+    party: str | None,
+    cluster: Path | None,
+    run: str | None,
+    head: str | None,
+    program: str | None,
+    as_json: bool,
 ) -> int:
-    """Print what was revealed to whom, and verify the chain.
+    """Print what was asked, used and revealed to whom, and verify the chain.
 
     Exit 1 names the first entry that does not fit.
     """
-    from parties.home.reading import journal_report, journals
+    from parties.home.reading import journal_report, journals, program_text
+    from parties.report import Line
 
+    if program is not None:
+        kept = program_text(_world(state, cluster), party, program)
+        say(as_json, {"command": "journal", **kept}, lambda: [Line(line) for line in kept["text"].splitlines()])
+        return 0
     found = journals(_world(state, cluster), party, run, head)
     ok = all(one["ok"] for one in found)
     say(as_json, {"command": "journal", "ok": ok, "journals": found}, lambda: journal_report(found))

@@ -227,7 +227,7 @@ class DealerBrain:
             else:
                 yield from self._misled(deal, "sent START where it does not belong")
         elif m.type is Type.END:  # done, refused or stopped: the dealer is not told which
-            yield Note(f"run {deal.terms.task.source[:12]} ended: {sum(deal.payload)} bytes dealt")
+            yield Note(f"run {deal.terms.run[:10]} ended: {sum(deal.payload)} bytes dealt")
             del self.sessions[m.session]
         else:
             yield from self._misled(deal, f"sent {m.type.name} where it does not belong")
@@ -393,5 +393,5 @@ class DealerBrain:
         self._wait(deal)
         meta = {"origin": origin, "kind": kind, "reason": line(reason), "round": 0, "where": "", "final": False}
         if origin != deal.boss:
-            yield Note(f"run {deal.terms.task.source[:12]} cannot be dealt for: {reason}")
+            yield Note(f"run {deal.terms.run[:10]} cannot be dealt for: {reason}")
         yield Send(deal.boss, Type.ABORT, deal.session, meta=meta)

@@ -10,7 +10,7 @@ lets the checkpoints go. So whoever is lost in between, all can go on from the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +19,12 @@ from parties import records
 from parties.agree import Verdict, sentence
 from parties.attempt import Attempt, Stage
 from parties.cluster import DEALER, Cluster
-from parties.events import Instruction, Say, Send, Write, Written
+from parties.events import Instruction, Note, Say, Send, Write, Written
+from parties.home import Row
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.machinery import Machinery
+from parties.runlog import RunLog
 from parties.terms import Terms
 from parties.wire import BadMessage, Message, Type, line
 
@@ -32,6 +34,7 @@ Steps = Iterator[Instruction]
 Then = Callable[[Written], Steps]
 KEYING = (Stage.READY, Stage.STOCKING)
 LIVE = (*KEYING, Stage.STARTING, Stage.RUNNING)
+_REFUSALS = frozenset({"input", "policy", "program", "terms"})
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Ending:
         self.around = around
         self.attempt = attempt
         self.over = self.lingers = False
+        self.log = RunLog(around.cluster, attempt.boss, around.name, attempt.program, attempt.lowered, attempt.terms)
         attempt.waited = True
         self._breathe(2 * around.limits.startup + around.limits.stall)
 
@@ -112,8 +116,10 @@ class Ending:
         return Send(self.attempt.boss, Type.ABORT, self.attempt.session, meta={**meta, "final": False})
 
     def _verdict(self, m: Message) -> Steps:
-        yield Say(m.meta["reason"])
-        yield from self._close(m.meta["reason"])
+        """Of another form it is no verdict, and must not look like this party's own words."""
+        text = m.meta["reason"]
+        yield from self._close(text, m.meta["kind"])
+        yield Say(text if text.startswith(("run stopped: ", "run refused: ")) else f"the coordinator says: {text}")
 
     def stop(self, reason: str) -> Steps:
         """This party's operator ends its part."""
@@ -135,10 +141,10 @@ class Ending:
         self.lingers = self.attempt.finished
         run = "" if self.dealing else self.attempt.terms.run
         text = sentence(verdict, "", run)
+        yield self._report_of(verdict)
+        yield from self._close(text, verdict.kind)
         if verdict.kind != "terms":  # which was said at once
             yield Say(text)
-        yield self._report_of(verdict)
-        yield from self._close(text)
 
     def tick(self) -> Steps:
         """A deadline has passed."""
@@ -194,21 +200,29 @@ class Ending:
     def _breathe(self, seconds: float) -> None:
         self.attempt.deadline = self.around.clock() + seconds
 
-    def _close(self, text: str) -> Steps:
-        a = self.attempt
+    def _close(self, text: str, kind: str) -> Steps:
+        a, log = self.attempt, self.log
         self.over = True
+        how = "refused" if kind in _REFUSALS else "stopped"
+        rows = log.reveals.settle(done=False, reported=a.finished)
         if a.reserved:
-            yield self._write(records.Conclude(a.terms, "stopped", text), nothing)
+            yield self._write(records.Conclude(a.terms, how, text, rows), nothing)
+        elif not self.dealing:
+            yield self._write(log.refused(text), nothing)
+        yield Note(log.after(f"was {how}"))
         a.forget()
 
     def _done(self) -> Steps:
         """It is done everywhere: write that down, and say so."""
+        a, log = self.attempt, self.log
         self.over = self.lingers = True
-        yield from write_end(self.around, self.attempt.session, self.attempt.boss, self.attempt.terms)
-        self.attempt.forget()
+        rows = log.reveals.settle(done=True, reported=True)
+        yield from write_end(self.around, a.session, a.boss, a.terms, rows)
+        yield Note(log.after("is done"))
+        a.forget()
 
 
-def write_end(around: Surroundings, session: bytes, boss: int, terms: Terms) -> Steps:
+def write_end(around: Surroundings, session: bytes, boss: int, terms: Terms, reveals: Sequence[Row] = ()) -> Steps:
     """Write that an attempt is done, and tell the coordinator, or why it cannot be written.
 
     Material for later was written before this party said that it was done.
@@ -222,7 +236,7 @@ def write_end(around: Surroundings, session: bytes, boss: int, terms: Terms) -> 
     if terms.mode == "deal":
         yield Send(boss, Type.ENDED, session, meta={"reason": ""})
     else:
-        yield Write(around.token(ended), records.Conclude(terms, "done", ""))
+        yield Write(around.token(ended), records.Conclude(terms, "done", "", reveals))
 
 
 def nothing(_w: Written) -> Steps:

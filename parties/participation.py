@@ -95,8 +95,11 @@ class Participation(Stocking):
         """What the engine asked for, when all of it is here."""
         a, request = self.attempt, self.attempt.request
         answer = a.answer()
-        if answer is not None and isinstance(request, Exchange) and request.sharing:
-            a.shared = self.around.clock()
+        if answer is not None and isinstance(request, Exchange):
+            if request.sharing:
+                a.shared = self.around.clock()
+            if request.reveals:
+                self.log.reveals.open()
         return answer
 
     def _credit(self) -> Sequence[Send]:
@@ -146,7 +149,8 @@ class Participation(Stocking):
         if isinstance(asked, Save):
             yield self._write(self._shares(asked), self._saved)
         else:
-            yield self._write(records.Disclose(a.terms, a.lowered, asked.reveals), self._disclosed)
+            rows = self.log.reveals.intend(asked.reveals)
+            yield self._write(records.Disclose(a.terms, a.program.name, rows), self._disclosed)
 
     def _shares(self, request: Save) -> Any:
         """A checkpoint, under the next epoch, with what the first one of its loop held and no later one changes."""
@@ -188,6 +192,7 @@ class Participation(Stocking):
             yield from self._fail("internal", f"{self.around.name} cannot write its journal ({w.error})")
             return
         yield from self._share(request)
+        self.log.reveals.leave()
         yield from self._go_on(Exchange)
 
     def _share(self, request: Exchange) -> Generator[Instruction, None, Asked | None]:
@@ -260,7 +265,8 @@ class Participation(Stocking):
         if a.finished:
             yield from self._done()
         else:
-            yield from self._close(a.verdict.sentence if a.verdict is not None else "")
+            v = a.verdict
+            yield from self._close(v.sentence if v is not None else "", v.kind if v is not None else "")
 
     def _engine_failed(self, error: Exception) -> Steps:
         name = self.around.name

@@ -31,7 +31,7 @@ from parties.pieces import SHORT_LIMIT
 from parties.prepare import Refused, read_terms, ready
 from parties.store import Store
 from parties.terms import Terms
-from parties.told import Coordinator, ValuesRefused, ValuesTold
+from parties.told import Coordinator, RunRefused, ValuesRefused, ValuesTold
 from parties.version import VERSION
 from parties.wire import Message, Type, line, pack
 
@@ -281,7 +281,7 @@ class PartyBrain:
     # ----------------------------------------------------------------------------------------- joining a session
 
     def _prepare(self, m: Message) -> Steps:
-        around = self.around
+        around, program = self.around, None
         try:
             if len(self.sessions) >= _MOST_AT_ONCE:
                 raise Refused("peer", f"takes part in {len(self.sessions)} runs already")  # noqa: TRY301
@@ -290,19 +290,20 @@ class PartyBrain:
             inputs, fingerprints = self._inputs(program, terms)
             self._keeps_alone(terms, program)
         except Refused as refusal:
-            yield from self._refuse(m, refusal)
+            yield from self._refuse(m, refusal, program)
             return
 
         def recalled(w: Written) -> Steps:
             try:
                 found = self._recalled(w, terms, program)
             except Refused as refusal:
-                yield from self._refuse(m, refusal)
+                yield from self._refuse(m, refusal, program)
                 return
             names = around.cluster.names
             data = (inputs, found.prints, found.kept)
             attempt = Attempt(m.session, m.src, self.me, terms, program, lowered, *data, names, around.entropy)
-            self.sessions[m.session] = Participation(around, attempt, found.brought)
+            taking_part = self.sessions[m.session] = Participation(around, attempt, found.brought)
+            yield Note(taking_part.log.before())
             yield Send(m.src, Type.READY, m.session, meta=ready(terms))
 
         handles = list(zip(terms.handles, program.handles, strict=False))  # none while material is made
@@ -333,11 +334,21 @@ class PartyBrain:
                 raise Refused("program", "was given another program than the one that its checkpoint belongs to")
         return found
 
-    def _refuse(self, m: Message, refusal: Refused) -> Steps:
+    def _refuse(self, m: Message, refusal: Refused, program: Any) -> Steps:
+        """program: if it could be read."""
         if refusal.owner_text:
             yield Tell(refusal.owner_text, m.session)
-        meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
-        yield Send(m.src, Type.REFUSED, m.session, meta=meta)
+        name, digest = (program.name, program.digest) if program is not None else ("", "")
+        whom, run = Coordinator.of(self.around.cluster, m.src), line(m.meta["run"], 32)
+
+        def answer(_w: Written) -> Steps:
+            about = f"program {line(name, 100)} (digest {digest[:12]})" if program is not None else "a program"
+            yield Note(f"run {run[:10]} asked for by {whom} was refused here: {about}: {refusal.reason}")
+            meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
+            yield Send(m.src, Type.REFUSED, m.session, meta=meta)
+
+        record = RunRefused(run, m.meta["attempt"], name, digest, refusal.reason, whom)
+        yield Write(self._token(answer), record)
 
     def _inputs(self, program: Any, terms: Terms) -> tuple[dict[str, Any], dict[str, str]]:
         """This party's own data, held against what the terms say of it, and fingerprints of it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from mpc.exchange import Array, Save
 from mpc.handles import HandleSpec
 from mpc.prg import SEED_BYTES
 from parties.agree import dealt_seed, stock_of
-from parties.home import Handle, Home, Material, StoredRun, Stream, key_id
+from parties.home import Handle, Home, Material, Row, StoredRun, Stream, key_id
 from parties.terms import Taken, Task, Terms, task_digest, unlike
 from parties.wire import BadMessage, Buffer
 
@@ -141,7 +141,7 @@ class Begin:
     """Before the first draw from any stream: this attempt, and every key that it uses.
 
     text: of a new run. inputs: fingerprints of this party's data, so that a later attempt uses the same; they are
-    written under a key.
+    written under a key. asked: what the journal says of it (`parties.runlog`).
     """
 
     terms: Terms
@@ -149,6 +149,7 @@ class Begin:
     text: str = field(repr=False)
     inputs: dict[str, str] = field(repr=False)
     keys: Sequence[bytes] = field(repr=False)
+    asked: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def apply(self, home: Home) -> None:
         """Reserve. Raises AlreadyUsed if the attempt, its session or one of its keys was there before."""
@@ -156,7 +157,8 @@ class Begin:
         if self.text and home.runs.get(t.run) is None:
             inputs = _keyed(home, t.run, self.inputs)
             home.runs.add(StoredRun(t.run, self.program, self.text, t.task.source, t.task.suite, inputs))
-        home.ledger.begin(t.run, t.attempt, t.session, program=self.program, digest=t.task.source, role=_ROLE)
+        about = {"program": self.program, "digest": t.task.source, "role": _ROLE, **self.asked}
+        home.ledger.begin(t.run, t.attempt, t.session, **about)
         if not t.task.insecure:  # test entropy repeats itself, and says so in every digest
             home.ledger.reserve(t.session, _streams(self.keys))
         if home.runs.get(t.run) is not None:
@@ -209,37 +211,37 @@ class Hold:
 
 @dataclass(frozen=True)
 class Disclose:
-    """Before shares of results leave: what is revealed to whom."""
+    """Before shares of results leave: what is to be revealed to whom, and what has been since the last time."""
 
     terms: Terms
-    lowered: Any
-    names: tuple[str, ...]
+    program: str
+    rows: Sequence[Row]
 
     def apply(self, home: Home) -> None:
         """Append it to the journal."""
         t = self.terms
-        reveals = [r for r in self.lowered.reveals if r["name"] in self.names]
-        home.journal.revealed(t.run, t.attempt, self.lowered.name, t.task.source, reveals)
+        home.journal.reveals(t.run, t.attempt, self.program, t.task.source, self.rows)
 
 
 @dataclass(frozen=True)
 class Conclude:
-    """An attempt is over. how: `done` or `stopped`."""
+    """An attempt is over. how: `done`, `stopped` or `refused`. rows: what has come of reveals of the program."""
 
     terms: Terms
     how: str
     sentence: str
+    reveals: Sequence[Row] = ()
 
     def apply(self, home: Home) -> None:
         """Write how it ended; what a run that is done keeps becomes usable. Its checkpoints stay until `Forget`."""
         t = self.terms
-        home.ledger.end(t.session, self.how, self.sentence)
+        home.ledger.end(t.session, self.how, self.sentence, self.reveals)
         if t.material and self.how == "done":
             home.materials.spent(t.session)
         elif t.material:
             home.materials.burn(t.material, "the attempt that took it stopped")
         if home.runs.get(t.run) is not None:
-            home.runs.set_status(t.run, self.how, self.sentence)
+            home.runs.set_status(t.run, "done" if self.how == "done" else "stopped", self.sentence)
         if self.how == "done":
             home.handles.commit(t.run)
 

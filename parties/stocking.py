@@ -176,7 +176,8 @@ class Stocking(Ending):
         if not a.reserving:
             a.reserving = True
             text = "" if a.terms.epoch else a.program.text  # the first attempt may have begun elsewhere only
-            yield self._write(records.Begin(a.terms, a.program.name, text, a.fingerprints, a.seeds), self._begun)
+            about = (a.terms, a.program.name, text, a.fingerprints, a.seeds)
+            yield self._write(records.Begin(*about, self.log.begun()), self._begun)
         yield from self._stocked()
         if a.go and a.reserved:
             a.stage = Stage.STARTING

@@ -12,7 +12,7 @@ from parties.cluster import Cluster
 from parties.escaping import line
 from parties.keys import fingerprint
 
-__all__ = ["Coordinator", "ValuesRefused", "ValuesTold"]
+__all__ = ["Coordinator", "RunRefused", "ValuesRefused", "ValuesTold"]
 
 _NAME_LIMIT = 200
 
@@ -36,6 +36,24 @@ class Coordinator:
     def fields(self) -> dict[str, str]:
         """As an entry of the journal has it."""
         return {"coordinator": self.name, "key": self.key}
+
+
+@dataclass(frozen=True)
+class RunRefused:
+    """A run that did not begin here: which, as far as this party could make that out, and why."""
+
+    run: str
+    attempt: int
+    program: str
+    digest: str
+    why: str
+    whom: Coordinator
+
+    def apply(self, home: Any) -> None:
+        """Append it to the journal."""
+        program = {"program": line(self.program, _NAME_LIMIT), "digest": self.digest}
+        about = {"run": self.run, "attempt": self.attempt, **program, "why": line(self.why), **self.whom.fields()}
+        home.journal.append({"what": "run refused", **about})
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ _TABLES = (
         blob TEXT, state TEXT, session TEXT)""",
     "CREATE TABLE journal (number INTEGER PRIMARY KEY, prev TEXT, entry TEXT, hash TEXT)",
 )
+_LATER = ("CREATE TABLE IF NOT EXISTS programs (digest TEXT PRIMARY KEY, text TEXT)",)  # older versions pass them over
 
 
 class Database:
@@ -122,6 +123,8 @@ class Database:
                 connection.execute("INSERT INTO actor VALUES (?)", (actor,))
                 connection.execute(f"PRAGMA user_version={SCHEMA}")
                 connection.execute(f"PRAGMA application_id={_APPLICATION}")
+            for table in _LATER:
+                connection.execute(table)
         owner = self.rows("SELECT name FROM actor")[0][0]
         if owner != actor:
             raise UsageError(f"{self.path}: the state of {owner}, not of {actor}; give each actor its own directory")

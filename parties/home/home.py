@@ -31,6 +31,7 @@ from parties.home.ledger import Attempt, Ledger
 from parties.home.materials import Materials
 from parties.home.places import private_directory
 from parties.home.presence import Presence
+from parties.home.programs import Programs
 from parties.home.runs import Runs
 from parties.home.shelf import Shelf
 from parties.home.vault import Vault
@@ -62,7 +63,8 @@ class Home:
         self._database = database
         self.vault = Vault(directory / "vault", key, presence.token, entropy)
         self.journal = Journal(database)
-        self.ledger = Ledger(database, self.journal, presence.token)
+        self.programs = Programs(database)
+        self.ledger = Ledger(database, self.journal, self.programs, presence.token)
         self.runs = Runs(database)
         self._shelf = Shelf(database, self.vault, presence.token)
         self.checkpoints = Checkpoints(database, self.journal, self._shelf)

@@ -21,12 +21,16 @@ from mpc.errors import UsageError
 from parties.home.database import Database
 from parties.home.errors import HomeError
 
-__all__ = ["KINDS", "LONGEST", "Journal", "Verdict"]
+__all__ = ["KINDS", "LONGEST", "Journal", "Row", "Verdict"]
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "run begun": ("run", "attempt", "program", "digest", "role"),
+    "run begun": ("run", "attempt", "program", "digest", "role", "coordinator", "key"),
+    "run refused": ("run", "attempt", "program", "digest", "coordinator", "key", "why"),
+    "data used": ("run", "attempt", "input", "data", "columns"),
     "run ended": ("run", "attempt", "how", "sentence"),
+    "intended": ("run", "attempt", "program", "digest", "name", "to", "shape", "bits", "where"),
     "revealed": ("run", "attempt", "program", "digest", "name", "to", "shape", "bits", "where"),
+    "not opened": ("run", "attempt", "program", "digest", "name", "to", "shape", "bits", "where", "left"),
     "values told": ("data", "column", "count", "coordinator", "key"),
     "values refused": ("data", "column", "why", "coordinator", "key"),
     "handle kept": ("handle", "run", "shape", "parties"),
@@ -35,8 +39,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "material burnt": ("material", "why"),
     "checkpoint restored": ("run", "attempt", "epoch", "site", "iteration"),
 }
+Row = tuple[str, Mapping[str, Any]]  # a kind of entry about a reveal, and the reveal as its program lists it
 _GENESIS = "0" * 64
 LONGEST = 2000
+_MOST_NAMES, _MOST_NUMBERS = 2000, 256  # of one list
 _HEAD = re.compile(r"(\d{1,18}):([0-9a-f]{16,64})")
 
 
@@ -62,31 +68,34 @@ class Journal:
         with self._database.change() as connection:
             return self.add(connection, **entry)
 
-    def revealed(
-        self,
-        run: str,
-        attempt: int,
-        program: str,
-        digest: str,
-        reveals: Iterable[Mapping[str, Any]],
-    ) -> None:
-        """Write down what is about to be revealed, in one transaction: each with `name, to, shape, bits, where`."""
+    def reveals(self, run: str, attempt: int, program: str, digest: str, rows: Iterable[Row]) -> None:
+        """Write down what comes of reveals, in one transaction: a kind, and `name, to, shape, bits, where` of each.
+
+        `intended` before this party's shares leave; then `revealed`, or `not opened`, with whom they had `left` to.
+        """
         with self._database.change() as connection:
-            for r in reveals:
-                to, bits = r["to"], r.get("bits")
-                self.add(
-                    connection,
-                    what="revealed",
-                    run=run,
-                    attempt=attempt,
-                    program=program,
-                    digest=digest,
-                    name=str(r["name"]),
-                    to=[to] if isinstance(to, str) else list(to),
-                    shape=list(r["shape"]),
-                    bits=None if bits is None else int(bits),
-                    where=str(r.get("where", "")),
-                )
+            self.add_reveals(connection, run, attempt, program, digest, rows)
+
+    def add_reveals(
+        self, connection: sqlite3.Connection, run: str, attempt: int, program: str, digest: str, rows: Iterable[Row]
+    ) -> None:
+        """As `reveals`, inside a transaction of the ledger."""
+        for what, r in rows:
+            to, bits = r["to"], r.get("bits")
+            self.add(
+                connection,
+                what=what,
+                run=run,
+                attempt=attempt,
+                program=program,
+                digest=digest,
+                name=str(r["name"])[:LONGEST],
+                to=[to] if isinstance(to, str) else list(to),
+                shape=list(r["shape"]),
+                bits=None if bits is None else int(bits),
+                where=str(r.get("where", ""))[:LONGEST],
+                **({"left": list(r["left"])} if what == "not opened" else {}),
+            )
 
     def add(self, connection: sqlite3.Connection, *, what: str, **fields: Any) -> int:
         """Add an entry inside a transaction of the ledger, so that the two never disagree."""
@@ -163,7 +172,8 @@ def _canonical(entry: Mapping[str, Any]) -> str:
 
 def _plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
-        return len(value) <= 256 and all(isinstance(v, str | int) and _plain(v) for v in value)
+        most = _MOST_NAMES if all(isinstance(v, str) for v in value) else _MOST_NUMBERS
+        return len(value) <= most and all(isinstance(v, str | int) and _plain(v) for v in value)
     if isinstance(value, str):
         return len(value) <= LONGEST
     return value is None or (isinstance(value, int) and not isinstance(value, bool))

@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mpc.errors import UsageError
 from parties.home.database import Database
 from parties.home.errors import AlreadyUsed, HomeError
-from parties.home.journal import LONGEST, Journal
+from parties.home.journal import LONGEST, Journal, Row
+from parties.home.programs import Programs
 
 __all__ = ["ALL", "Attempt", "Ledger", "Stream", "checked_id", "key_id"]
 
@@ -25,7 +27,7 @@ _COLUMNS = "run, attempt, session, program, digest, role, begun, ended, how, sen
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a run. how: '' while it lasts, then `done`, `stopped` or `crashed`."""
+    """One try at a run. how: '' while it lasts, then `done`, `stopped`, `refused` or `crashed`."""
 
     run: str
     attempt: int
@@ -67,9 +69,10 @@ def checked_id(text: str, what: str) -> str:
 class Ledger:
     """The attempts of one actor. token: marks this process's attempts."""
 
-    def __init__(self, database: Database, journal: Journal, token: str) -> None:
+    def __init__(self, database: Database, journal: Journal, programs: Programs, token: str) -> None:
         self._database = database
         self._journal = journal
+        self._programs = programs
         self._token = token
 
     def next_attempt(self, run: str) -> int:
@@ -78,8 +81,25 @@ class Ledger:
             self._database.rows("SELECT coalesce(max(attempt), 0) + 1 FROM attempts WHERE run = ?", (run,))[0][0]
         )
 
-    def begin(self, run: str, attempt: int, session: str, *, program: str, digest: str, role: str) -> Attempt:
-        """Write an attempt down. AlreadyUsed if its number is not above all earlier ones, or its session was there."""
+    def begin(
+        self,
+        run: str,
+        attempt: int,
+        session: str,
+        *,
+        program: str,
+        digest: str,
+        role: str,
+        coordinator: str = "",
+        key: str = "",
+        text: str = "",
+        data: Iterable[Mapping[str, Any]] = (),
+    ) -> Attempt:
+        """Write an attempt down. AlreadyUsed if its number is not above all earlier ones, or its session was there.
+
+        coordinator, key: who asks for it, and the fingerprint of its key. text: of the program. data: what of this
+        actor's data goes in, each `input, data, columns`.
+        """
         checked_id(run, "run")
         checked_id(session, "session")
         with self._database.change() as connection:
@@ -97,19 +117,26 @@ class Ledger:
                 "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', '', '')",
                 (run, attempt, session, program, digest, role, self._token, begun),
             )
-            self._journal.add(
-                connection, what="run begun", run=run, attempt=attempt, program=program, digest=digest, role=role
-            )
+            if text:
+                self._programs.add(connection, digest, text)
+            who = {"coordinator": coordinator, "key": key}
+            about = {"program": program[:LONGEST], "digest": digest, "role": role, **who}
+            self._journal.add(connection, what="run begun", run=run, attempt=attempt, **about)
+            for used in data:
+                self._journal.add(connection, what="data used", run=run, attempt=attempt, **used)
         return Attempt(run, attempt, session, program, digest, role, begun)
 
-    def end(self, session: str, how: str, sentence: str = "") -> None:
-        """How it ended: `done` or `stopped`, and the sentence that names the cause. Saying it again changes nothing."""
+    def end(self, session: str, how: str, sentence: str = "", reveals: Iterable[Row] = ()) -> None:
+        """How it ended: `done`, `stopped` or `refused`, and why, in a sentence. Saying it again changes nothing.
+
+        reveals: what has come of the reveals that were intended, as `Journal.reveals` takes it.
+        """
         with self._database.change() as connection:
             found = connection.execute("SELECT ended FROM attempts WHERE session = ?", (session,)).fetchone()
             if found is None:
                 raise HomeError(f"session {session[:8]} was never begun here")
             if not found[0]:
-                self._end(connection, session, how, sentence)
+                self._end(connection, session, how, sentence, reveals)
 
     def reserve(self, session: str, streams: Iterable[Stream]) -> None:
         """Reserve key ids and their ranges for an attempt under way. All are on the disk when it returns, or none.
@@ -157,9 +184,13 @@ class Ledger:
             raise UsageError(f"session {session[:8]} was never begun here")
         return Attempt(*rows[0])
 
-    def _end(self, connection: sqlite3.Connection, session: str, how: str, sentence: str) -> None:
+    def _end(
+        self, connection: sqlite3.Connection, session: str, how: str, sentence: str, reveals: Iterable[Row] = ()
+    ) -> None:
         sentence = sentence[:LONGEST]
-        run, attempt = connection.execute("SELECT run, attempt FROM attempts WHERE session = ?", (session,)).fetchone()
+        query = "SELECT run, attempt, program, digest FROM attempts WHERE session = ?"
+        run, attempt, program, digest = connection.execute(query, (session,)).fetchone()
+        self._journal.add_reveals(connection, run, attempt, program, digest, reveals)
         connection.execute(
             "UPDATE attempts SET ended = ?, how = ?, sentence = ? WHERE session = ?",
             (self._database.time(), how, sentence, session),

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mpc.errors import UsageError
+from parties.home.handles import Handle
 from parties.home.home import Home
 from parties.home.places import state_root
 from parties.home.reading import actors_of
 from parties.report import Block, Grid, Line, bytes_in_words
 
-__all__ = ["kept_of", "kept_report", "runs_of", "status_report", "stock_of", "stock_report"]
+__all__ = ["drop_kept", "kept_of", "kept_report", "runs_of", "status_report", "stock_of", "stock_report"]
 
 Row = dict[str, Any]
 
@@ -68,35 +69,50 @@ def stock_report(found: Sequence[Mapping[str, Any]]) -> list[Block]:
     return [Grid("stored material", ("party", "material", "for digest", "stored", ">size", "state"), rows)]
 
 
-def kept_of(world: Path, party: str | None, drop: str | None) -> list[Row]:
-    """The kept secrets of one world. drop: one to give up first, wherever it is; UsageError if it is nowhere."""
-    dropped = False
-    found: list[Row] = []
+def kept_of(world: Path, party: str | None) -> list[Row]:
+    """The kept secrets of one world."""
+    return [_kept(name, h) for name, home in _homes(world, party) for h in home.handles.all()]
+
+
+def drop_kept(world: Path, party: str | None, secret: str) -> list[Row]:
+    """Give up a kept secret, wherever it is; what it was at whom. UsageError if it is nowhere."""
+    dropped: list[Row] = []
+    known: set[str] = set()
     for name, home in _homes(world, party):
-        if drop is not None and any(h.name == drop for h in home.handles.all()):
-            home.handles.drop(drop)
-            dropped = True
-        found += [
-            {
-                "party": name, "name": h.name, "run": h.run, "shape": list(h.shape), "parties": list(h.parties),
-                "created": h.created,
-            }
-            for h in home.handles.all()
-        ]  # fmt: skip
-    if drop is not None and not dropped:
-        known = ", ".join(sorted({row["name"] for row in found})) or "none"
-        raise UsageError(f"no secret is kept here under the name {drop!r} (kept: {known})")
-    return found
+        for handle in home.handles.all():
+            known.add(handle.name)
+            if handle.name == secret:
+                home.handles.drop(secret)
+                dropped.append(_kept(name, handle))
+    if not dropped:
+        listed = ", ".join(sorted(known)) or "none"
+        raise UsageError(f"no secret is kept here under the name {secret!r} (kept: {listed})")
+    return dropped
 
 
-def kept_report(found: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """A line a secret and party."""
+def _kept(party: str, h: Handle) -> Row:
+    return {
+        "party": party, "name": h.name, "run": h.run, "shape": list(h.shape), "parties": list(h.parties),
+        "created": h.created,
+    }  # fmt: skip
+
+
+def kept_report(found: Sequence[Mapping[str, Any]], dropped: Sequence[Mapping[str, Any]] = ()) -> list[Block]:
+    """A line a secret and party; before them, what was given up just now."""
+    lines: list[Block] = [Line(_dropped(dropped), "good")] if dropped else []
     if not found:
-        return [Line("no secret is kept here", "quiet")]
+        return [*lines, Line("no other secret is kept here" if dropped else "no secret is kept here", "quiet")]
     rows = [
         (h["party"], h["name"], "×".join(map(str, h["shape"])) or "scalar", h["run"][:10], h["created"]) for h in found
     ]
-    return [Grid("kept secrets", ("party", "name", "shape", "from run", "created"), rows)]
+    return [*lines, Grid("kept secrets", ("party", "name", "shape", "from run", "created"), rows)]
+
+
+def _dropped(dropped: Sequence[Mapping[str, Any]]) -> str:
+    here = [d["party"] for d in dropped]
+    elsewhere = sorted({p for d in dropped for p in d["parties"]} - set(here))
+    more = f"; {', '.join(elsewhere)} may keep their parts, which are of no use without" if elsewhere else ""
+    return f"dropped {dropped[0]['name']!r} at {', '.join(here)}{more}"
 
 
 def _homes(world: Path, party: str | None) -> Iterator[tuple[str, Home]]:

@@ -10,10 +10,11 @@ from typing import Any
 from mpc.errors import UsageError
 from parties.home.home import Home
 from parties.home.journal import KINDS
+from parties.home.programs import one_of
 from parties.keys import NAME
 from parties.report import Block, Grid, Line
 
-__all__ = ["actors_of", "journal_report", "journals"]
+__all__ = ["actors_of", "journal_report", "journals", "program_text"]
 
 
 def journals(world: Path, party: str | None, run: str | None, head: str | None) -> list[dict[str, Any]]:
@@ -33,6 +34,23 @@ def journals(world: Path, party: str | None, run: str | None, head: str | None) 
         for one in found:
             one["entries"] = [entry for entry in one["entries"] if entry.get("run") == whole]
     return found
+
+
+def program_text(world: Path, party: str | None, prefix: str) -> dict[str, Any]:
+    """The text of a program that actors of one world took part in: `digest`, `text`, `parties` that keep it.
+
+    prefix: the beginning of its digest, as journals show it. Raises UsageError (unknown, ambiguous) and HomeError (the
+    text was edited).
+    """
+    keepers: dict[str, list[str]] = {}
+    for name in actors_of(world, party):
+        with Home.open(world / name, name, create=False) as home:
+            for digest in home.programs.digests():
+                keepers.setdefault(digest, []).append(name)
+    digest = one_of(keepers, prefix)
+    first = keepers[digest][0]
+    with Home.open(world / first, first, create=False) as home:
+        return {"digest": digest, "text": home.programs.text(digest), "parties": keepers[digest]}
 
 
 def actors_of(directory: Path, party: str | None) -> list[str]:
@@ -109,10 +127,21 @@ def _told(entry: Mapping[str, Any]) -> str:
 
 
 def _revealed(e: Mapping[str, Any]) -> str:
-    to = e["to"] if isinstance(e["to"], list) else [e["to"]]
     bits = f", {e['bits']} bits" if isinstance(e["bits"], int) else ""
     where = f", {e['where']}" if e["where"] else ""
-    return f"{e['program']}: {e['name']} ({_shape(e['shape'])}) to {', '.join(map(str, to))}{bits}{where}"
+    return f"{e['program']}: {e['name']} ({_shape(e['shape'])}) to {_names(e['to'])}{bits}{where}"
+
+
+def _program(e: Mapping[str, Any]) -> str:
+    return f"{e['program']} (digest {str(e['digest'])[:12]})"
+
+
+def _columns(columns: Any) -> str:
+    return f", columns {_names(columns)}" if columns else ""
+
+
+def _names(names: Any) -> str:
+    return ", ".join(map(str, names)) if isinstance(names, list) else str(names)
 
 
 def _shape(shape: Any) -> str:
@@ -129,9 +158,13 @@ def _anything(entry: Mapping[str, Any]) -> str:
 
 _NEEDED = sorted({name for fields in KINDS.values() for name in fields})
 _SENTENCES: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "run begun": lambda e: f"{e['program']} (digest {str(e['digest'])[:12]}) as {e['role']}, attempt {e['attempt']}",
+    "run begun": lambda e: f"{_program(e)} as {e['role']}, attempt {e['attempt']}, asked for by {_whom(e)}",
+    "run refused": lambda e: f"{_program(e)}, attempt {e['attempt']}, asked for by {_whom(e)}: {e['why']}",
+    "data used": lambda e: f"{e['data']} as {e['input']}{_columns(e['columns'])}",
     "run ended": lambda e: f"attempt {e['attempt']} {e['how']}" + (f": {e['sentence']}" if e["sentence"] else ""),
+    "intended": _revealed,
     "revealed": _revealed,
+    "not opened": lambda e: f"{_revealed(e)}; this party's shares had left to {_names(e['left']) or 'nobody'}",
     "values told": lambda e: f"{e['count']} values of {e['column']} of {e['data']} to {_whom(e)}",
     "values refused": lambda e: f"of {e['column']} of {e['data']} to {_whom(e)}: {e['why']}",
     "handle kept": lambda e: f"{e['handle']} ({_shape(e['shape'])})",

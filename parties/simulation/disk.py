@@ -64,15 +64,19 @@ class _Ledger(_Room):
         super().__init__(home)
         self.by_session: dict[str, Attempt] = {}
         self.streams: dict[str, str] = {}
+        self.asked: dict[str, dict[str, Any]] = {}
 
     def next_attempt(self, run: str) -> int:
         return 1 + max((a.attempt for a in self.by_session.values() if a.run == run), default=0)
 
-    def begin(self, run: str, attempt: int, session: str, *, program: str, digest: str, role: str) -> None:
+    def begin(
+        self, run: str, attempt: int, session: str, *, program: str, digest: str, role: str, **asked: Any
+    ) -> None:
         self.home.write()
         if attempt < self.next_attempt(run) or session in self.by_session:
             raise AlreadyUsed(f"run {run[:8]}: attempt {attempt} was begun before; start a new attempt")
         self.by_session[session] = Attempt(run, attempt, session, program, digest, role)
+        self.asked[session] = asked
 
     def reserve(self, session: str, streams: Iterable[Stream]) -> None:
         self.home.write()
@@ -81,9 +85,13 @@ class _Ledger(_Room):
             raise AlreadyUsed("a key was reserved before; masks are never used twice: start a new attempt")
         self.streams.update(dict.fromkeys(wanted, session))
 
-    def end(self, session: str, how: str, sentence: str = "") -> None:
+    def end(
+        self, session: str, how: str, sentence: str = "", reveals: Iterable[tuple[str, Mapping[str, Any]]] = ()
+    ) -> None:
         self.home.write()
         if not self.by_session[session].ended:
+            run = self.by_session[session]
+            self.home.journal.entries += [(run.run, run.attempt, what, str(r["name"])) for what, r in reveals]
             self.by_session[session] = replace(self.by_session[session], ended="-", how=how, sentence=sentence)
 
 
@@ -252,15 +260,15 @@ class _Materials(_Room):
 class _Journal(_Room):
     def __init__(self, home: MemoryHome) -> None:
         super().__init__(home)
-        self.entries: list[tuple[str, int, tuple[str, ...]]] = []
+        self.entries: list[tuple[str, int, str, str]] = []
         self.facts: list[dict[str, Any]] = []
 
     def append(self, entry: Mapping[str, Any]) -> None:
         self.home.write()
         self.facts.append(dict(entry))
 
-    def revealed(
-        self, run: str, attempt: int, _program: str, _digest: str, reveals: Iterable[Mapping[str, Any]]
+    def reveals(
+        self, run: str, attempt: int, _program: str, _digest: str, rows: Iterable[tuple[str, Mapping[str, Any]]]
     ) -> None:
         self.home.write()
-        self.entries.append((run, attempt, tuple(str(r["name"]) for r in reveals)))
+        self.entries += [(run, attempt, what, str(r["name"])) for what, r in rows]

@@ -241,7 +241,7 @@ class Rules:
         names = self._reveals.get((me, s.step), ())
         if names:
             entries = self._world.homes[me].journal.entries
-            if not any(set(names) <= set(entry[2]) for entry in entries):
+            if not set(names) <= {name for _, _, what, name in entries if what == "intended"}:
                 raise Violation(f"{call(me)} sends shares of {', '.join(names)}, which its journal does not know")
 
     # --------------------------------------------------------------------------------------------------- durable state

@@ -131,7 +131,7 @@ class NoJournal(MemoryHome):
 
     def __init__(self):
         super().__init__()
-        self.journal.revealed = lambda *_: None
+        self.journal.reveals = lambda *_: None
 
 
 class LosesCheckpoints(MemoryHome):

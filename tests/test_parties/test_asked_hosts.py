@@ -1,5 +1,6 @@
 """What a curious coordinator gets from parties on hosts of their own, and what each owner sees and finds of it."""
 
+import hashlib
 import re
 
 import pytest
@@ -64,6 +65,24 @@ def test_show_prints_no_values_unless_their_owners_have_declared_the_column(serv
     done, code = asks("run", "y", "trained", "--set", "steps=2", "--set", "solver=sgd", "--json")
     assert code == 0, done.err
     assert done.json["results"]["classes"] == ["no", "yes"]
+    run, digest = done.json["run"][:10], done.json["digest"]
+    about = f"program logistic_regression \\(digest {digest[:12]}\\); data trained as data, columns age, bmi, y"
+    for name, command in served.running.items():
+        if name != "dealer":
+            asked = rf"{name}: \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC run {run} asked for by {whom}"
+            command.says(
+                rf"{asked}: {about}; to be learnt: mean .* by alice, bob, coordinator; its text: privity journal"
+            )
+            command.says(rf"{asked} is done: {about}; learnt: mean .* by alice, bob, coordinator\n")
+    text = served.privity("journal", "--cluster", served.file, "--state", served.state("bob"), "--program", digest[:8])
+    assert text.wait() == 0
+    assert hashlib.sha256(text.out.encode()).hexdigest() == digest
+    look = served.privity("journal", "--cluster", served.file, "--state", served.state("bob"), "--run", run, "--json")
+    assert look.wait() == 0
+    (journal,) = look.json["journals"]
+    kinds = [e["what"] for e in journal["entries"]]
+    assert kinds[:2] == ["run begun", "data used"]
+    assert kinds.count("intended") == kinds.count("revealed") == len(done.json["reveals"])
 
     served.close()
     who = {"coordinator": "coordinator", "key": key}

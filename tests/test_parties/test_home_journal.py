@@ -33,7 +33,7 @@ def home(tmp_path):
 def filled(home):
     session = uuid.uuid4().hex
     home.ledger.begin(RUN, home.ledger.next_attempt(RUN), session, program="fit", digest="ab" * 32, role="party")
-    home.journal.revealed(RUN, 1, "fit", "ab" * 32, REVEALS)
+    home.journal.reveals(RUN, 1, "fit", "ab" * 32, [("revealed", r) for r in REVEALS])
     home.ledger.end(session, "stopped", "party bob died in round 41 (multiply, train.py:17)")
     return home.journal.verify()
 
