@@ -69,7 +69,7 @@ def test_what_it_costs() -> None:
         return plan.rounds, max(plan.bytes_sent.values()), sum(plan.dealt_bytes.values())
 
     assert cost(2) == (1, 640, 0)
-    assert cost(3) == (2, 2 * (640 + 560), 1120)
+    assert cost(3) == (3, 3380, 442_400)
 
 
 def test_whole_numbers_are_exact_and_text_is_that_of_every_unit() -> None:
