@@ -38,6 +38,7 @@ _TOGETHER = 1024  # corrections that travel together at most; where a message en
 _COPIED = 1 << 19  # bytes of corrections up to which a message is one frame
 _NONCE_BYTES = 16
 _MOST_AT_ONCE = 64
+_MOST_KNOWN = 1 << 16  # sessions of the past
 
 
 class _Deal:
@@ -138,6 +139,7 @@ class DealerBrain:
         self._version = version
         self._limits = limits or Limits()
         self._lost: dict[int, str] = {}
+        self._begun: dict[bytes, None] = {}  # sessions that were dealt for; the oldest go
 
     @property
     def busy(self) -> bool:
@@ -236,6 +238,8 @@ class DealerBrain:
         try:
             if len(self.sessions) >= _MOST_AT_ONCE:
                 raise Refused("peer", f"deals for {len(self.sessions)} runs already")  # noqa: TRY301
+            if m.session in self._begun:  # parties could have seeds of the first time beside seeds of the second
+                raise Refused("peer", "has dealt for this session before")  # noqa: TRY301
             terms, _, lowered = read_terms(m, self._cluster, self._machinery, self._insecure, self._version)
         except Refused as refusal:
             meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
@@ -288,6 +292,9 @@ class DealerBrain:
         """Nothing is drawn from the seeds that are sent, but from what they and this dealer's own terms give."""
         deal.begins_by = deal.patience = None
         terms, n = deal.terms, len(deal.terms.task.parties)
+        self._begun[deal.session] = None
+        if len(self._begun) > _MOST_KNOWN:
+            del self._begun[next(iter(self._begun))]
         entropy = DealerEntropy.fresh(n, randomness(self._insecure) if self._insecure else self._entropy)
         shown = (card(terms), deal.nonce) if deal.storing else (card(terms),)
         for party in range(n):

@@ -322,6 +322,9 @@ class PartyBrain:
         if w.error:
             raise Refused("peer", w.error)
         found: records.Recalled = w.result
+        if found.unlike:
+            has = f"has material {terms.material[:8]}, dealt for {found.unlike}"
+            raise Refused("program", f"{has}; privity deal makes some for this run's arguments")
         for what in found.changed:
             raise Refused("input", f"{what} has changed since the run began; resume needs the same data")
         if terms.epoch:

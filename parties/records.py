@@ -48,7 +48,8 @@ class Recalled:
     """What a party has for an attempt.
 
     brought: the hash of stored material, to be compared with its peers'. prints: fingerprints of its data, and of which
-    run each kept secret is. changed: what of these was another when the run began, in words.
+    run each kept secret is. changed: what of these was another when the run began, in words. unlike: what else the
+    stored material was dealt for.
     """
 
     kept: dict[str, Array | None] = field(default_factory=dict, repr=False)
@@ -58,6 +59,7 @@ class Recalled:
     iteration: int = 0
     prints: dict[str, str] = field(default_factory=dict, repr=False)
     changed: tuple[str, ...] = ()
+    unlike: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Recall:
             raise UsageError(f"has begun attempt {t.attempt} of run {t.run[:10]} before")
         kept: dict[str, Array | None] = {}
         prints, words = dict(self.inputs), {name: f"input {name!r}" for name in self.inputs}
-        brought = self._material(home)
+        brought, other = self._material(home)
         for taken, wanted in self.handles:
             handle, arrays = home.handles.load(taken.name, t.run)
             if handle.run != taken.run:
@@ -101,7 +103,7 @@ class Recall:
             checkpoint, _, arrays = home.checkpoints.load(t.run, t.epoch)
             kept |= arrays
             site, iteration = int(checkpoint.site), checkpoint.iteration
-        return Recalled(kept, brought, text, site, iteration, prints, changed)
+        return Recalled(kept, brought, text, site, iteration, prints, changed, other)
 
     def _stored(self, home: Home) -> StoredRun | None:
         """What is known of the run, whose attempts all have one program and suite: checkpoints are that program's."""
@@ -113,18 +115,15 @@ class Recall:
             raise UsageError(f"was given another program or suite than run {t.run[:10]} began with")
         return stored
 
-    def _material(self, home: Home) -> bytes:
+    def _material(self, home: Home) -> tuple[bytes, str]:
+        """Its hash, and what else than this it was dealt for."""
         t = self.terms
         if not t.material:
-            return b""
+            return b"", ""
         material = home.materials.get(t.material)
         if material.state != "stocked":
             raise UsageError(f"has material {t.material[:8]} as {material.state}; it is never used again")
-        if what := unlike(t.task, home.materials.about(t.material).get("task", {})):
-            raise UsageError(
-                f"has material {t.material[:8]}, dealt for {what}; privity deal makes some for this run's arguments"
-            )
-        return bytes.fromhex(material.content)
+        return bytes.fromhex(material.content), unlike(t.task, home.materials.about(t.material).get("task", {}))
 
 
 def _keyed(home: Home, run: str, inputs: dict[str, str]) -> dict[str, str]:

@@ -192,6 +192,7 @@ class Session:
             program = _with(program, verify_ranges, checkpoint_every)
             run = secrets.token_hex(16)
             name = self._suite_name(suite)
+            found = self._material(material, program, name, binding)
             self._home.runs.add(
                 StoredRun(
                     run,
@@ -209,7 +210,6 @@ class Session:
                     },
                 )
             )
-            found = self._material(material, program, name, binding)
             return self._attempt(run, 1, 0, program, name, binding, began, found)
 
     def resume(self, run: str, /, *, on_progress: OnProgress | None = None, **given: Any) -> Run:
@@ -409,29 +409,29 @@ class Session:
         return name
 
     def _material(self, wanted: str | bool, program: Any, suite: str, binding: Binding) -> str:
-        """The id of material that every party has and none has used: for this task, or the one that is named.
+        """The id of unused material that every party has.
 
-        Of that the parties say what else it was dealt for.
+        The first for this task; if there is none, the latest of all, which they refuse and say what it was dealt for.
         """
         if not wanted:
             return ""
+        named = wanted if isinstance(wanted, str) else ""
         lowered = program.lower(self._machinery.suites[suite])
         about = {"settings": binding.settings, "insecure": self._insecure, "version": VERSION}
-        task = Task.of(self._cluster, program, lowered, suite, **about)
-        named = wanted if isinstance(wanted, str) else ""
-        common = self._stocked(task, named) or (self._stocked(None, named) if named else [])
-        if not common:
+        fitting = self._stocked(Task.of(self._cluster, program, lowered, suite, **about), named)
+        others = [] if fitting else self._stocked(None, named)
+        if not (fitting or others):
             which = f" with an id that begins with {named!r}" if named else ""
             raise UsageError(
-                f"no unused material for {program.name} with these settings on inputs of these shapes{which} is stored "
-                "at every party; make some with: privity deal, with the same arguments"
+                f"no unused material{which} is stored at every party; make some with: privity deal, with the same "
+                "arguments"
             )
-        return common[0]
+        return fitting[0] if fitting else others[-1]
 
     def _stocked(self, task: Task | None, named: str) -> list[str]:
-        """Unused material that every party has, of those whose id begins so."""
-        held = [set(h["materials"]) for h in self._liaison.holdings(task=task).values()]
-        return sorted(m for m in set.intersection(*held) if m.startswith(named))
+        """Unused material that every party has, of those whose id begins so; the latest last."""
+        held = [h["materials"] for h in self._liaison.holdings(task=task).values()]
+        return [m for m in held[0] if m.startswith(named) and all(m in other for other in held)]
 
     def _usable(self) -> None:
         if self._closed:

@@ -10,15 +10,17 @@ import numpy as np
 from lab import COORDINATOR, DEALER, RUN, SESSION, Lab
 
 import mpc
+from parties.agree import Verdict
 from parties.coordinator import CoordinatorBrain
 from parties.events import Arrived, Send
-from parties.machinery import real
+from parties.simulation.programs import Library
 from parties.terms import Binding, Terms
 from parties.version import FORMAT
 from parties.wire import Type, pack
 from protocols import suites
 
 ALICE, BOB, CAROL = range(3)
+LIBRARY = Library(suites)  # each text is compiled once
 NAMES = ["alice", "bob", "carol"]
 BITS = [1, 0, 1, 1, 0, 1]
 SECRET = sum(bit << i for i, bit in enumerate(BITS))
@@ -91,12 +93,18 @@ class Told:
 
 
 class Hostile(CoordinatorBrain):
-    """Compares nothing, starts each actor on what it was told, and says GO before anybody is ready."""
+    """Compares nothing, starts whoever agrees on what it was told, and says GO before anybody is ready.
 
-    def apart(self, terms, told):
+    deaf: it hears of no trouble and gives no verdict. breaks: it ends a run when all have saved a checkpoint. refusals:
+    why an actor takes no part.
+    """
+
+    deaf, breaks = True, False
+
+    def apart(self, following, told):
         """Have each actor prepare its own."""
-        self.following = self.follow(bytes.fromhex(terms.session), terms)
-        self.told, self.agreed = told, {}
+        self.following, terms = following, following.terms
+        self.told, self.agreed, self.refusals, self.saved = told, {}, {}, set()
         for session in {t.session for t in told.values()}:
             self.sessions[session] = self.following
         for peer, t in told.items():
@@ -111,11 +119,16 @@ class Hostile(CoordinatorBrain):
         match event:
             case Arrived(m) if m.type is Type.READY:
                 self.agreed[m.src] = m.meta["agreed"]
-                self.following.ready.add(m.src)
-                if self.agreed.keys() == self.told.keys():
-                    yield from self._start()
-            case Arrived(m) if m.type is Type.ABORT:
+                yield from self._answers(m)
+            case Arrived(m) if m.type is Type.REFUSED and self.deaf:
+                self.refusals[m.src] = m.meta["reason"]
+                yield from self._answers(m)
+            case Arrived(m) if m.type is Type.ABORT and self.deaf:
                 return
+            case Arrived(m) if m.type is Type.SAVED and self.breaks:
+                self.saved.add(m.src)
+                if self.saved == set(self.following.parties) and m.session in self.sessions:
+                    yield from super()._judge(self.following, Verdict(self.me, "stopped", "enough"))
             case _:
                 for instruction in super().handle(event):
                     to = self.told.get(instruction.to) if isinstance(instruction, Send) else None
@@ -123,35 +136,47 @@ class Hostile(CoordinatorBrain):
                         instruction.session = to.session
                     yield instruction
 
+    def _judge(self, s, verdict):
+        return iter(()) if self.deaf else super()._judge(s, verdict)
+
+    def _answers(self, m):
+        self.following.ready.add(m.src)
+        if len(self.following.ready) == len(self.told):
+            yield from self._start()
+
     def _start(self):
-        for peer, t in self.told.items():
-            yield Send(peer, Type.START, t.session, meta={"agreed": self.agreed[peer]})
+        for peer, agreed in self.agreed.items():
+            yield Send(peer, Type.START, self.told[peer].session, meta={"agreed": agreed})
         if self.following.terms.mode == "deal":
             return
         self.following.went = self._clock()
-        for peer in self.following.parties:
-            yield Send(peer, Type.GO, self.told[peer].session)
+        for peer in self.agreed:
+            if peer != DEALER:
+                yield Send(peer, Type.GO, self.told[peer].session)
 
 
 class Plot:
     """A hostile coordinator's cluster in memory. base: what everybody is told, unless it is told something else."""
 
-    def __init__(self, base):
-        self.lab = Lab(COORDINATOR, machinery=real(suites), offers=OFFERS, coordinator=Hostile)
+    def __init__(self, base, offers=OFFERS):
+        self.lab = Lab(COORDINATOR, machinery=LIBRARY.machinery(), offers=offers, coordinator=Hostile)
         self.base = base
 
-    def run(self, told, mode="run", material="", number=0):
-        """One run, to its end. told: by actor, what it is told instead."""
+    def run(self, told, mode="run", material="", number=0, **which):
+        """One run, to its end. told: by actor, what it is told instead. number: of the session, and of the run.
+
+        which: other terms.
+        """
         lab = self.lab
         session = bytes([number or SESSION[0]]) * 16
         actors = [*range(3), *([] if material else [DEALER])]
         each = {a: told.get(a, self.base) for a in actors}
         each = {a: replace(t, session=t.session or session, binding=_of(mode, t.binding)) for a, t in each.items()}
-        terms = self.terms(mode, session, material, number)
+        terms = replace(self.terms(mode, session, material, number), **which)
         brain = lab.bodies[COORDINATOR].brain
         lab.session = session
-        lab.bodies[COORDINATOR].perform(brain.apart(terms, each))
-        lab.following = brain.following
+        lab.following = brain.follow(session, terms)
+        lab.bodies[COORDINATOR].perform(brain.apart(lab.following, each))
         lab.conclude()
         return self
 
@@ -163,10 +188,15 @@ class Plot:
         return Terms.of(self.lab.cluster, program, lowered, "masked", session, self.base.binding, **which)
 
     @property
+    def refusals(self):
+        """Why actors took no part, by number."""
+        return self.lab.bodies[COORDINATOR].brain.refusals
+
+    @property
     def told_coordinator(self):
         """What each party gave the coordinator as the result."""
-        results = {peer: done["results"].get("flags") for peer, done in self.lab.following.done.items()}
-        return {peer: value for peer, value in results.items() if value is not None}
+        results = {peer: list(done["results"].values()) for peer, done in self.lab.following.done.items()}
+        return {peer: values[0] for peer, values in results.items() if values}
 
 
 def _of(mode, binding):

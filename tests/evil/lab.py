@@ -98,6 +98,8 @@ class Wires:
             return False
         copies = [bytes(p) for p in parts]
         self.lab.sent[self.me, Type(copies[0][5])] += 1
+        if copies[0][5] == Type.DATA:
+            self.lab.first.setdefault((self.me, peer), b"".join(copies[2:]))
         said = self.lab.lips(peer, copies) if self.me == self.lab.evil else [copies]
         self.lab.links.setdefault((self.me, peer), deque()).extend(said)
         return True
@@ -185,6 +187,7 @@ class Lab:
         self.links, self.signs, self.bodies = {}, {}, {}
         self.deaf = set()
         self.sent = Counter()  # messages, by sender and type
+        self.first = {}  # data of a run, by sender and addressee
         self.lips = lambda _peer, parts: [parts]
         self.said = {a: [] for a in self.cluster.actors()}
         self.kept = {a: {} for a in self.cluster.actors()}

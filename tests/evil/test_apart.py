@@ -183,8 +183,8 @@ def test_a_dealer_that_is_told_apart_makes_no_material(kind, where):
 def test_a_party_that_is_told_apart_takes_no_material_that_was_dealt_for_something_else(kind, monkeypatch):
     """And if it did, its terms would be others than its peers'."""
     attack = Attack(kind, "party")
-    said = refused(attack.play(stocked=True))
-    assert any(f"bob: has material {attack.material[:8]}, dealt for {kind}" in line for line in said[ALICE])
+    refused(attack.play(stocked=True))
+    assert f"has material {attack.material[:8]}, dealt for {kind} (" in attack.plot.refusals[BOB]
     unheld(monkeypatch)
     attack.play(stocked=True)
     for each in refused(attack.plot):
@@ -202,3 +202,42 @@ def test_the_twins_without_comparison_give_bobs_flags_away_unless_seeds_are_boun
     attack.play(stocked)
     print(f"{kind} at {where}{' with stock' if stocked else ''}: bob's flags are {int(attack.stolen):b}")
     assert attack.stolen == SECRET
+
+
+# ------------------------------------------------------------------------------- whatever else a coordinator may tell
+
+
+FIELDS = {
+    "another run": {"changes": (("run", "77" * 16),)},
+    "another attempt": {"changes": (("attempt", 2),)},
+    "another mode": {"changes": (("mode", "deal"),)},
+    "other settings": {"binding": bound('{"one_by_one":true}')},
+    "other data": {"binding": bound(bob="hidden")},
+}
+
+
+@pytest.mark.parametrize("victim", [BOB, DEALER])
+@pytest.mark.parametrize("kind", FIELDS)
+def test_whatever_one_actor_is_told_otherwise_is_found_by_all(kind, victim):
+    attack = Attack(kind, "party")
+    usual, _ = by_program((False, "everyone"), (True, "everyone"))
+    attack.victims = [victim]
+    attack.plot = Plot(usual).run({victim: replace(usual, **FIELDS[kind])})
+    found_by_all(attack)
+
+
+def test_data_that_only_its_owner_was_told_of(monkeypatch):
+    """All others believe that bob's flags are counted."""
+    usual, _ = by_program((True, "everyone"), (True, "everyone"))
+    for guard in (uncompared, unbound):
+        guard(monkeypatch)
+    plot = Plot(usual).run({BOB: replace(usual, binding=bound(bob="hidden"))})
+    print(f"bob's hidden flags are {int(plot.told_coordinator[ALICE]):b}")
+    assert plot.told_coordinator == dict.fromkeys(range(3), HIDDEN)
+
+
+def test_a_dealer_deals_for_a_session_once():
+    usual, _ = by_program((False, "everyone"), (True, "everyone"))
+    plot = Plot(usual).run({}, number=7)
+    plot.run({}, number=7)
+    assert plot.refusals[DEALER] == "has dealt for this session before"

@@ -158,6 +158,12 @@ def test_a_mask_in_a_second_attempt_is_seen_if_the_ledger_sleeps(library, monkey
     assert "masks of an earlier attempt" in caught(library, kit_of(dealer=SameKeys, disk=ForgetfulDisk))
 
 
+def test_seeds_that_come_again_give_other_masks_in_another_attempt(library):
+    """Since they are bound to its terms; material of one id twice is refused by itself."""
+    with pytest.raises(AssertionError, match="not caught"):
+        caught(library, kit_of(dealer=SameKeys, disk=ForgetfulDisk), "loop", most=20)
+
+
 def test_a_draw_before_its_reservation(library):
     assert "does not know yet" in caught(library, kit_of(disk=NoLedger), most=5)
 

@@ -47,6 +47,7 @@ PROGRAMS = {
     "logistic": catalog["logistic-regression"].trace({"data": TABLES}, ["alice", "bob"], {"label": "label"}),
     "loop": shared(loop, (2, 3), (3,), lo=-2, hi=2),
     "cube": shared(lambda x: cube(x) / 3 + np.array([0.1, -2.5]), (2,), lo=-4, hi=4),
+    "twice": shared(lambda x: cube(x) + cube(x * 0.5), (2,), lo=-4, hi=4),
     "shapes": shared(lambda x, y: np.stack([x.sum(axis=0), y[0] * 2, (y @ x).ravel()])[..., None], (2, 2), (1, 2)),
 }
 

@@ -144,6 +144,7 @@ def test_material_is_used_once(home):
     with pytest.raises(AlreadyUsed, match="stocked here already"):
         home.materials.stock(m, ARRAYS)
     assert [x.id for x in home.materials.all(digest=DIGEST, state="stocked")] == [m.id]
+    assert home.materials.about(m.id) == {"round": 1}
     assert home.materials.all(digest="ef" * 32) == []
     run, session = begin(home)
     with pytest.raises(AlreadyUsed, match="was not taken"):
@@ -158,6 +159,7 @@ def test_material_is_used_once(home):
     home.materials.spent(session)
     assert home.vault.names() == []
     assert home.materials.state(m.id) == "used"
+    assert home.materials.about(m.id) == {}
     with pytest.raises(AlreadyUsed):
         home.materials.stock(m, ARRAYS)
     with pytest.raises(HomeError, match="privity deal"):

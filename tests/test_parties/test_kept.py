@@ -10,7 +10,7 @@ from command import privity
 
 import mpc
 import parties
-from mpc.errors import InputError, PeerError, UsageError
+from mpc.errors import InputError, MpcError, PeerError, UsageError
 from parties.home import Home, actor_directory
 from parties.limits import Limits
 
@@ -28,6 +28,11 @@ def train(x: mpc.PerParty[mpc.Private]):
 @mpc.program
 def predict(model: mpc.Secret, x: mpc.Private):
     return mpc.reveal((model * mpc.share(x)).sum())
+
+
+@mpc.program
+def foretell(weights: mpc.Secret, x: mpc.Private):
+    return mpc.reveal((weights * mpc.share(x)).sum())
 
 
 @mpc.program
@@ -67,6 +72,9 @@ def test_train_today_and_predict_tomorrow(tmp_path):
         assert ps.run(predict, model="model", x={"bob": np.ones(3)}).results["result"] == 8
         with pytest.raises(UsageError, match="keeps no secret under the name 'modell'; did you mean 'model'"):
             ps.run(predict, model="modell", x={"bob": np.ones(3)})
+        ones = {"weights": "model", "x": {"bob": np.ones(3)}}
+        material = ps.deal(foretell, **ones)  # for a secret by another name than the parameter's
+        assert ps.run(foretell, **ones, material=material).results["result"] == 8
         ps.drop("model")
         assert ps.kept() == []
         with pytest.raises(UsageError, match="keeps no secret"):
@@ -173,9 +181,26 @@ def test_material_for_later_serves_once_and_needs_no_dealer(two):
     assert two.stock() == {"alice": [first], "bob": [first]}
     with pytest.raises(UsageError, match="no unused material"):
         two.run(train, x=X, material=second)
-    with pytest.raises(UsageError, match="on inputs of these shapes"):
-        two.run(train, x={"alice": np.arange(4.0), "bob": np.arange(4.0)}, material=True)
+    four = {"alice": np.arange(4.0), "bob": np.arange(4.0)}
+    shapes = (
+        r"dealt for other shapes \(x of alice: 3, x of bob: 3, not x of alice: 4, x of bob: 4\); privity deal makes"
+    )
+    with pytest.raises(MpcError, match=rf"has material {first[:8]}, {shapes} some for this run's arguments"):
+        two.run(train, x=four, material=True)
+    assert two.stock() == {"alice": [first], "bob": [first]}
     assert two.run(train, x=X, material=True).results == dealt.results
+
+
+def test_material_for_other_settings_is_refused_in_words_that_name_them(two):
+    given = {"x": X, "steps": 3}
+    material = two.deal(walk, **given)
+    differ = r'dealt for other settings \(\{"steps":3\}, not \{"steps":4\}\)'
+    for which in (True, material[:12]):
+        with pytest.raises(MpcError, match=differ):
+            two.run(walk, x=X, steps=4, material=which)
+    with pytest.raises(MpcError, match="dealt for another suite"):
+        two.run(walk, **given, suite="beaver", material=material)
+    assert two.run(walk, **given, material=True).dealt_bytes
 
 
 def test_a_restored_old_store_is_refused(tmp_path):
