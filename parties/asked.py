@@ -52,8 +52,8 @@ ASKED = (
         "holdings",
         Type.HELD,
         Type.HOLDS,
-        "of a run: how often it was attempted, and its checkpoints' numbers; ids of unused material; of every kept "
-        "secret its name, run, shape, scale, range and parties",
+        "of a run: how often it was attempted, and its checkpoints' numbers; ids of unused material, of all or of what "
+        "was dealt for a task that is named; of every kept secret its name, run, shape, scale, range and parties",
         "nowhere",
     ),
     Question(
