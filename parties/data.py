@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mpc.errors import InputError
 from mpc.table import Table, rounded_row
+from parties.escaping import line
 
 __all__ = ["CsvTable", "read_csv"]
 
@@ -214,6 +215,11 @@ class _Reader:
                 raise InputError(
                     f"{self.path}: column {j} has no name in the header: usually a row index or a comma too many; "
                     "name the column or remove it"
+                )
+            if name != line(name):
+                raise InputError(
+                    f"{self.path}: the name of column {j} is too long, or has a character that cannot be shown; "
+                    "rename it"
                 )
             if _looks_like_data(name) or (name in place and name.isdigit()):
                 raise InputError(

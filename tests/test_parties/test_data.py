@@ -57,6 +57,8 @@ def test_numbers_text_and_order(write):
         ("age,bmi\n1,2\n3\n", r"row 2 \(line 3\) has 1 cells and the header 2"),
         ("age,bmi\n1,2\n3,4,5\n", r"row 2 \(line 3\) has 3 cells and the header 2"),
         ("age;bmi\n1;2\n", r"separated by ';'"),
+        ("age,b\u202emi\n1,2\n", r"the name of column 2 is too long, or has a character that cannot be shown"),
+        (f"{'x' * 1001},bmi\n1,2\n", r"the name of column 1 is too long"),
         ("1.5,2.5\n3.5,4.5\n", r"holds a number in column 1.*header"),
         ("7,7\n3,4\n", r"holds a number in column 2.*header"),
         ('age,bmi\n1,"2\n3,4\n', r"begins on line 2 is broken.*quote"),
