@@ -123,7 +123,7 @@ class RunLog:
     def after(self, how: str) -> str:
         """A line when it is over."""
         if self._terms.mode == "deal":
-            return f"{self._run} asked for by {self.whom} {how}: material for {self._named}"
+            return f"{self._run} {how}, asked for by {self.whom}: material for {self._named}"
         once = [
             {k: v for k, v in r.items() if k != "count"} for r in self.reveals.learnt
         ]  # each is one of a loop's steps
@@ -131,7 +131,7 @@ class RunLog:
         for r in self.reveals.unopened[:_MOST_SAID]:
             left = f"shares from here had left to {', '.join(r['left'])}" if r["left"] else "nothing of it had left"
             said += f"; not opened here: {_name(r)}, {left}"
-        return f"{self._run} asked for by {self.whom} {how}: {self._about}; {said}"
+        return f"{self._run} {how}, asked for by {self.whom}: {self._about}; {said}"
 
     @property
     def _run(self) -> str:

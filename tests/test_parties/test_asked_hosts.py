@@ -69,11 +69,11 @@ def test_show_prints_no_values_unless_their_owners_have_declared_the_column(serv
     about = f"program logistic_regression \\(digest {digest[:12]}\\); data trained as data, columns age, bmi, y"
     for name, command in served.running.items():
         if name != "dealer":
-            asked = rf"{name}: \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC run {run} asked for by {whom}"
+            said = rf"{name}: \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC run {run}"
             command.says(
-                rf"{asked}: {about}; to be learnt: mean .* by alice, bob, coordinator; its text: privity journal"
+                rf"{said} asked for by {whom}: {about}; to be learnt: mean .* by alice, bob, coordinator; its text: "
             )
-            command.says(rf"{asked} is done: {about}; learnt: mean .* by alice, bob, coordinator\n")
+            command.says(rf"{said} is done, asked for by {whom}: {about}; learnt: mean .* by alice, bob, coordinator\n")
     text = served.privity("journal", "--cluster", served.file, "--state", served.state("bob"), "--program", digest[:8])
     assert text.wait() == 0
     assert hashlib.sha256(text.out.encode()).hexdigest() == digest

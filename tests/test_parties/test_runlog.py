@@ -125,14 +125,14 @@ def test_the_owner_reads_before_and_after_who_asked_for_what_and_what_was_learnt
     made = run(net)
     assert net.outcome is not None
     key = fingerprint(net.cluster.coordinator.public)
-    asked = f"run {net.following.terms.run[:10]} asked for by coordinator (key {key})"
+    number, whom = net.following.terms.run[:10], f"asked for by coordinator (key {key})"
     about = f"program total (digest {made.digest[:12]}); data x as x, columns age"
     by = "total (one number) by alice, bob, coordinator"
     for party in (0, 1):
         text = f"its text: privity journal --program {made.digest[:12]}"
         assert net.noted[party] == [
-            f"{asked}: {about}; to be learnt: {by}; {text}",
-            f"{asked} is done: {about}; learnt: {by}",
+            f"run {number} {whom}: {about}; to be learnt: {by}; {text}",
+            f"run {number} is done, {whom}: {about}; learnt: {by}",
         ]
     assert [row[2:] for row in net.homes[0].journal.entries] == [("intended", "total"), ("revealed", "total")]
     (asked,) = net.homes[0].ledger.asked.values()
@@ -168,7 +168,7 @@ def test_a_run_that_is_refused_before_anything_opened_is_not_in_the_journal_as_r
         assert "revealed" not in {what for _, _, what, _ in net.homes[party].journal.entries}
     assert [row[2:] for row in net.homes[0].journal.entries] == [("intended", "total"), ("not opened", "total")]
     assert net.noted[0][-1].endswith("; learnt: nothing; not opened here: total, shares from here had left to bob")
-    assert "was refused: program total" in net.noted[0][-1]
+    assert f"run {net.following.terms.run[:10]} was refused, asked for by coordinator" in net.noted[0][-1]
     (ended,) = net.homes[0].ledger.by_session.values()
     assert (ended.how, ended.sentence) == ("refused", "run stopped: bob: input refused")
     assert not any("total" in str(e) for e in net.homes[1].journal.entries)  # bob's shares never got so far
@@ -209,7 +209,7 @@ def test_a_run_that_another_party_refuses_is_written_down_here_too():
     assert (entry["what"], entry["program"], entry["why"]) == ("run refused", "total", net.verdict.sentence)
     before, after = net.noted[0]
     assert "to be learnt: total" in before
-    assert "was refused: program total" in after
+    assert "was refused, asked for by" in after
     assert after.endswith("; learnt: nothing")
 
 
@@ -257,7 +257,8 @@ def test_material_for_later_is_asked_for_too():
     net.settle()
     before, after = net.noted[0]
     assert f"material for program total (digest {made.digest[:12]}), of which no data is needed" in before
-    assert "is done: material for program total" in after
+    assert "is done, asked for by" in after
+    assert ": material for program total" in after
 
 
 # --------------------------------------------------------------------------------------------------- text from outside
