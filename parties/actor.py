@@ -10,7 +10,6 @@ by event, and every instruction is performed before the next one is asked for; a
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -19,7 +18,7 @@ from typing import Any, Protocol
 
 from mpc.errors import MpcError
 from parties.agree import place
-from parties.channel import ANSWERS_BYTES, Broken, Channel, Delivered, Differs, Joined, Left, Restarted
+from parties.channel import Broken, Channel, Delivered, Differs, Joined, Left, Restarted
 from parties.cluster import DEALER, SEATS, Cluster
 from parties.control import Alarm, Alive, Lost, News
 from parties.events import (
@@ -42,7 +41,7 @@ from parties.events import (
     Written,
 )
 from parties.liveness import DEAD_SECONDS, Sign
-from parties.mesh import Gone, Happening, Packet, Reached, Vacated
+from parties.mesh import Gone, Happening, Packet, Reached
 from parties.network import dials
 from parties.outline import difference, outline
 from parties.troubles import LEFT_OUT, UNGREETED, unreachable
@@ -54,6 +53,7 @@ __all__ = ["Actor", "Brain", "Signs", "Transport"]
 _RETRY_SECONDS = 0.002
 _ROUND_SECONDS = 0.01  # between two looks at everything that is no message
 _CUT_SECONDS = DEAD_SECONDS
+_EMPTY_SEATS = 64  # coordinators that are silent and may yet wake up
 _QUEUE_BYTES = 8 << 20  # above this, a brain that could go on dealing has to wait
 
 
@@ -164,9 +164,7 @@ class Actor:
         hello = {"name": cluster.name(me), "version": VERSION, "cluster": outline(cluster), "control": watch.port}
 
         def fresh(i: int) -> Channel:
-            # One that had a seat before and has lost it is to see that its questions are lost too.
-            process = secrets.randbits(63) + 1 if i in SEATS else incarnation
-            return channel(me, i, process, hello, dials=dials(me, i), prompt=i != DEALER, room=brain.room)
+            return channel(me, i, incarnation, hello, dials=dials(me, i), prompt=i != DEALER, room=brain.room)
 
         self._fresh = fresh
         self._channels = {i: fresh(i) for i in cluster.actors() if i != me}
@@ -215,7 +213,6 @@ class Actor:
                 self._digest(peer, channel)
             if channel.ready:
                 self._flush(peer, channel)
-        self._bound()
         deadline = self.brain.deadline
         if deadline is not None and now >= deadline:
             self.perform(self.brain.handle(Tick()))
@@ -372,33 +369,18 @@ class Actor:
         channel.flush(partial(self.mesh.send, peer))
 
     def _seated(self, peer: int) -> Channel:
-        """The channel to an actor; that of a coordinator's process is made when it comes."""
-        channel = self._channels.get(peer)
-        if channel is None:
-            channel = self._channels[peer] = self._fresh(peer)
-        return channel
-
-    def _vacate(self, peer: int) -> None:
-        """A coordinator's process has lost its seat."""
-        if self._channels.pop(peer, None) is not None:
-            self._alive.discard(peer)
-            self._lost(peer, "made room for other commands of its key")
-
-    def _bound(self) -> None:
-        """No heap of answers grows, whoever asks for them: the one that takes the least of them is heard no more."""
-        waiting = {peer: channel.answers for peer, channel in self._channels.items() if peer in SEATS}
-        if sum(waiting.values()) > ANSWERS_BYTES:
-            peer = max(waiting, key=lambda seat: waiting[seat])
-            self._channels[peer].refuse("takes none of the answers to what it asks")
-            self._digest(peer, self._channels[peer])
+        """The channel to an actor; that of a coordinator is made when it comes. The longest gone make room."""
+        if peer not in self._channels:
+            gone = [i for i in self._channels if i in SEATS and i not in self._joined & self._alive]
+            for i in gone[: max(0, len(gone) - _EMPTY_SEATS)]:
+                del self._channels[i]
+            self._channels[peer] = self._fresh(peer)
+        return self._channels[peer]
 
     # ----------------------------------------------------------------------------------------------- receiving
 
     def _transport(self, happening: Happening, *, heed: bool = True) -> None:
-        if isinstance(happening, Vacated):
-            self._vacate(happening.peer)
-            return
-        channel = self._seated(happening.peer)
+        channel = self._channels.get(happening.peer) or self._seated(happening.peer)
         match happening:
             case Packet():
                 self._received(channel, happening)

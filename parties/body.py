@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any, Protocol
+from typing import Any
 
 from parties.actor import Actor, Brain
 from parties.cluster import Cluster
@@ -12,18 +12,9 @@ from parties.limits import Limits
 from parties.liveness import Sign
 from parties.mesh import Mesh
 from parties.network import allowed, control_endpoint, dial, endpoint, meet
-from parties.seats import Seats
 from parties.watch import Watch
 
 __all__ = ["Body"]
-
-
-class Host(Brain, Protocol):
-    """The brain of an actor that listens."""
-
-    @property
-    def bosses(self) -> set[int]:
-        """The coordinators whose runs are on."""
 
 
 class Body:
@@ -44,10 +35,9 @@ class Body:
         """Open the data port of the cluster file; returns it. Raises PeerError, UsageError."""
         return self.mesh.listen(endpoint(self._cluster.member(self._me)), allowed(self._cluster, self._me))
 
-    def inhabit(self, brain: Host, **more: Any) -> Actor:
+    def inhabit(self, brain: Brain, **more: Any) -> Actor:
         """Open the control port, call everybody that this actor calls, and give the brain its body."""
         control = Mesh(self._keys)
-        self.mesh.seats = control.seats = Seats(lambda: brain.bosses)
         member = self._cluster.member(self._me)
         port = control.listen(control_endpoint(member), allowed(self._cluster, self._me))
         watch = Watch(control, port, self._me, self._cluster, self._incarnation, self.mesh.wake, self._limits)

@@ -48,7 +48,7 @@ from parties.wire import (
     fixed_part,
 )
 
-__all__ = ["ANSWERS_BYTES", "Broken", "Channel", "Delivered", "Differs", "Joined", "Left", "Restarted"]
+__all__ = ["Broken", "Channel", "Delivered", "Differs", "Joined", "Left", "Restarted"]
 
 WINDOW_MESSAGES = 64  # as many as a socket's high-water mark, so that a full window never fills a socket
 WINDOW_BYTES = 256 << 20
@@ -453,15 +453,6 @@ class Channel:
             self._unnumbered.clear()
             self._greet(Type.HELLO)
 
-    @property
-    def answers(self) -> int:
-        """Bytes of answers that the peer has not acknowledged."""
-        return self._answers
-
-    def refuse(self, reason: str) -> None:
-        """Hear nothing more of this incarnation; `reason` continues the sentence "the coordinator ..."."""
-        self._break(reason)
-
     def _listen_no_more(self) -> None:
         self._shut, self._before = self._theirs or 0, None
         self._alike = (None, b"", b"")
@@ -472,6 +463,5 @@ class Channel:
         self._listen_no_more()
         self._down()
         self._queue.clear()
-        self._answers = 0
         self._joiner = Joiner(room=self._room)
         self.events.append(Broken(reason))

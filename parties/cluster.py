@@ -24,6 +24,7 @@ import hashlib
 import ipaddress
 import json
 import re
+import secrets
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -44,12 +45,13 @@ __all__ = [
     "is_coordinator",
     "load",
     "parse",
+    "take_seat",
     "write",
 ]
 
 DEALER = 0xFFFE
 COORDINATOR = 0xFFFF
-SEATS = range(0xE000, 0xF000)  # at an actor, for the coordinator's processes that are there: see `parties.seats`
+SEATS = range(0xE000, 0xF000)  # for coordinators that are at work at the same time: each takes one by chance
 _RESERVED = ("coordinator", "dealer", "everyone")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _MOST_PARTIES = 64
@@ -140,6 +142,11 @@ class Cluster:
 def is_coordinator(actor: int) -> bool:
     """Whether this number is the coordinator's, whichever seat it has."""
     return actor == COORDINATOR or actor in SEATS
+
+
+def take_seat() -> int:
+    """A number for one coordinator process."""
+    return SEATS.start + secrets.randbelow(len(SEATS))
 
 
 def load(path: Path) -> Cluster:

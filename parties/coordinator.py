@@ -55,7 +55,7 @@ _SELF, _SEEN, _HEARSAY, _STALL = range(4)  # how far evidence is believed: the l
 
 
 class CoordinatorBrain:
-    """A coordinator of one cluster. heard: an actor's last sign of life; silence: seconds since."""
+    """A coordinator of one cluster. heard: an actor's last sign of life; silence: seconds since. me: its seat."""
 
     def __init__(
         self,
@@ -63,9 +63,10 @@ class CoordinatorBrain:
         clock: Callable[[], float],
         limits: Limits | None = None,
         heard: Callable[[int], Sign] = lambda _: Sign(),
+        me: int = COORDINATOR,
         silence: Callable[[int], float] = lambda _: inf,
     ) -> None:
-        self.me = COORDINATOR
+        self.me = me
         self.pumping = False
         self.awaited = -1
         self.sign = Sign()

@@ -169,14 +169,9 @@ class DealerBrain:
         """Whether there is more to deal."""
         return any(self._can_go_on(deal) for deal in self.sessions.values())
 
-    @property
-    def bosses(self) -> set[int]:
-        """The coordinators whose runs are on."""
-        return {deal.boss for deal in self.sessions.values()}
-
-    def room(self, m: Message) -> int | None:
+    def room(self, _m: Message) -> int | None:
         """Nobody sends it arrays."""
-        return 0 if is_coordinator(m.src) else SHORT_LIMIT
+        return SHORT_LIMIT
 
     def _can_go_on(self, deal: _Deal) -> bool:
         if deal.corrections is None or deal.finished:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from parties.wire import Buffer
 
-__all__ = ["Gone", "Happening", "Packet", "Reached", "Vacated"]
+__all__ = ["Gone", "Happening", "Packet", "Reached"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,6 @@ class Gone:
     peer: int
 
 
-@dataclass(frozen=True, slots=True)
-class Vacated:
-    """A process of a coordinator has lost its seat, and this number stands for nobody now."""
-
-    peer: int
-
-
 @dataclass(slots=True)  # not frozen: one is made for each message, and that takes much longer
 class Packet:
     """What an authenticated actor sent; `fresh` if it came over a new connection, made by that actor."""
@@ -39,4 +32,4 @@ class Packet:
     fresh: bool = False
 
 
-Happening = Reached | Gone | Vacated | Packet
+Happening = Reached | Gone | Packet

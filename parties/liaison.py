@@ -14,7 +14,7 @@ from mpc.table import Schema
 from parties.actor import Actor
 from parties.agree import Verdict
 from parties.answers import columns_of, holdings_of, labels_of, shape_of
-from parties.cluster import COORDINATOR, DEALER, Cluster
+from parties.cluster import DEALER, Cluster, take_seat
 from parties.coordinator import Answer, CoordinatorBrain, Following
 from parties.events import Down, question
 from parties.interrupt import Interrupt, named
@@ -86,10 +86,11 @@ class Liaison:
         incarnation = secrets.randbits(63) + 1
         self._mesh = mesh = Mesh(keys, on_send)
         self.turns = Turns(mesh.wake)
-        watch = Watch(Mesh(keys), 0, COORDINATOR, cluster, incarnation, mesh.wake, limits)
-        self.brain = CoordinatorBrain(cluster, time.monotonic, limits, watch.heard, watch.silence)
+        seat = take_seat()
+        watch = Watch(Mesh(keys), 0, seat, cluster, incarnation, mesh.wake, limits)
+        self.brain = CoordinatorBrain(cluster, time.monotonic, limits, watch.heard, seat, watch.silence)
         self._actor = Actor(mesh, self.brain, cluster, incarnation, watch)
-        dial(mesh, cluster, COORDINATOR)
+        dial(mesh, cluster, seat)
         watch.start()
 
     def close(self, why: str) -> None:

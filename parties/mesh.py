@@ -21,28 +21,25 @@ from typing import Any
 import zmq
 
 from parties.calls import Call
-from parties.cluster import COORDINATOR, SEATS
-from parties.doorkeeper import EVENTS, Doorkeeper
+from parties.cluster import is_coordinator
 from parties.envelope import enveloped
 from parties.gatekeeper import Gatekeeper
-from parties.happenings import Gone, Happening, Packet, Reached, Vacated
+from parties.happenings import Gone, Happening, Packet, Reached
 from parties.keys import KeyPair
 from parties.meetings import MARK, Meetings
-from parties.seats import Seats
 from parties.sockets import (
     Socket,
     address_of,
     bound,
-    descriptor_of,
     frames_of,
     more,
     parts_of,
     user_of,
 )
 from parties.troubles import UNCALLED
-from parties.wire import Buffer, Type, readdressed, sender
+from parties.wire import Buffer, source
 
-__all__ = ["Gone", "Happening", "Mesh", "Packet", "Reached", "Vacated"]
+__all__ = ["Gone", "Happening", "Mesh", "Packet", "Reached"]
 
 _BATCH = 64
 _AROUND_SECONDS = 0.02
@@ -62,9 +59,6 @@ class Mesh:
         self._tap = on_send
         self._context: zmq.Context[Socket] = zmq.Context()
         self._poller = zmq.Poller()
-        self.seats = Seats()
-        self._door: Doorkeeper | None = None
-        self._vacated: list[int] = []
         self._listener: Socket | None = None
         self._zap: Gatekeeper | None = None
         self._dialled: dict[int, Call] = {}
@@ -88,8 +82,7 @@ class Mesh:
         """Bind `tcp://...` for these keys (public key -> actor) and nobody else; returns the port."""
         self._callers = allowed
         self._zap = Gatekeeper(self._context, allowed)
-        self._listener, port, events = bound(self._context, self._keys, endpoint, "listener", EVENTS)
-        self._door = Doorkeeper(events)
+        self._listener, port = bound(self._context, self._keys, endpoint)
         self._poller.register(self._listener, zmq.POLLIN)
         return port
 
@@ -133,11 +126,7 @@ class Mesh:
     def send(self, peer: int, parts: Sequence[Buffer]) -> bool:
         """Hand a message over; False means not yet: no connection, or its queue is full."""
         direct = self._meetings.standing.get(peer)
-        if direct is not None:
-            sent = self._meetings.send(direct, parts)
-        else:
-            onwards = readdressed(parts, dst=COORDINATOR) if peer in SEATS else parts
-            sent = self._over_zeromq(peer, enveloped(onwards))
+        sent = self._over_zeromq(peer, enveloped(parts)) if direct is None else self._meetings.send(direct, parts)
         if sent and self._tap is not None:
             self._tap(peer, parts)
         return sent
@@ -289,34 +278,17 @@ class Mesh:
         peer = self._callers.get(public)
         if peer is None:
             return None
-        parts, seated = parts_of(rest), peer == COORDINATOR
-        if seated:
-            seat = self._seat(public, parts)
-            if seat is None:
-                return None
-            peer, parts = seat, readdressed(parts, src=seat)
-        new = self._route(peer, route.bytes)
-        if new:
+        parts = parts_of(rest)
+        if is_coordinator(peer) and is_coordinator(source(parts)):
+            peer = source(parts)  # one key, several processes: each says which seat it has
+        if self._route(peer, route.bytes):
             self._anew.add(peer)
             self._meetings.drop(peer)
-        if (new or seated) and self._door is not None:
-            self._door.heard(descriptor_of(route), public)
         if len(parts) == 1 and self._is_word(peer, public, parts[0], rest[0]):
             return None
         fresh = peer in self._anew
         self._anew.discard(peer)
         return Packet(peer, parts, fresh)
-
-    def _seat(self, public: str, parts: Sequence[Buffer]) -> int | None:
-        """Where a process of the coordinator sits that says this; None of one that is not known and does not greet."""
-        kind, source, incarnation = sender(parts)
-        if source != COORDINATOR:
-            return None
-        if kind != Type.HELLO:
-            return self.seats.of(public, incarnation)
-        seat = self.seats.take(public, incarnation)
-        self._vacated += self.seats.vacated()
-        return seat
 
     def _route(self, peer: int, route: bytes) -> bool:
         """Whether this is a new connection of a caller, the one to answer from now on."""
@@ -325,21 +297,11 @@ class Mesh:
             return False  # a retired one comes back if its successor, which had been read too late, turned out dead
         if current is not None:
             self._retire(peer, current)
-        if current is None and peer in SEATS:
-            for seat in [seat for seat in self._routes if seat in SEATS and not self.seats.taken(seat)]:
-                self._forget(seat)
         self._routes[peer] = route
         return True
 
-    def _forget(self, peer: int) -> None:
-        for known in (self._routes, self._retired, self._vanished):
-            known.pop(peer, None)
-        self._anew.discard(peer)
-
     def _say_gone(self, found: list[Happening]) -> None:
         """Say who is gone: after what the broken connection still brought, before the first word of a new one."""
-        found[:0] = map(Vacated, self._vacated)
-        self._vacated.clear()
         for peer, route in self._vanished.items():
             if self._routes.get(peer) == route:
                 self._retire(peer, self._routes.pop(peer))
@@ -377,10 +339,6 @@ class Mesh:
             return
         for call in self._dialled.values():
             call.close(linger)
-        if self._listener is not None:
-            self._listener.disable_monitor()
-        if self._door is not None:
-            self._door.close()
         if self._listener is not None:
             self._listener.close(int(linger * 1000))
         if self._zap is not None:

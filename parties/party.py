@@ -117,11 +117,6 @@ class PartyBrain:
         return p.awaited
 
     @property
-    def bosses(self) -> set[int]:
-        """The coordinators whose runs are on."""
-        return {p.attempt.boss for p in self.sessions.values()}
-
-    @property
     def sign(self) -> Sign:
         """How much its engines have asked for so far, and whether all of them wait."""
         live = self.sessions.values()
@@ -132,7 +127,7 @@ class PartyBrain:
     def room(self, m: Message) -> int | None:
         """What the program still lets an actor send."""
         if m.type not in {Type.DATA, Type.CORRECTION}:
-            return 0 if is_coordinator(m.src) else SHORT_LIMIT
+            return SHORT_LIMIT
         return self.sessions[m.session].attempt.room(m) if m.session in self.sessions else None
 
     def _token(self, then: Then) -> int:

@@ -23,8 +23,8 @@ from parties.keys import KeyPair
 from parties.wire import CHUNK, FRAMES_LIMIT, Buffer
 
 __all__ = [
-    "HANDSHAKE_SECONDS", "Socket", "address_of", "bound", "close_monitored", "descriptor_of", "dialled", "event_of",
-    "frames_of", "more", "parts_of", "user_of",
+    "HANDSHAKE_SECONDS", "Socket", "address_of", "bound", "close_monitored", "dialled", "event_of", "frames_of", "more",
+    "parts_of", "user_of",
 ]  # fmt: skip
 
 Socket = zmq.Socket[bytes]
@@ -58,13 +58,8 @@ _EVENT = struct.Struct("=H")  # a monitor's message begins with the event; zmq.u
 _MOST_PARTS = FRAMES_LIMIT + 4  # a route, a header, a meta, and one frame too many
 
 
-def bound(
-    context: zmq.Context[Socket], keys: KeyPair, endpoint: str, monitor: str, events: int
-) -> tuple[Socket, int, Socket]:
-    """A listener at `tcp://...`, its port, and its monitor of these events, which is to be read.
-
-    Raises PeerError, UsageError.
-    """
+def bound(context: zmq.Context[Socket], keys: KeyPair, endpoint: str) -> tuple[Socket, int]:
+    """A listener at `tcp://...`, and its port. Raises PeerError, UsageError."""
     socket = context.socket(zmq.ROUTER)
     _set(socket, _COMMON | _LISTENER)
     socket.curve_secretkey = keys.secret.encode()
@@ -73,17 +68,19 @@ def bound(
     if socket.getsockopt(zmq.MECHANISM) != zmq.CURVE or socket.getsockopt(zmq.CURVE_SERVER) != 1:
         socket.close(0)
         raise PeerError("the listener is not protected by CURVE")
-    heard = _monitored(context, socket, monitor, events)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
-        close_monitored(socket, heard, 0.0)
+        socket.close(0)
         raise _not_bound(endpoint, error) from None
-    return socket, int(bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).decode().rstrip("\0").rpartition(":")[2]), heard
+    return socket, int(bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).decode().rstrip("\0").rpartition(":")[2])
 
 
 def dialled(context: zmq.Context[Socket], keys: KeyPair, public: str, monitor: str) -> tuple[Socket, Socket]:
-    """A socket that will call whoever owns this public key, and its monitor, which is to be read."""
+    """A socket that will call whoever owns this public key, and its monitor, which is to be read.
+
+    The monitor's queue has no limit, since a full one would freeze the context.
+    """
     socket = context.socket(zmq.DEALER)
     _set(socket, _COMMON | _DIALLER)
     socket.curve_publickey = keys.public.encode()
@@ -91,17 +88,12 @@ def dialled(context: zmq.Context[Socket], keys: KeyPair, public: str, monitor: s
     socket.curve_serverkey = public.encode()
     if socket.getsockopt(zmq.MECHANISM) != zmq.CURVE:
         raise PeerError("the connection is not protected by CURVE")
-    return socket, _monitored(context, socket, monitor, _EVENTS)
-
-
-def _monitored(context: zmq.Context[Socket], socket: Socket, monitor: str, events: int) -> Socket:
-    """A monitor. Its queue has no limit, since a full one would freeze the context."""
-    socket.monitor(f"inproc://{monitor}", events)
-    heard = context.socket(zmq.PAIR)
-    heard.setsockopt(zmq.RCVHWM, 0)
-    heard.setsockopt(zmq.LINGER, 0)
-    heard.connect(f"inproc://{monitor}")
-    return heard
+    socket.monitor(f"inproc://{monitor}", _EVENTS)
+    events = context.socket(zmq.PAIR)
+    events.setsockopt(zmq.RCVHWM, 0)
+    events.setsockopt(zmq.LINGER, 0)
+    events.connect(f"inproc://{monitor}")
+    return socket, events
 
 
 def close_monitored(socket: Socket, events: Socket, linger: float) -> None:
@@ -150,14 +142,6 @@ def parts_of(frames: Sequence[zmq.Frame]) -> list[Buffer]:
 def user_of(route: zmq.Frame) -> str:
     """Whose key CURVE has proved for a message to a listener, by its first part; empty if nobody's."""
     return _property(route, "User-Id")
-
-
-def descriptor_of(frame: zmq.Frame) -> int:
-    """The descriptor of the connection that a message came over, or −1."""
-    try:
-        return int(frame.get(zmq.SRCFD))
-    except zmq.ZMQError:
-        return -1
 
 
 def address_of(frame: zmq.Frame) -> str:

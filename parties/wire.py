@@ -44,8 +44,7 @@ __all__ = [
     "pack_arrays",
     "pack_words",
     "printable",
-    "readdressed",
-    "sender",
+    "source",
     "unpack",
     "unpack_arrays",
     "unpack_words",
@@ -222,21 +221,9 @@ def fixed_part(m: Message) -> bytes:
     return _FIXED.pack(MAGIC, WIRE_VERSION, m.type, m.flags, m.src, m.dst, m.session, m.incarnation)
 
 
-def sender(parts: Sequence[Buffer]) -> tuple[int, int, int]:
-    """Of which type and actor a message says it is, and of which process, before more of it is looked at; or −1."""
-    if not parts or len(parts[0]) != HEADER.size:
-        return -1, -1, -1
-    _, _, kind, _, src, _, _, incarnation = _FIXED.unpack_from(parts[0])
-    return kind, src, incarnation
-
-
-def readdressed(parts: Sequence[Buffer], *, src: int | None = None, dst: int | None = None) -> list[Buffer]:
-    """The same message from, or to, another number."""
-    header = bytearray(parts[0])
-    for at, number in ((8, src), (10, dst)):
-        if number is not None:
-            header[at : at + 2] = number.to_bytes(2, "little")
-    return [bytes(header), *parts[1:]]
+def source(parts: Sequence[Buffer]) -> int:
+    """Which actor a message says it is from, before anything else of it is looked at; −1 if it says nothing."""
+    return int.from_bytes(parts[0][8:10], "little") if parts and len(parts[0]) == HEADER.size else -1
 
 
 def decode(parts: Sequence[Buffer]) -> Message:

@@ -8,7 +8,7 @@ from actors import Threads
 from cases import CHANGES
 
 import mpc
-from parties.cluster import COORDINATOR
+from parties.cluster import COORDINATOR, SEATS
 from parties.mesh import Mesh, Reached
 from parties.version import VERSION
 from parties.wire import Message, Type, encode
@@ -29,8 +29,8 @@ def threads():
         yield running
 
 
-def evil(threads, process, name):
-    """Another process of the coordinator's greets alice, and then changes the bytes of a question."""
+def evil(threads, seat, name):
+    """A coordinator process of its own seat greets alice, and then changes the bytes of a question."""
     alice = threads.cluster.member(0)
     mesh = Mesh(threads.pairs[COORDINATOR])
     try:
@@ -39,8 +39,8 @@ def evil(threads, process, name):
         while not any(isinstance(h, Reached) for h in mesh.poll(0.05)):
             assert time.monotonic() < end
         greeting = {"name": "coordinator", "version": VERSION, "cluster": threads.cluster.digest(), "control": 0}
-        hello = Message(Type.HELLO, COORDINATOR, 0, meta=greeting | {"knows": 0}, incarnation=process)
-        question = Message(Type.DESCRIBE, COORDINATOR, 0, meta={"ask": 1, "name": "x"}, incarnation=process, seq=1)
+        hello = Message(Type.HELLO, seat, 0, meta=greeting | {"knows": 0}, incarnation=seat)
+        question = Message(Type.DESCRIBE, seat, 0, meta={"ask": 1, "name": "x"}, incarnation=seat, seq=1)
         for parts in ([bytes(p) for p in encode(hello)], *CHANGES[name]([bytes(p) for p in encode(question)])):
             while parts and not mesh.send(0, parts):
                 mesh.poll(0.01)
@@ -57,6 +57,6 @@ def test_there_are_enough():
 @pytest.mark.parametrize("part", range(4))
 def test_evil_coordinators_do_not_disturb_the_next_run(threads, part):
     for at in range(part, len(CHOSEN), 4):
-        evil(threads, at + 1, CHOSEN[at])
+        evil(threads, SEATS.start + at, CHOSEN[at])
     assert threads.session.run(total).results["result"] == 4
     assert all(thread.is_alive() for thread in threads._threads)
