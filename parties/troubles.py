@@ -34,11 +34,12 @@ def plain(trouble: str) -> bool:
 
 def unreachable(member: Member, trouble: str, *, lives: bool = False) -> str:
     """After "cannot be reached" or "cannot reach …": where, why, and what to see to. lives: it gives signs of life."""
+    trouble = trouble.replace(_OFF, "") if lives else trouble
     if trouble.startswith(_CONTROL):
         return trouble
     port = member.address.rpartition(":")[2]
     ports = f"ports {port} and {member.control.rpartition(':')[2]} (control)" if member.control else f"port {port}"
-    return f"at {member.address}: {trouble.replace(_OFF, '') if lives else trouble}{_cure(trouble, ports)}"
+    return f"at {member.address}: {trouble}{_cure(trouble, ports)}"
 
 
 def control(member: Member, address: str, trouble: str) -> str:

@@ -20,9 +20,9 @@ def ip(*words: object) -> None:
     subprocess.run(["ip", *map(str, words)], check=True, capture_output=True, text=True)
 
 
-def possible(*, firewall: bool = False) -> bool:
-    """Whether namespaces can be made here, and firewalls in them."""
-    if not shutil.which("ip") or os.geteuid() != 0 or (firewall and not shutil.which("iptables")):
+def possible() -> bool:
+    """Whether namespaces can be made here."""
+    if not shutil.which("ip") or os.geteuid() != 0:
         return False
     name = f"pl{os.getpid()}probe"
     made = subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True).returncode == 0
@@ -61,12 +61,6 @@ class Links:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-
-    def drop(self, name: str, *rule: object, but: Sequence[int] = ()) -> None:
-        """This host's firewall drops what comes and fits the rule, and says nothing; but not from or to these ports."""
-        rules = [["-p", "tcp", side, str(port), "-j", "ACCEPT"] for port in but for side in ("--sport", "--dport")]
-        for words in (*rules, ["-p", "tcp", *map(str, rule), "-j", "DROP"]):
-            subprocess.run([*self.before[name], "iptables", "-A", "INPUT", *words], check=True, capture_output=True)
 
     def cut(self, name: str) -> None:
         """Nothing reaches this host any more, and nothing comes from it; nobody is told."""
