@@ -19,7 +19,6 @@ from parties.cli_chaos import chaos
 from parties.cli_state import journal, kept, resume, status, stock
 from parties.early import ready
 from parties.escaping import printable, safe_json
-from parties.interrupt import Terminated, cause
 from parties.shell import SCHEMA_VERSION, run_answer, say, state_option, warn
 
 if TYPE_CHECKING:
@@ -358,7 +357,7 @@ def _answer(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except KeyboardInterrupt as stopped:
-        return _refuse(arguments, *_stopped(stopped), stopped)
+        return _refuse(arguments, "stopped", 143 if isinstance(stopped, _Terminated) else 130)
     except click.exceptions.NoArgsIsHelpError as help_wanted:
         click.echo(help_wanted.format_message(), err=True)
         return 2
@@ -396,14 +395,12 @@ def _refuse(arguments: Sequence[str], text: str, code: int, error: BaseException
     return code
 
 
-def _stopped(stopped: KeyboardInterrupt) -> tuple[str, int]:
-    """Who stopped what, and what next; and the exit code."""
-    text = f"stopped by {cause(stopped)} before it was done: nothing of it goes on; run the same command again"
-    return str(stopped) or text, 143 if isinstance(stopped, Terminated) else 130
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception, so that every `with` on the way closes its processes as on Ctrl-C."""
 
 
 def _terminated(*_: object) -> NoReturn:
-    raise Terminated
+    raise _Terminated
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from parties.version import SCHEMA_VERSION
 __all__ = ["loading", "quiet", "ready"]
 
 _CODE = 130
-_STOPPED = b"stopped by Ctrl-C before anything began; run the same command again"
 
 
 def quiet() -> None:
@@ -47,7 +46,7 @@ def loading() -> Iterator[None]:
 
 
 def _stopped(*_: object) -> NoReturn:
-    os.write(2, b"privity: %s\n" % _STOPPED)
+    os.write(2, b"privity: stopped\n")
     if "--json" in sys.argv:
-        os.write(1, b'{"schema_version": %d, "error": "%s", "exit_code": %d}\n' % (SCHEMA_VERSION, _STOPPED, _CODE))
+        os.write(1, b'{"schema_version": %d, "error": "stopped", "exit_code": %d}\n' % (SCHEMA_VERSION, _CODE))
     os._exit(_CODE)

@@ -12,23 +12,9 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-__all__ = ["Interrupt", "Terminated", "cause", "named"]
+__all__ = ["Interrupt"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as an exception, so that every `with` on the way closes its processes as on Ctrl-C."""
-
-
-def named(number: int) -> str:
-    """What people call a signal."""
-    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-
-
-def cause(stopped: KeyboardInterrupt) -> str:
-    """What has stopped this process, as people call it."""
-    return named(signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT)
 
 
 class Interrupt:
@@ -55,13 +41,9 @@ class Interrupt:
             self._act(number, frame)
         self.caught, self._frame = number, frame
 
-    def go_on(self, told: str) -> None:
-        """Do what the signal would have done without this. told: what has become of what was on."""
-        try:
-            self._act(self.caught, self._frame)
-        except KeyboardInterrupt as stopped:
-            stopped.args = (told,)
-            raise
+    def go_on(self) -> None:
+        """Do what the signal would have done without this."""
+        self._act(self.caught, self._frame)
 
     def _act(self, number: int, frame: FrameType | None) -> None:
         handler: Callable[[int, FrameType | None], Any] | int | None = self._before.get(number)

@@ -17,13 +17,13 @@ from parties.answers import columns_of, holdings_of, labels_of, shape_of
 from parties.cluster import DEALER, Cluster, take_seat
 from parties.coordinator import Answer, CoordinatorBrain, Following
 from parties.events import Down, question
-from parties.interrupt import Interrupt, named
+from parties.interrupt import Interrupt
 from parties.keys import KeyPair
 from parties.limits import Limits
 from parties.mesh import Mesh, Tap
 from parties.network import dial
 from parties.terms import Binding, Task
-from parties.troubles import NOTHING, plain, unreachable
+from parties.troubles import plain, unreachable
 from parties.turns import Turns
 from parties.watch import Watch
 from parties.wire import BadMessage, Type
@@ -93,12 +93,12 @@ class Liaison:
         dial(mesh, cluster, seat)
         watch.start()
 
-    def close(self, why: str) -> None:
+    def close(self) -> None:
         """Say goodbye, once everybody has the last words: whoever hears that a run is done still has to write it down.
 
-        Runs that are on are ended, for this reason. A local session's processes are gone afterwards.
+        Runs that are on are ended. A local session's processes are gone afterwards.
         """
-        self._actor.perform(self.brain.stop(why))
+        self._actor.perform(self.brain.stop("the coordinator closed its session"))
         if self.launcher is None:
             self._actor.close(1.0)
             return
@@ -138,7 +138,7 @@ class Liaison:
         where, took = unreachable(self.cluster.member(actor), self._actor.trouble(actor)), self._mesh.took(actor)
         if took > _SLOW_SECONDS:
             where += f" (the way there is slow: only to connect took {took:.0f} s)"
-        return f"{self.cluster.call(actor)} cannot be reached {where.replace(NOTHING, f'{NOTHING} from here')}"
+        return f"{self.cluster.call(actor)} cannot be reached from here {where}"
 
     def _look(self) -> None:
         """Local processes that ended are noticed here, before their silence is."""
@@ -260,7 +260,7 @@ class Liaison:
             nonlocal told
             if interrupt.caught and not following.over:
                 with self.turns:
-                    self._actor.perform(self.brain.stop(f"the coordinator was stopped by {named(interrupt.caught)}"))
+                    self._actor.perform(self.brain.stop("the coordinator was stopped"))
             if on_progress is not None and following.furthest[0] > told:
                 told = following.furthest[0]
                 on_progress("round", told, rounds)
@@ -269,7 +269,7 @@ class Liaison:
             self.turns.until(lambda: following.over, step, look)
             if interrupt.caught and following.outcome is None:
                 self._settle()
-                interrupt.go_on(following.verdict.sentence if following.verdict is not None else "")
+                interrupt.go_on()
         if following.verdict is not None:
             raise self._failure(following, following.verdict)
         if on_progress is not None and told < rounds:

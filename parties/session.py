@@ -20,7 +20,6 @@ from parties.cluster import DEALER, Cluster
 from parties.coordinator import Following
 from parties.home import Home, HomeError, StoredRun
 from parties.inputs import Inputs
-from parties.interrupt import cause
 from parties.keys import KeyPair
 from parties.liaison import Launcher, Liaison, OnProgress
 from parties.limits import Limits
@@ -125,19 +124,14 @@ class Session:
 
     def close(self) -> None:
         """End the session; a local one's processes are gone afterwards."""
-        self._close("the coordinator closed its session")
-
-    def _close(self, why: str) -> list[str]:
-        """Also what is said of the runs that this has ended."""
         self._liaison.closing = True
         with self._liaison.turns:
-            if self._closed:
-                return []
-            self._closed = True
-            self._liaison.close(why)
-            ended = [pending for pending in list(self._on.values()) if self._ended(pending)]
-            self._home.close()
-            return [v.sentence for v in (pending._following.verdict for pending in ended) if v is not None]
+            if not self._closed:
+                self._closed = True
+                self._liaison.close()
+                for pending in list(self._on.values()):
+                    self._ended(pending)
+                self._home.close()
 
     # ------------------------------------------------------------------------------------------------- running
 
@@ -350,18 +344,17 @@ class Session:
             following.troubles += [f"{party} was shown {name!r} and ended before it could hand it on" for name in lost]
         return found
 
-    def _ended(self, pending: Pending) -> bool:
-        """Remember how a run ended, unless that is done already."""
+    def _ended(self, pending: Pending) -> None:
+        """Remember how a run ended, unless that is done."""
         following = pending._following
         with self._liaison.turns:
             if self._on.pop(pending.id, None) is None:
-                return False
+                return
             status, sentence = "done", "; ".join(following.unwritten)
             if following.outcome is None:
                 status, sentence = "stopped", following.verdict.sentence if following.verdict is not None else ""
             with contextlib.suppress(UsageError, HomeError):  # the run's own end matters more than the note of it
                 self._home.runs.set_status(pending.id, status, sentence)
-            return True
 
     # ----------------------------------------------------------------------------------------------- nothing runs
 
@@ -441,10 +434,8 @@ class Session:
     def _unless_interrupted(self) -> Any:
         try:
             yield
-        except KeyboardInterrupt as stopped:
-            ended = self._close(f"the coordinator was stopped by {cause(stopped)}")
-            begun = "before the run began: nothing was shared; run the same command again"
-            stopped.args = ("; ".join(ended) or f"stopped by {cause(stopped)} {begun}",)
+        except KeyboardInterrupt:
+            self.close()
             raise
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from parties.cluster import DEALER, Cluster, Member
 
 __all__ = [
-    "DIED", "DROPPED", "HANGS", "LEFT_OUT", "NOTHING", "REFUSED", "SILENT", "UNANSWERED", "UNCALLED", "UNGREETED",
-    "UNREACHED", "apart", "control", "plain", "unreachable",
+    "DIED", "DROPPED", "HANGS", "LEFT_OUT", "REFUSED", "SILENT", "UNANSWERED", "UNCALLED", "UNGREETED", "UNREACHED",
+    "apart", "control", "plain", "unreachable",
 ]  # fmt: skip
 
 DIED = "died ("  # of whom nothing is heard, or who refuses
@@ -21,10 +21,9 @@ UNGREETED = "no greeting came back"
 SILENT = "no sign of life came"
 HANGS = "it takes connections and does not greet: it is stopped or hangs, or the way to it is very slow"
 _CONTROL = "at its control port"
-NOTHING = "nothing answers at this address"
-REFUSED = f"{NOTHING}: the connection is refused"
+REFUSED = "nothing answers at this address: the connection is refused"
 _OFF = ", or its host is off"
-DROPPED = f"{NOTHING}: packets are dropped on the way{_OFF}"
+DROPPED = f"nothing answers at this address: packets are dropped on the way{_OFF}"
 
 
 def plain(trouble: str) -> bool:

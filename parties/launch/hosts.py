@@ -22,7 +22,6 @@ from parties.dealer import DealerBrain
 from parties.early import loading
 from parties.escaping import printable
 from parties.home import Home, party_directory, settled
-from parties.interrupt import named
 from parties.keys import KeyPair, fingerprint, load_secret
 from parties.launch.declaring import Declaring
 from parties.limits import Limits
@@ -161,7 +160,6 @@ def _serve(
             return operator.signal != 0
 
         actor.run(over)
-        _line(label, sys.stdout)(_farewell(named(operator.signal), len(brain.sessions)))
         actor.perform(brain.stop("stopped by its operator"))
         _last_words(actor, brain)
     finally:
@@ -169,12 +167,6 @@ def _serve(
         for number, handler in before.items():
             signal.signal(number, handler)
     return 130 if operator.signal == signal.SIGINT else 0
-
-
-def _farewell(how: str, runs: int) -> str:
-    """Who stops it, what that ends, and what next."""
-    on = {0: "no run was on", 1: "the run that was on is ended"}.get(runs, f"the {runs} runs that were on are ended")
-    return f"stopped by {how}; {on}" + ("; it can be resumed once the same command serves again" if runs else "")
 
 
 def _last_words(actor: Actor, brain: Any) -> None:

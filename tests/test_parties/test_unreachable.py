@@ -20,7 +20,7 @@ from parties.home import Home
 from parties.knock import Door, knock
 from parties.mesh import Mesh, Reached
 from parties.session import Session
-from parties.troubles import DROPPED, HANGS, NOTHING, REFUSED, UNCALLED, apart, control, plain, unreachable
+from parties.troubles import DROPPED, HANGS, REFUSED, UNCALLED, apart, control, plain, unreachable
 from parties.wire import Message, Type
 
 LOST = "party carol died (no sign of life for 5 s)"
@@ -165,25 +165,27 @@ def test_what_is_said_of_who_cannot_be_reached():
     assert unreachable(fixed, signs) == signs
 
 
-@pytest.mark.parametrize("place", ["data", "control"])
-def test_a_dropped_port_is_named_within_seconds(tmp_path, monkeypatch, place):
-    """One of alice's two ports, for whoever coordinates."""
-    with Threads(2) as threads, Dropping() as dropping:
-        alice, original = threads.cluster.parties[0], Mesh.dial
-        wrong = {"data": alice.address, "control": f"127.0.0.1:{threads.bodies[0].control_port}"}[place]
+def session(threads, tmp_path, **places):
+    """A coordinator whose cluster file says other places of alice."""
+    first = threads.cluster.parties[0]
+    cluster = replace(threads.cluster, parties=(replace(first, **places), *threads.cluster.parties[1:]))
+    home = Home.open(tmp_path / "elsewhere", "coordinator")
+    return Session(cluster, threads.pairs[COORDINATOR], threads.session._machinery, home=home)
 
-        def dial(mesh, peer, address, public):
-            original(mesh, peer, dropping.address if address == wrong else address, public)
 
-        monkeypatch.setattr(Mesh, "dial", dial)
-        home = Home.open(tmp_path / "another", "coordinator")
-        with Session(threads.cluster, threads.pairs[COORDINATOR], threads.session._machinery, home=home) as ps:
-            began = time.monotonic()
-            with pytest.raises(PeerError) as error:
-                ps.describe("x")
-            assert time.monotonic() - began < 12
-    where = {"data": unreachable(alice, DROPPED), "control": control(alice, wrong, DROPPED)}[place]
-    assert str(error.value) == f"party alice cannot be reached {where}".replace(NOTHING, f"{NOTHING} from here")
+@pytest.mark.parametrize("place", ["address", "control"])
+def test_a_dropped_port_is_named_within_seconds(tmp_path, place):
+    with Threads(2) as threads, Dropping() as dropping, session(threads, tmp_path, **{place: dropping.address}) as ps:
+        began = time.monotonic()
+        with pytest.raises(PeerError) as error:
+            ps.describe("x")
+        assert time.monotonic() - began < 12
+    first = threads.cluster.parties[0]
+    where = {
+        "address": unreachable(replace(first, address=dropping.address), DROPPED),
+        "control": control(replace(first, control=dropping.address), dropping.address, DROPPED),
+    }
+    assert str(error.value) == f"party alice cannot be reached from here {where[place]}"
 
 
 def unpaired(trouble, lost=()):
