@@ -40,11 +40,10 @@ from parties.events import (
     Write,
     Written,
 )
-from parties.liveness import DEAD_SECONDS, Sign
+from parties.liveness import Sign
 from parties.mesh import Gone, Happening, Packet, Reached
 from parties.network import dials
 from parties.outline import difference, outline
-from parties.troubles import LEFT_OUT, UNGREETED, unreachable
 from parties.version import VERSION
 from parties.wire import Buffer, Message, Type
 
@@ -52,7 +51,6 @@ __all__ = ["Actor", "Brain", "Signs", "Transport"]
 
 _RETRY_SECONDS = 0.002
 _ROUND_SECONDS = 0.01  # between two looks at everything that is no message
-_CUT_SECONDS = DEAD_SECONDS
 _EMPTY_SEATS = 64  # coordinators that are silent and may yet wake up
 _QUEUE_BYTES = 8 << 20  # above this, a brain that could go on dealing has to wait
 
@@ -171,8 +169,6 @@ class Actor:
         self._joined: set[int] = set()
         self._alive: set[int] = set()
         self._differing: dict[int, str] = {}  # whose cluster file is another one, and in what
-        self._cut: dict[int, float] = {}  # whom this one calls and has no data connection to any more, since when
-        self._unreached: set[int] = set()  # for too long
         self._written: deque[Written] = deque()
         self._untold: deque[Happening] = deque()  # what has come and waits for its turn
         self._undigested: deque[int] = deque()  # whose channel has something to say, since a brain was at work
@@ -218,8 +214,6 @@ class Actor:
             self.perform(self.brain.handle(Tick()))
         if self.brain.pumping and self.backlog < _QUEUE_BYTES:
             self.perform(self.brain.handle(Pump()))
-        if self._cut:
-            self._miss(now)
         self.watch.sign = self.brain.sign
 
     def patience(self, seconds: float) -> float:
@@ -384,14 +378,10 @@ class Actor:
         match happening:
             case Packet():
                 self._received(channel, happening)
-            case Reached(peer):
-                self._cut.pop(peer, None)
+            case Reached():
                 channel.connected(self._clock())
-                self._there(peer, reached=True)
-            case Gone(peer):
+            case Gone():
                 channel.disconnected()
-                if dials(self.brain.me, peer):
-                    self._cut.setdefault(peer, self._clock())
         if heed:
             self._go_through(happening.peer, channel)
         elif channel.ready:
@@ -448,18 +438,9 @@ class Actor:
             case Alarm(message):
                 self.perform(self.brain.handle(Arrived(message)))
 
-    def _miss(self, now: float) -> None:
-        """Who gives signs of life, and whose data port cannot be called any more."""
-        for peer in [p for p, since in self._cut.items() if now - since >= _CUT_SECONDS and self.present(p)]:
-            self._unreached.add(peer)
-            where = unreachable(self._cluster.member(peer), self.mesh.trouble(peer), lives=True)
-            self._down(peer, f"{LEFT_OUT} {self._cluster.name(self.brain.me)} any more {where}")
-
-    def _there(self, peer: int, *, joined: bool = False, alive: bool = False, reached: bool = False) -> None:
+    def _there(self, peer: int, *, joined: bool = False, alive: bool = False) -> None:
         """An actor is up when both planes have heard it."""
         was = self.present(peer)
-        if reached:
-            self._unreached.discard(peer)
         if joined:
             self._joined.add(peer)
         if alive:
@@ -473,7 +454,7 @@ class Actor:
 
     def present(self, peer: int) -> bool:
         """Whether an actor is up."""
-        return peer in self._joined and peer in self._alive and peer not in self._unreached
+        return peer in self._joined and peer in self._alive
 
     def _lost(self, peer: int, reason: str) -> None:
         self._joined.discard(peer)
@@ -490,4 +471,4 @@ class Actor:
             return self._differing[peer]
         if peer in self._joined and not self.mesh.trouble(peer):
             return self.watch.trouble(peer)
-        return self.mesh.trouble(peer) or UNGREETED
+        return self.mesh.trouble(peer) or "no greeting came back"

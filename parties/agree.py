@@ -54,7 +54,7 @@ def sentence(verdict: Verdict, reporter: str, run: str) -> str:
     """
     text = f"run stopped: {verdict.sentence}"
     if verdict.round and verdict.kind in RESUMABLE:
-        text += f"{'; that was' if ';' in text else ''} in round {verdict.round}"
+        text += f" in round {verdict.round}"
         text += f" ({verdict.where})" if verdict.where else ""
     text += f"; reported by {reporter}" if reporter else ""
     return text + (f"; resume with: privity resume {short_run(run)}" if run and verdict.kind in RESUMABLE else "")

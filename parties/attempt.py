@@ -75,7 +75,6 @@ class Attempt:
         self.request: Exchange | Draw | Save | None = None
         self.answered = 0
         self.peers = [i for i in range(len(names)) if i != me]
-        self.patience = 0.0  # seconds that are left for keys to come, after the first look who keeps them
         self.go = self.stocked = self.dealt = self.reserving = self.reserved = self.finished = self.waited = False
         self.seen = 0
         self.epoch = terms.attempt << 32  # of the last checkpoint; later attempts have later epochs

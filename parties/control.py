@@ -46,12 +46,6 @@ class Alarm:
 News = Alive | Lost | Alarm
 
 
-def _silent(found: Silent) -> str:
-    if found.alone:
-        return f"gives no sign of life for {found.seconds:g} s, nor does anybody else: this host is probably cut off"
-    return f"died (no sign of life for {found.seconds:g} s)"
-
-
 class Control:
     """One end of all control connections of an actor. `sign`: how far its computing thread has come."""
 
@@ -83,11 +77,8 @@ class Control:
         for finding in found:
             if isinstance(finding, Silent):
                 self._forget(finding.peer)
-        return signs, [Lost(f.peer, _silent(f)) for f in found if isinstance(f, Silent)]
-
-    def silence(self, peer: int, now: float) -> float:
-        """Seconds since an actor was heard; infinite if it is not there."""
-        return self._liveness.silence(peer, now)
+        lost = [Lost(f.peer, f"died (no sign of life for {f.seconds:g} s)") for f in found if isinstance(f, Silent)]
+        return signs, [*lost]
 
     def doubtful(self, now: float) -> list[int]:
         """Whom to knock at, whoever can: `knocked` has to hear what came of it."""

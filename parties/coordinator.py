@@ -14,8 +14,6 @@ and then nobody is told to forget the checkpoints, from which the run could be e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from math import inf
 from typing import Any
 
 from parties.agree import Verdict, sentence, short, short_run
@@ -37,10 +35,9 @@ from parties.following import (
     possible,
 )
 from parties.limits import Limits
-from parties.liveness import SUSPECT_SECONDS, Sign
+from parties.liveness import Sign
 from parties.pieces import JOIN_LIMIT, SHORT_LIMIT
 from parties.terms import Binding, Terms
-from parties.troubles import apart
 from parties.values import pack_values, unpack_values
 from parties.version import FORMAT
 from parties.wire import BadMessage, Message, Type, line, pack, printable
@@ -55,7 +52,7 @@ _SELF, _SEEN, _HEARSAY, _STALL = range(4)  # how far evidence is believed: the l
 
 
 class CoordinatorBrain:
-    """A coordinator of one cluster. heard: an actor's last sign of life; silence: seconds since. me: its seat."""
+    """A coordinator of one cluster. heard: an actor's last sign of life. me: its seat."""
 
     def __init__(
         self,
@@ -64,7 +61,6 @@ class CoordinatorBrain:
         limits: Limits | None = None,
         heard: Callable[[int], Sign] = lambda _: Sign(),
         me: int = COORDINATOR,
-        silence: Callable[[int], float] = lambda _: inf,
     ) -> None:
         self.me = me
         self.pumping = False
@@ -80,7 +76,6 @@ class CoordinatorBrain:
         self._clock = clock
         self._limits = limits or Limits()
         self._heard = heard
-        self._silence = silence
 
     @property
     def deadline(self) -> float | None:
@@ -410,7 +405,6 @@ class CoordinatorBrain:
         rank, chosen = min(s.evidence, key=lambda e: e[0])
         if rank == _STALL:
             chosen = self._culprit(s, [v for _, v in s.evidence], chosen)
-        chosen = self._apart(chosen)
         told = [v for _, v in s.evidence if v.origin == chosen.origin and v.round]
         if told and not chosen.round:
             first = min(told, key=lambda v: v.round)
@@ -418,14 +412,6 @@ class CoordinatorBrain:
         elif chosen.kind == "dead" and not chosen.round:
             chosen = Verdict(chosen.origin, "dead", chosen.sentence, *s.furthest, chosen.reporter)
         yield from self._judge(s, chosen)
-
-    def _apart(self, v: Verdict) -> Verdict:
-        """Of two that do not hear each other, while the coordinator hears both, neither is at fault."""
-        if v.kind != "dead" or v.reporter in {-1, self.me, v.origin}:
-            return v
-        if max(self._silence(v.origin), self._silence(v.reporter)) >= SUSPECT_SECONDS:
-            return v
-        return replace(v, sentence=apart(self._cluster, v.reporter, v.origin, v.sentence))
 
     def _culprit(self, s: Following, told: Sequence[Verdict], otherwise: Verdict) -> Verdict:
         """In a row of parties that wait for one another, the one that is not waiting, or waited for the longest."""

@@ -13,7 +13,6 @@ import contextlib
 import ipaddress
 import select
 import socket
-import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,14 +22,10 @@ from parties.wire import Buffer
 
 __all__ = ["Direct", "Ended", "at_home", "beside", "call", "call_at_home"]
 
-# Of TCP: a middlebox may drop a connection without a word. Where nothing is on its way the system probes it; where
-# something is, it would try for many minutes, and is asked how that goes (`Direct.unheard`).
-_PROBE_AFTER, _PROBE_AGAIN, _PROBES = 2, 1, 3
-_UNHEARD_MS = 2500
-_REPEATED = 3  # times, at intervals that double: in a slow network they are far apart
-_TCP_INFO = struct.Struct(
-    "=2xB21xI28xI"
-)  # of Linux: repeated since it was last heard; unacknowledged; heard so long ago
+# Of TCP: a middlebox may drop a connection without a word. It ends as well if a party computes so long without reading
+# what it is sent: then that comes again over ZeroMQ.
+_UNHEARD_MS = 20_000
+_PROBE_SECONDS = 5
 _ROOM = 4 << 20  # bytes that the kernel holds for whoever computes, as Linux does for TCP
 _MOST_WAITING = 64  # messages, as many as a ZeroMQ socket keeps: whoever reads nothing lets no heap of them grow
 
@@ -130,21 +125,6 @@ class Direct:
         """Sleep until something comes, at most so long."""
         self._poll.poll(seconds * 1000)
 
-    @property
-    def unheard(self) -> bool:
-        """Whether what was sent has been repeated for some time, and the other end's system acknowledges nothing.
-
-        One that computes, and reads nothing of what it is sent, acknowledges still. Linux alone can tell.
-        """
-        if sys.platform != "linux" or self.socket.family == socket.AF_UNIX:
-            return False
-        try:
-            raw = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        except OSError:
-            return False
-        repeated, unacknowledged, heard_ms = _TCP_INFO.unpack(raw)
-        return bool(unacknowledged and repeated >= _REPEATED and heard_ms >= _UNHEARD_MS)
-
     def close(self) -> None:
         """Close it; what the socket has taken still arrives."""
         self.socket.close()
@@ -159,9 +139,9 @@ def _settle(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_AFTER)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_AGAIN)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNHEARD_MS)
 
 
 def beside(host: str) -> socket.socket:

@@ -26,7 +26,6 @@ from parties.liveness import Sign
 from parties.machinery import Machinery
 from parties.runlog import RunLog
 from parties.terms import Terms
-from parties.troubles import UNCALLED, UNREACHED, plain, unreachable
 from parties.wire import BadMessage, Message, Type, line
 
 __all__ = ["KEYING", "LIVE", "Ending", "Steps", "Surroundings", "Then", "nothing", "write_end"]
@@ -164,7 +163,11 @@ class Ending:
             if a.stocked or (a.terms.material and a.paired):
                 yield from self._unbidden()
                 return
-            yield from self._keyless(a.missing_key())
+            peer = a.missing_key()
+            trouble = around.trouble(peer)
+            why = f" ({trouble})" if trouble else ""
+            text = f"{around.name} has heard nothing from {around.cluster.call(peer)} since the start{why}"
+            yield from self._fail("stall", text, peer)
         elif a.stage is Stage.RUNNING:
             peer = a.waits_for()
             sign = around.heard(peer)
@@ -175,27 +178,6 @@ class Ending:
             yield from self._fail(
                 "stall", f"{around.cluster.call(peer)} sent nothing for {around.limits.stall:g} s", peer
             )
-
-    def _keyless(self, peer: int) -> Steps:
-        """A key or material is missing. Who cannot be called is named first, by the end that calls: it knows why."""
-        a, around = self.attempt, self.around
-        needed = a.peers if a.terms.material else [*a.peers, DEALER]
-        troubles = {p: around.trouble(p) for p in needed if not a.heard_from(p)}
-        for p, trouble in troubles.items():
-            if plain(trouble):
-                where = unreachable(around.cluster.member(p), trouble)
-                yield from self._fail("dead", f"{around.name} {UNREACHED} {around.cluster.call(p)} {where}", p)
-                return
-        if a.patience > 0:
-            self._breathe(a.patience)
-            a.patience = 0.0
-            return
-        trouble = troubles.get(peer, "")
-        if trouble == UNCALLED:
-            trouble = f"it has not called {around.cluster.member(around.me).address}: see what it says of that address"
-        why = f" ({trouble})" if trouble else ""
-        text = f"{around.name} has heard nothing from {around.cluster.call(peer)} since the start{why}"
-        yield from self._fail("stall", text, peer)
 
     def _unbidden(self) -> Steps:
         """All is here but the coordinator's word. Whoever keeps that waiting, it has to say so some time."""

@@ -23,7 +23,6 @@ from parties.limits import Limits
 from parties.mesh import Mesh, Tap
 from parties.network import dial
 from parties.terms import Binding, Task
-from parties.troubles import plain, unreachable
 from parties.turns import Turns
 from parties.watch import Watch
 from parties.wire import BadMessage, Type
@@ -34,7 +33,6 @@ OnProgress = Callable[[str, int, int], None]
 _PARTIES = frozenset({DEALER})  # who need not be there for a question to parties
 _TURN = 0.05
 _COMPARED = 1.0  # seconds until all who have another cluster file have said so
-_SLOW_SECONDS = 2.0
 _STOPPED = 2.0  # seconds between two turns of a process that was not running
 _KINDS: dict[str, type[MpcError]] = {
     "input": InputError,
@@ -88,7 +86,7 @@ class Liaison:
         self.turns = Turns(mesh.wake)
         seat = take_seat()
         watch = Watch(Mesh(keys), 0, seat, cluster, incarnation, mesh.wake, limits)
-        self.brain = CoordinatorBrain(cluster, time.monotonic, limits, watch.heard, seat, watch.silence)
+        self.brain = CoordinatorBrain(cluster, time.monotonic, limits, watch.heard, seat)
         self._actor = Actor(mesh, self.brain, cluster, incarnation, watch)
         dial(mesh, cluster, seat)
         watch.start()
@@ -129,16 +127,14 @@ class Liaison:
         """How long to wait for these: less if it is plain that some will not come."""
         if any(self._actor.differs(actor) for actor in missing):
             return _COMPARED
-        given_up = all(plain(self._actor.trouble(actor)) for actor in missing)
-        return min(self.limits.refusal, self.limits.startup) if given_up else self.limits.startup
+        plain = all(self._mesh.refused(actor) for actor in missing)
+        return min(self.limits.refusal, self.limits.startup) if plain else self.limits.startup
 
     def _unreachable(self, actor: int) -> str:
         if self._actor.differs(actor):
             return f"{self.cluster.call(actor)} cannot take part: {self._actor.trouble(actor)}"
-        where, took = unreachable(self.cluster.member(actor), self._actor.trouble(actor)), self._mesh.took(actor)
-        if took > _SLOW_SECONDS:
-            where += f" (the way there is slow: only to connect took {took:.0f} s)"
-        return f"{self.cluster.call(actor)} cannot be reached from here {where}"
+        member = self.cluster.member(actor)
+        return f"{self.cluster.call(actor)} cannot be reached at {member.address}: {self._actor.trouble(actor)}"
 
     def _look(self) -> None:
         """Local processes that ended are noticed here, before their silence is."""

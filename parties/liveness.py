@@ -25,7 +25,6 @@ DEAD_SECONDS = 5.0
 STARTUP_SECONDS = 20.0
 DOUBT_SECONDS = 0.8  # a sign is missing: knock
 REFUSED_SECONDS = 1.0
-_TOGETHER_SECONDS = 2 * PING_SECONDS
 _KNOCK_SECONDS = 0.25  # between two knocks that are refused
 _TAKEN_SECONDS = 1.0  # between two knocks that are not: a stopped process finds them all when it wakes
 
@@ -54,11 +53,10 @@ class Well:
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """Nothing heard for so long that the peer counts as dead. alone: nor of anybody else: this host may be cut off."""
+    """Nothing heard for so long that the peer counts as dead."""
 
     peer: int
     seconds: float
-    alone: bool = False
 
 
 @dataclass(slots=True)
@@ -81,7 +79,6 @@ class Liveness:
         self._suspect = min(SUSPECT_SECONDS, dead)
         self._pinged: float | None = None
         self._looked: float | None = None
-        self._alone_until = 0.0
 
     def heard(self, peer: int, now: float, sign: Sign) -> list[Well]:
         """A sign of life."""
@@ -125,11 +122,6 @@ class Liveness:
         """It left, or is another process now: it has to be heard anew."""
         self._peers.pop(peer, None)
 
-    def silence(self, peer: int, now: float) -> float:
-        """Seconds since it was heard; infinite if it is not there."""
-        known = self._peers.get(peer)
-        return inf if known is None or known.heard is None else now - known.heard
-
     def alive(self, peer: int) -> bool:
         """Whether it has been heard and is not silent."""
         return peer in self._peers and self._peers[peer].heard is not None
@@ -154,8 +146,6 @@ class Liveness:
         """
         slept = self._looked is not None and now - self._looked >= SUSPECT_SECONDS
         self._looked = now
-        if not slept and self._hears_nobody(now):
-            self._alone_until = now + SUSPECT_SECONDS
         found: list[Suspect | Silent] = []
         for peer, p in list(self._peers.items()):
             if slept:
@@ -166,13 +156,8 @@ class Liveness:
                 continue
             if now - since >= limit:
                 self.forget(peer)
-                found.append(Silent(peer, limit, p.heard is not None and now <= self._alone_until))
+                found.append(Silent(peer, limit))
             elif p.heard is not None and now - since >= self._suspect and not p.suspect:
                 p.suspect = True
                 found.append(Suspect(peer))
         return found
-
-    def _hears_nobody(self, now: float) -> bool:
-        """Whether all that were heard, and more than one, fell silent together, some time ago."""
-        heard = [p.heard for p in self._peers.values() if p.heard is not None]
-        return len(heard) > 1 and now - max(heard) >= self._dead - _TOGETHER_SECONDS

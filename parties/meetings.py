@@ -6,7 +6,7 @@ Whoever calls over ZeroMQ calls here too, and both say what is needed inside CUR
     listener → caller     HERE number, port, secret    a port for this one connection, open for three seconds; or 0
     caller → listener     to that port: an empty sealed message; whoever can seal it is the caller
     listener → caller     over it: an empty sealed message; from now on the caller uses it, and greets over it
-    caller → listener     LEFT, over ZeroMQ            the direct connection is no more; from the listener: it lost it
+    caller → listener     LEFT, over ZeroMQ            the direct connection is no more
 
 On one host that is no port but a Unix socket, by a name that both make of the secrets and of the address that is
 called: the caller looks for it first, and where there is none the listener is elsewhere, or a proxy in between.
@@ -42,7 +42,6 @@ _NOTHING = bytes(SECRET_BYTES)
 _PATIENCE = 3.0
 _FIRST_AGAIN, _LAST_AGAIN = 1.0, 60.0
 _COMERS = 8
-_LISTEN_SECONDS = 0.25
 
 Post = Callable[[int, bytes], bool]
 
@@ -88,7 +87,6 @@ class Meetings(Standing):
         self._calls: dict[int, _Calling] = {}
         self._invited: dict[int, _Invited] = {}
         self._number = 0
-        self._listen_at = 0.0
 
     def open(self, host: str, cluster: str, peers: frozenset[int], *, finishing: bool = True) -> bool:
         """Call these and be called by them from now on; False where the system does not have what it takes.
@@ -125,13 +123,9 @@ class Meetings(Standing):
             self._invite(peer, public, number, secret)
         elif kind == _HERE:
             self._go(peer, number, port, secret, address)
-        elif kind == _LEFT and peer in self._wishes:
-            if peer in self.standing:
-                self._ended(self.standing[peer])
         elif kind == _LEFT:
             self.drop(peer)
-            return True
-        return False
+        return bool(kind == _LEFT)
 
     # -------------------------------------------------------------------------------------------------- the caller
 
@@ -146,10 +140,6 @@ class Meetings(Standing):
             self._failed(peer)
         for peer in [peer for peer, i in self._invited.items() if now >= i.until]:
             self._uninvite(peer)
-        if now >= self._listen_at:
-            self._listen_at = now + _LISTEN_SECONDS
-            for direct in [direct for direct in self.standing.values() if direct.unheard]:
-                self._ended(direct)
 
     def _go(self, peer: int, number: int, port: int, secret: bytes, address: str) -> None:
         calling, wish = self._calls.get(peer), self._wishes.get(peer)
@@ -276,16 +266,14 @@ class Meetings(Standing):
 
     def _lost(self, peer: int) -> None:
         """ZeroMQ goes on at once; the greeting over it says where."""
-        if peer in self._peers:
-            self._post(peer, _WORD.pack(MARK, _LEFT, 0, 0, _NOTHING))
         if peer in self._wishes:
+            self._post(peer, _WORD.pack(MARK, _LEFT, 0, 0, _NOTHING))
             self._failed(peer)
             self._found.append(Reached(peer))
 
     def close(self, linger: float) -> None:
         """Close everything; what waits to be written gets at most so many seconds, and nobody is called any more."""
         self._wishes.clear()
-        self._peers = frozenset()
         self._go_on_writing(linger)
         for peer in {*self._calls, *self._invited, *self._met, *self.standing}:
             self.drop(peer)

@@ -20,7 +20,6 @@ from typing import Any
 
 import zmq
 
-from parties.calls import Call
 from parties.cluster import is_coordinator
 from parties.envelope import enveloped
 from parties.gatekeeper import Gatekeeper
@@ -31,17 +30,21 @@ from parties.sockets import (
     Socket,
     address_of,
     bound,
+    close_monitored,
+    dialled,
+    event_of,
     frames_of,
     more,
     parts_of,
     user_of,
 )
-from parties.troubles import UNCALLED
 from parties.wire import Buffer, source
 
 __all__ = ["Gone", "Happening", "Mesh", "Packet", "Reached"]
 
 _BATCH = 64
+_REDIAL_SECONDS = 2.0
+_UNANSWERED = "no answer yet"
 _AROUND_SECONDS = 0.02
 _SPIN_SECONDS = 0.0005  # asking again before sleeping: a sleeping core wakes up later than a message takes
 _MORE = zmq.NOBLOCK | zmq.SNDMORE
@@ -49,6 +52,18 @@ _LONGEST_WORD = 64  # longer than any
 _RETIRED = 16  # routes of broken connections that are remembered
 
 Tap = Callable[[int, Sequence[Buffer]], None]
+
+
+class _Dialled:
+    """A socket that this actor called, and what is known of its connection."""
+
+    def __init__(self, socket: Socket, monitor: Socket, endpoint: str, public: str) -> None:
+        self.socket = socket
+        self.monitor = monitor
+        self.endpoint = endpoint
+        self.public = public
+        self.trouble = _UNANSWERED
+        self.redial_at: float | None = None
 
 
 class Mesh:
@@ -61,7 +76,7 @@ class Mesh:
         self._poller = zmq.Poller()
         self._listener: Socket | None = None
         self._zap: Gatekeeper | None = None
-        self._dialled: dict[int, Call] = {}
+        self._dialled: dict[int, _Dialled] = {}
         self._monitors: dict[Socket, int] = {}
         self._sockets: dict[Socket, int] = {}
         self._routes: dict[int, bytes] = {}
@@ -105,11 +120,13 @@ class Mesh:
         """Call an actor at `host:port`, which must own this public key, in the background; an earlier call ends."""
         self._hang_up(peer)
         self._calls += 1
-        call = self._dialled[peer] = Call(self._context, self._keys, public, address, self._calls, self.wake)
-        self._sockets[call.socket] = peer
-        self._monitors[call.monitor] = peer
-        self._poller.register(call.socket, zmq.POLLIN)
-        self._poller.register(call.monitor, zmq.POLLIN)
+        socket, monitor = dialled(self._context, self._keys, public, f"monitor-{self._calls}")
+        self._dialled[peer] = _Dialled(socket, monitor, f"tcp://{address}", public)
+        self._sockets[socket] = peer
+        self._monitors[monitor] = peer
+        self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(monitor, zmq.POLLIN)
+        socket.connect(f"tcp://{address}")
 
     def _hang_up(self, peer: int) -> None:
         call = self._dialled.pop(peer, None)
@@ -119,7 +136,7 @@ class Mesh:
         for socket, known in ((call.socket, self._sockets), (call.monitor, self._monitors)):
             self._poller.unregister(socket)
             known.pop(socket)
-        call.close(0.0)
+        close_monitored(call.socket, call.monitor, 0.0)
 
     # ------------------------------------------------------------------------------------------------ sending
 
@@ -183,8 +200,7 @@ class Mesh:
                 return [packet]
             seconds = 0.0
         now = time.monotonic()
-        for call in self._dialled.values():
-            call.turn(now)
+        self._redial()
         self._meetings.turn(now)
         idle = self._meetings.idle and not self._vanished
         ready = self._poller.poll(max(0, int(seconds * 1000)) if idle else 0)
@@ -312,24 +328,45 @@ class Mesh:
     def _watch(self, peer: int, before: list[Happening], after: list[Happening]) -> None:
         """A dialled connection that stands is told before what it brought, one that broke afterwards."""
         call = self._dialled[peer]
-        state = call.heard()
+        state: bool | None = None
+        while call.monitor.poll(0):
+            event = event_of(call.monitor)
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                call.trouble, state = "", True
+            elif event == zmq.EVENT_DISCONNECTED:
+                if not call.trouble:
+                    call.trouble, state = "connection lost", False
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                call.trouble = "it does not know our key: its cluster file is another one"
+                call.redial_at = time.monotonic() + _REDIAL_SECONDS
+            elif event == zmq.EVENT_CONNECT_RETRIED:
+                if call.trouble in {"", _UNANSWERED}:
+                    call.trouble = "nothing answers at this address"
+            else:
+                call.trouble = "it has another key than the cluster file says, or is no privity process"
         if state is not None:
             (before if state else after).append(Reached(peer) if state else Gone(peer))
             self._meetings.drop(peer)
             if state:
                 self._meetings.reached(peer, call.public)
 
+    def _redial(self) -> None:
+        for call in self._dialled.values():
+            if call.redial_at is not None and time.monotonic() >= call.redial_at:
+                call.redial_at = None
+                call.socket.disconnect(call.endpoint)
+                call.socket.connect(call.endpoint)
+
     def trouble(self, peer: int) -> str:
         """Why a dialled actor is not connected, in words; empty if it is."""
         call = self._dialled.get(peer)
         if call is None:
-            return "" if peer in self._routes else UNCALLED
+            return "" if peer in self._routes else "it has not called yet"
         return call.trouble
 
-    def took(self, peer: int) -> float:
-        """Seconds that the handshake with a dialled actor took."""
-        call = self._dialled.get(peer)
-        return 0.0 if call is None else call.took
+    def refused(self, peer: int) -> bool:
+        """Whether there is a plain reason why a dialled actor is not connected."""
+        return self.trouble(peer) not in {"", _UNANSWERED}
 
     # ------------------------------------------------------------------------------------------------ closing
 
@@ -338,7 +375,7 @@ class Mesh:
         if self._context.closed:
             return
         for call in self._dialled.values():
-            call.close(linger)
+            close_monitored(call.socket, call.monitor, linger)
         if self._listener is not None:
             self._listener.close(int(linger * 1000))
         if self._zap is not None:

@@ -23,20 +23,19 @@ from parties.keys import KeyPair
 from parties.wire import CHUNK, FRAMES_LIMIT, Buffer
 
 __all__ = [
-    "HANDSHAKE_SECONDS", "Socket", "address_of", "bound", "close_monitored", "dialled", "event_of", "frames_of", "more",
-    "parts_of", "user_of",
+    "Socket", "address_of", "bound", "close_monitored", "dialled", "event_of", "frames_of", "more", "parts_of",
+    "user_of",
 ]  # fmt: skip
 
 Socket = zmq.Socket[bytes]
 
-HANDSHAKE_SECONDS = 10.0  # some five times there and back, where that takes a second or two
 _COMMON = {
     zmq.LINGER: 1000,
     zmq.SNDHWM: 64,
     zmq.RCVHWM: 64,
     zmq.RCVTIMEO: 20,
     zmq.MAXMSGSIZE: CHUNK + (64 << 10),
-    zmq.HANDSHAKE_IVL: int(HANDSHAKE_SECONDS * 1000),
+    zmq.HANDSHAKE_IVL: 2000,
     zmq.HEARTBEAT_IVL: 1000,
     zmq.HEARTBEAT_TIMEOUT: 3000,
     zmq.HEARTBEAT_TTL: 4000,
@@ -46,8 +45,7 @@ _COMMON = {
 _LISTENER = {zmq.ROUTER_MANDATORY: 1, zmq.ROUTER_HANDOVER: 0, zmq.BACKLOG: 128, zmq.CURVE_SERVER: 1}
 _DIALLER = {zmq.IMMEDIATE: 1, zmq.RECONNECT_IVL: 100, zmq.RECONNECT_IVL_MAX: 2000, zmq.CONNECT_TIMEOUT: 2000}
 _EVENTS = (
-    zmq.EVENT_CONNECTED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH

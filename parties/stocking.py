@@ -67,9 +67,7 @@ class Stocking(Ending):
         limits = self.around.limits
         needed = a.peers if a.terms.material else [*a.peers, DEALER]
         # Whoever was lost may be back, as the coordinator sees already and this party will: it is not accused at once.
-        lost = any(peer in self.around.lost for peer in needed)
-        self._breathe(min(limits.refusal, limits.startup))
-        a.patience = limits.verdict if lost else limits.startup - limits.refusal
+        self._breathe(limits.dead if any(peer in self.around.lost for peer in needed) else limits.startup)
         for peer in a.peers:
             yield self._offer(peer)
         if a.terms.material:

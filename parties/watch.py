@@ -14,12 +14,11 @@ from queue import Empty, SimpleQueue
 
 from parties.cluster import Cluster
 from parties.control import Alarm, Alive, Control, News
-from parties.knock import Door, Knocks
+from parties.knock import Knocks
 from parties.limits import Limits
 from parties.liveness import Sign
 from parties.mesh import Happening, Mesh, Packet, Reached
 from parties.network import control_address, dials
-from parties.troubles import SILENT, control, plain
 from parties.wire import Message, encode
 
 __all__ = ["Watch"]
@@ -84,16 +83,15 @@ class Watch:
         """The latest that a peer said of itself."""
         return self._control.heard(peer)
 
-    def silence(self, peer: int) -> float:
-        """Seconds since a peer was heard; infinite if it is not there."""
-        return self._control.silence(peer, time.monotonic())
-
     def trouble(self, peer: int) -> str:
         """Why an actor that has greeted gives no sign of life, in words."""
-        why = self._mesh.trouble(peer)
-        if peer not in self._addresses or not plain(why):
-            return SILENT
-        return control(self._cluster.member(peer), self._addresses[peer], why)
+        if peer not in self._addresses:
+            return "no sign of life came"
+        why = self._mesh.trouble(peer) or "no sign of life came"
+        return (
+            f"its control port {self._addresses[peer]} cannot be reached: {why}; open that port, or fix another with "
+            "control = 'host:port' in the cluster file"
+        )
 
     def joined(self, peer: int, port: int) -> None:
         """An actor has greeted and told its control port: call it, if calling is up to this one."""
@@ -134,8 +132,7 @@ class Watch:
             self._send(message)
 
     def _knock(self) -> None:
-        for peer, found in self._knocks.answers():
-            refused = found.door is Door.REFUSED
+        for peer, refused in self._knocks.answers():
             self._tell(self._control.knocked(peer, time.monotonic(), refused=refused))
         for peer in self._control.doubtful(time.monotonic()):
             if peer in self._addresses:

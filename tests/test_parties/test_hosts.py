@@ -251,9 +251,7 @@ def test_whoever_cannot_be_reached_is_named_with_the_reason(hosts):
     with hosts.connect(limits=Limits(startup=5.0)) as ps, pytest.raises(PeerError) as error:
         ps.run(ages)
     assert re.fullmatch(
-        r"party carol cannot be reached from here at 127.0.0.1:(\d+): nothing answers at this address: the connection "
-        r"is refused; start it, or let port \1 through its firewall, or correct the address",
-        str(error.value),
+        r"party carol cannot be reached at 127.0.0.1:\d+: nothing answers at this address", str(error.value)
     )
 
 

@@ -243,34 +243,7 @@ def test_two_seconds_without_a_look_are_sleep():
     assert liveness.doubtful(12.8) == [1, 2]
     assert liveness.tick(13.75) == []
     assert liveness.tick(15.5) == [Suspect(1), Suspect(2)]  # 1.75 s without a look are none
-    both = [(17.0, Silent(1, 5.0, alone=True)), (17.0, Silent(2, 5.0, alone=True))]
-    assert listen(liveness, 15.75, 40.0) == [*both, (32.0, Silent(3, 20.0))]
-
-
-def test_whoever_hears_nobody_any_more_may_be_cut_off_itself():
-    liveness = heard(1, 2, 3, now=10.0)
-    for peer, now in ((1, 10.0), (2, 10.5), (3, 10.75)):
-        liveness.heard(peer, now, Sign())
-    found = [f for _, f in listen(liveness, 10.75, 20.0) if isinstance(f, Silent)]
-    assert found == [Silent(1, 5.0, alone=True), Silent(2, 5.0, alone=True), Silent(3, 5.0, alone=True)]
-
-
-def test_who_hears_another_one_still_is_not():
-    liveness = heard(1, 2, 3, now=10.0)
-    found = []
-    for half in range(20, 40):
-        liveness.heard(3, half / 2, Sign())
-        found += [f for f in liveness.tick(half / 2) if isinstance(f, Silent)]
-    assert found == [Silent(1, 5.0), Silent(2, 5.0)]
-
-
-def test_of_one_alone_nobody_can_tell():
-    assert [f for _, f in listen(heard(1, now=10.0), 10.0, 20.0) if isinstance(f, Silent)] == [Silent(1, 5.0)]
-
-
-def test_silence_is_counted_from_the_last_sign():
-    liveness = heard(1, now=10.0)
-    assert [liveness.silence(peer, 12.5) for peer in (1, 2)] == [2.5, float("inf")]
+    assert listen(liveness, 15.75, 40.0) == [(17.0, Silent(1, 5.0)), (17.0, Silent(2, 5.0)), (32.0, Silent(3, 20.0))]
 
 
 def test_a_sign_is_due_at_the_very_moment():

@@ -2,11 +2,9 @@
 
 import contextlib
 import socket
-import sys
 import time
 
 import pytest
-from dropping import deafen
 from ends import Gullible
 
 from parties import direct as directs
@@ -253,46 +251,6 @@ def test_one_that_breaks_is_told_at_both_ends_and_made_again(pair, monkeypatch, 
     p.until(lambda: [b"too"] in p.packets(1))
     p.until(lambda: p.direct(1))
     assert p.direct(1) is not broken
-
-
-def over_tcp(pair, monkeypatch):
-    def nowhere(*_):
-        raise OSError("no Unix sockets")
-
-    monkeypatch.setattr(meetings, "at_home", nowhere)
-    p = pair().meet()
-    p.happened[:] = [], []
-    return p
-
-
-@pytest.mark.parametrize(
-    "sender", [0, 1, pytest.param(None, marks=pytest.mark.slow)], ids=["listener", "caller", "idle"]
-)
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tell")
-def test_one_whose_packets_are_dropped_is_left_within_seconds(pair, monkeypatch, sender):
-    p = over_tcp(pair, monkeypatch)
-    for at in (0, 1):
-        deafen(p.direct(at).socket)
-    began = time.monotonic()
-    if sender is not None:
-        assert p.meshes[sender].send(1 - sender, [b"lost"])
-    p.until(lambda: p.happened[1][:2] == [Gone(0), Reached(0)])
-    assert time.monotonic() - began < (7 if sender is None else 4)
-    assert p.meshes[1].send(0, [b"again"])
-    p.until(lambda: Packet(1, [b"again"], True) in p.happened[0])
-    assert p.meshes[0].send(1, [b"too"])
-    p.until(lambda: [b"too"] in p.packets(1))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tell")
-def test_who_computes_and_reads_nothing_is_not_left(pair, monkeypatch):
-    p = over_tcp(pair, monkeypatch)
-    end = time.monotonic() + 3.5
-    while time.monotonic() < end:
-        p.meshes[1].send(0, [bytes(1 << 20)])
-        p.happened[1].extend(p.meshes[1].poll(0.002))
-    assert p.direct(1).pending
-    assert p.happened[1] == []
 
 
 def test_what_was_not_sealed_for_this_place_ends_it_and_nobody_is_blamed(pair):

@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from mpc.errors import PeerError, UsageError
-from parties import calls, keys, mesh, sockets
+from parties import keys, mesh, sockets
 from parties.envelope import enveloped, unfolded
 from parties.mesh import Gone, Mesh, Packet, Reached
 from parties.wire import FRAMES_LIMIT, BadMessage, decode
@@ -186,7 +186,7 @@ def test_a_port_where_nobody_listens_is_named(make):
 
 
 def test_a_refused_peer_is_let_in_once_it_is_allowed(make, monkeypatch):
-    monkeypatch.setattr(calls, "_REDIAL_SECONDS", 0.1)
+    monkeypatch.setattr(mesh, "_REDIAL_SECONDS", 0.1)
     pair = keys.fresh()
     listener, public, port = listening(make, {})
     caller = make(pair)
