@@ -333,7 +333,7 @@ def interrupted(world: ServedWorld | LocalWorld, signum: int, phase: str) -> Fig
         assert not still_running(world.mark, 5.0), "processes are left"
     figures = {"phase": phase, "signal": signal.Signals(signum).name, "code": code, "seconds": time.monotonic() - at}
     if isinstance(world, ServedWorld) and phase != "start":
-        for name in world.served.running:
+        for name in [name for name in world.served.running if name != "dealer"]:  # it hears that it is over, not why
             world.served.running[name].says("run stopped: the coordinator was stopped")
     return figures
 

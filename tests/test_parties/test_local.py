@@ -126,6 +126,7 @@ def test_files_frames_and_tables(three, tables):
 def test_a_result_goes_to_whom_it_is_for(three):
     run = three.run(to_alice, x={name: np.ones(2) for name in three.parties})
     assert np.allclose(run.results.pop("ours"), 3)
+    assert np.allclose(run.results.pop("hers"), 3)  # all owners sit at this terminal
     assert run.results == {}
 
 
