@@ -57,7 +57,7 @@ PROGRAMS: dict[str, tuple[str, str, list[Any], dict[str, Any], float]] = {
         "logistic-regression",
         "data",
         tables(8, SAME),
-        {"label": "ill", "solver": "newton-bound", "steps": 3, "tolerance": 1e-5},
+        {"label": "ill", "solver": "newton-bound", "steps": 3, "tolerance": 1e-5, "margin": 50.0},
         64,
     ),
     "irls": ("logistic-regression", "data", tables(8, SAME), {"label": "ill", "solver": "irls", "steps": 2}, 64),
