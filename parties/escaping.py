@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 
-__all__ = ["LINE_LIMIT", "is_printable", "line", "printable", "safe_json"]
+__all__ = ["LINE_LIMIT", "is_printable", "line", "printable", "quoted", "safe_json"]
 
 LINE_LIMIT = 1000
 # Fixed here, and not Python's own idea of what can be printed: that differs between versions, which have to agree.
@@ -18,6 +18,7 @@ _UNSEEN = re.compile(
     "[\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ud800-\\udfff\\ufeff"
     "\\ufff9-\\ufffb\\U000e0000-\\U000e007f]"
 )
+_PLAIN = re.compile(r"\w[\w .-]*")
 
 
 def printable(text: str) -> str:
@@ -37,6 +38,12 @@ def is_printable(text: str) -> bool:
 def line(text: str, limit: int = LINE_LIMIT) -> str:
     """The beginning of a text, printable, and at most so many bytes long: for meta, terminals and journals."""
     return printable(text).encode()[:limit].decode(errors="ignore")
+
+
+def quoted(name: str, limit: int = 100) -> str:
+    """A name from outside, for the middle of a sentence: unless it is a plain one in quotes, which it cannot end."""
+    text = line(name, limit)
+    return text if _PLAIN.fullmatch(text) else f'"{text.replace(chr(34), chr(39))}"'
 
 
 def safe_json(value: object, indent: int | None = None) -> str:

@@ -22,6 +22,7 @@ from parties.attempt import Attempt
 from parties.cluster import Cluster, is_coordinator
 from parties.declared import Declared
 from parties.ending import Surroundings, Then, nothing, write_end
+from parties.escaping import quoted
 from parties.events import Arrived, Down, Event, Instruction, Note, Send, Tell, Tick, Up, Write, Written, question
 from parties.limits import Limits
 from parties.liveness import Sign
@@ -345,7 +346,7 @@ class PartyBrain:
         whom, run = Coordinator.of(self.around.cluster, m.src), line(m.meta["run"], 32)
 
         def answer(_w: Written) -> Steps:
-            about = f"program {line(name, 100)} (digest {digest[:12]})" if program is not None else "a program"
+            about = f"program {quoted(name)} (digest {digest[:12]})" if program is not None else "a program"
             yield Note(f"run {run[:10]} asked for by {whom} was refused here: {about}: {refusal.reason}")
             meta = {"ask": -1, "kind": refusal.kind, "reason": refusal.reason}
             yield Send(m.src, Type.REFUSED, m.session, meta=meta)

@@ -15,13 +15,12 @@ from typing import Any
 
 from mpc.disclosures import taken
 from parties.cluster import Cluster
-from parties.escaping import line
+from parties.escaping import line, quoted
 from parties.home import Row
 from parties.told import Coordinator, RunRefused
 
 __all__ = ["Reveals", "RunLog"]
 
-_NAME_LIMIT = 100
 _MOST_COLUMNS = 1000  # that an entry lists
 _MOST_SAID = 12  # that a line lists
 
@@ -140,14 +139,11 @@ class RunLog:
 
     @property
     def _named(self) -> str:
-        return f"program {line(self._program.name, _NAME_LIMIT)} (digest {self._terms.task.source[:12]})"
+        return f"program {quoted(self._program.name)} (digest {self._terms.task.source[:12]})"
 
     @property
     def _about(self) -> str:
-        used = [
-            f"data {line(d['data'], _NAME_LIMIT)} as {line(d['input'], _NAME_LIMIT)}" + _columns(d["columns"])
-            for d in self._data
-        ]
+        used = [f"data {quoted(d['data'])} as {quoted(d['input'])}" + _columns(d["columns"]) for d in self._data]
         return f"{self._named}; {'; '.join(used) or 'no data of this party'}"
 
     @property
@@ -163,7 +159,7 @@ def _used(program: Any, spec: Any, bound: Any) -> dict[str, Any]:
 
 
 def _columns(columns: Sequence[str]) -> str:
-    return f", columns {_few(columns)}" if columns else ""
+    return f", columns {_few(list(map(quoted, columns)))}" if columns else ""
 
 
 def _said(reveals: Iterable[Mapping[str, Any]], everyone: Sequence[str]) -> str:
@@ -185,7 +181,7 @@ def _few(words: Sequence[str]) -> str:
 
 
 def _name(r: Mapping[str, Any]) -> str:
-    return line(str(r["name"]), _NAME_LIMIT)
+    return quoted(str(r["name"]))
 
 
 def _numbers(n: int) -> str:

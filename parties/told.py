@@ -40,7 +40,7 @@ class Coordinator:
 
 @dataclass(frozen=True)
 class RunRefused:
-    """A run that did not begin here: which, as far as this party could make that out, and why."""
+    """A run that did not begin here: which, as far as this party could make that out, and why; a cure is left out."""
 
     run: str
     attempt: int
@@ -52,7 +52,8 @@ class RunRefused:
     def apply(self, home: Any) -> None:
         """Append it to the journal."""
         program = {"program": line(self.program, _NAME_LIMIT), "digest": self.digest}
-        about = {"run": self.run, "attempt": self.attempt, **program, "why": line(self.why), **self.whom.fields()}
+        why = line(self.why.partition(";")[0])
+        about = {"run": self.run, "attempt": self.attempt, **program, "why": why, **self.whom.fields()}
         home.journal.append({"what": "run refused", **about})
 
 

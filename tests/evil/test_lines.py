@@ -68,6 +68,17 @@ def test_other_words_do(text):
     assert decode(encode(Message(Type.PROGRESS, 1, 2, meta={"where": text}))).meta["where"] == text
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("mean radius", "mean radius"), ("größe_2.b-c", "größe_2.b-c"), ("", '""'), ("a; b: no", '"a; b: no"'),
+        ('a" by nobody', "\"a' by nobody\""), ("a\n", r'"a\n"'), ("x" * 200, "x" * 100), (" a", '" a"'),
+    ],
+)  # fmt: skip
+def test_a_name_in_a_sentence_ends_where_it_ends(name, shown):
+    assert escaping.quoted(name) == shown
+
+
 def test_a_line_is_cut_by_bytes_and_between_characters():
     assert line("x" * 2000) == "x" * 1000
     assert line("ä" * 2000) == "ä" * 500

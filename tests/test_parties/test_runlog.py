@@ -278,7 +278,9 @@ def test_no_text_of_a_program_steers_a_terminal_or_makes_a_line():
     lines = [line for lines in (*net.noted.values(), *net.said.values()) for line in lines]
     assert lines
     assert all(printable(line) == line for line in lines)
-    assert any(r"program \u001b[2J\nalice: run 1 done\u202e\u0007 (digest" in line for line in lines)
+    evil_name = r'"\u001b[2J\nalice: run 1 done\u202e\u0007"'
+    assert any(f"program {evil_name} (digest" in line for line in lines)
+    assert any(line.endswith(f"; learnt: {evil_name} (one number) by alice, bob, coordinator") for line in lines)
 
 
 def test_a_coordinators_verdict_cannot_pass_for_a_partys_own_words():
