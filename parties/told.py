@@ -68,8 +68,7 @@ class ValuesTold:
 
     def apply(self, home: Any) -> None:
         """Append it to the journal."""
-        names = {"data": line(self.data, _NAME_LIMIT), "column": line(self.column, _NAME_LIMIT)}
-        home.journal.append({"what": "values told", **names, "count": self.count, **self.whom.fields()})
+        home.journal.append({"what": "values told", "count": self.count, **_about(self)})
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,10 @@ class ValuesRefused:
 
     def apply(self, home: Any) -> None:
         """Append it to the journal."""
-        names = {"data": line(self.data, _NAME_LIMIT), "column": line(self.column, _NAME_LIMIT)}
-        home.journal.append(
-            {"what": "values refused", **names, "why": line(self.why.partition(";")[0]), **self.whom.fields()}
-        )
+        home.journal.append({"what": "values refused", "why": line(self.why.partition(";")[0]), **_about(self)})
+
+
+def _about(values: ValuesTold | ValuesRefused) -> dict[str, str]:
+    """Of which column, and to whom."""
+    names = {"data": line(values.data, _NAME_LIMIT), "column": line(values.column, _NAME_LIMIT)}
+    return {**names, **values.whom.fields()}
